@@ -1,0 +1,243 @@
+"""Every exception of replay: a leaf module that imports nothing of ours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class ReplayError(Exception):
+    """Base of every error that replay raises on purpose."""
+
+
+# --- what a workflow sees -----------------------------------------------------------------------
+
+
+class StepFailed(ReplayError):
+    """A step (after all its attempts) failed; raised at its `yield`.
+
+    Attributes:
+        step_id: The step's id as it stands in the log (`ship#2`, `0/ship`).
+        attempts: How many times the function was tried.
+        cause: The last attempt's exception (also `__cause__`), a `RemoteError` when its class is unknown here.
+    """
+
+    def __init__(self, step_id: str, attempts: int = 1, cause: BaseException | None = None) -> None:
+        self.step_id = step_id
+        self.attempts = attempts
+        self.cause = cause
+        why = f": {type(cause).__name__}: {cause}" if cause is not None else ""
+        super().__init__(f"step {step_id!r} failed after {attempts} attempt{'s' if attempts != 1 else ''}{why}")
+        self.__cause__ = cause
+
+
+class StepTimeout(ReplayError, TimeoutError):
+    """A step's body did not return within its `.timeout(...)`; its thread is abandoned, its result refused."""
+
+
+class StepInterrupted(ReplayError):
+    """An `.at_most_once()` step was begun, and the process died before its outcome was recorded.
+
+    Whether its effect happened is unknown; the workflow decides what to do. It is not run again.
+    """
+
+
+class ExecutionFailed(ReplayError):
+    """An execution that was waited for ended without a result.
+
+    Attributes:
+        execution_id: The execution's id.
+        status: How it ended (`failed`, `compensation_failed`).
+        cause: What ended it (also `__cause__`).
+    """
+
+    def __init__(
+        self, execution_id: str, cause: BaseException | None = None, *, status: str = "failed"
+    ) -> None:
+        self.execution_id = execution_id
+        self.status = status
+        self.cause = cause
+        why = f": {type(cause).__name__}: {cause}" if cause is not None else ""
+        super().__init__(f"execution {execution_id!r} ended {status}{why}")
+        self.__cause__ = cause
+
+
+class ExecutionCancelled(ReplayError):
+    """An execution that was waited for had been cancelled.
+
+    Attributes:
+        execution_id: The execution's id.
+        reason: What the canceller said.
+    """
+
+    def __init__(self, execution_id: str, reason: str | None = None) -> None:
+        self.execution_id = execution_id
+        self.reason = reason
+        super().__init__(f"execution {execution_id!r} was cancelled" + (f": {reason}" if reason else ""))
+
+
+class CompensationFailed(ReplayError):
+    """A compensation failed for good; the execution ends `compensation_failed`.
+
+    Attributes:
+        failed: Id of the step whose compensation failed.
+        undone: Ids of the steps that were undone before it, newest first.
+        remaining: Ids of the steps that were not undone, the failed one first.
+        cause: The compensation's exception (also `__cause__`).
+    """
+
+    def __init__(
+        self, failed: str, undone: tuple[str, ...], remaining: tuple[str, ...], cause: BaseException | None = None
+    ) -> None:
+        self.failed = failed
+        self.undone = undone
+        self.remaining = remaining
+        self.cause = cause
+        super().__init__(
+            f"the compensation of step {failed!r} failed ({type(cause).__name__}: {cause}); "
+            f"undone: {', '.join(undone) or 'nothing'}; not undone: {', '.join(remaining)}. "
+            f"Fix: repair the cause, then `replay retry --rollback` (Operator.retry_rollback) continues where it stopped."
+        )
+        self.__cause__ = cause
+
+
+class NoBranchMatched(ReplayError, LookupError):
+    """No branch of a `ctx.switch` matched its value, and it has no default."""
+
+
+class Cancelled(BaseException):
+    """Thrown at the current `yield` of an execution (or of a losing member) that is cancelled.
+
+    A `BaseException`, so that a saga's `except Exception` does not swallow it. Clean up and re-raise.
+    """
+
+    def __init__(self, reason: str | None = None) -> None:
+        self.reason = reason
+        super().__init__(reason or "cancelled")
+
+
+class RemoteError(ReplayError):
+    """Stands for a recorded exception whose class is not known in this process.
+
+    Attributes:
+        type_name: The recorded class as `module:QualifiedName`.
+        message: Its text.
+    """
+
+    def __init__(self, type_name: str, message: str = "") -> None:
+        self.type_name = type_name
+        self.message = message
+        super().__init__(f"{type_name}: {message}")
+
+
+# --- misuse of the authoring surface (each with its remedy) --------------------------------------
+
+
+class MisuseError(ReplayError):
+    """Base of the errors that a workflow's own code must be changed to avoid."""
+
+
+class ForgottenYield(MisuseError):
+    """A command was built and never yielded."""
+
+
+class NotACommand(MisuseError, TypeError):
+    """A workflow yielded something that is not a command."""
+
+
+class ReservedId(MisuseError, ValueError):
+    """An id starts with a prefix that the engine keeps for itself (`__`, `rollback:`) or holds forbidden characters."""
+
+
+class NotSerializable(ReplayError, TypeError):
+    """A value cannot be stored and restored exactly.
+
+    Attributes:
+        path: Where in the value the offender sits, e.g. `.items[3].price` (empty: the value itself).
+    """
+
+    def __init__(self, message: str, path: str = "") -> None:
+        self.path = path
+        super().__init__(message)
+
+
+class PayloadTooLarge(ReplayError, ValueError):
+    """An encoded value is over the engine's `payload_limit` (bytes)."""
+
+
+class LogTooLong(ReplayError):
+    """An execution's log is over the engine's `log_limit` (entries). Fix: `return ctx.continue_as_new(...)`."""
+
+
+# --- what the engine itself cannot go on from ----------------------------------------------------
+
+
+class NonDeterminism(ReplayError):
+    """The workflow's code and its execution's log disagree.
+
+    Attributes:
+        execution_id: Which execution.
+        recorded: The log's side, in words.
+        attempted: The code's side, in words.
+        location: `file:line` of the workflow's `yield`, when known.
+    """
+
+    def __init__(self, message: str, *, execution_id: str = "", recorded: str = "", attempted: str = "",
+                 location: str = "", index: int = -1) -> None:
+        self.execution_id = execution_id
+        self.recorded = recorded
+        self.attempted = attempted
+        self.location = location
+        self.index = index
+        super().__init__(message)
+
+
+class Undecodable(ReplayError, ValueError):
+    """Stored text is not what the codec writes (damaged, hostile, or of a class this process does not know)."""
+
+
+class StoreUnavailable(ReplayError, ConnectionError):
+    """The store (or queue) could not be reached in time; nobody knows what was applied. Asking again is safe."""
+
+
+class Fenced(ReplayError):
+    """A session's write was refused: its lease had passed to another session, or the log was not as long as expected."""
+
+
+# --- refusals to callers --------------------------------------------------------------------------
+
+
+class UnknownExecution(ReplayError, LookupError):
+    """No execution has this id (in this namespace)."""
+
+
+class UnknownWorkflow(ReplayError, LookupError):
+    """No workflow with this key (and version) is registered here."""
+
+
+class ExecutionEnded(ReplayError):
+    """The execution has already ended; it takes no more signals or changes."""
+
+
+class SignalRefused(ReplayError, ValueError):
+    """The signal is not on the workflow's `signals=[...]` list, or its payload is not of the signal's type."""
+
+
+class ScheduleError(ReplayError, ValueError):
+    """A schedule's specification is invalid, or would be rebound to another workflow."""
+
+
+class UnknownSchedule(ScheduleError, LookupError):
+    """No schedule has this id."""
+
+
+class OperatorRefused(ReplayError):
+    """An operator action does not fit the execution's state; the message says why and what fits."""
+
+
+class ConfigError(ReplayError, ValueError):
+    """An option, URL or configuration file is wrong; names the place and the remedy."""
+
+
+def describe_error(error: BaseException) -> dict[str, Any]:
+    """Return *error* as plain data (`type`, `message`), for displays."""
+    return {"type": type(error).__name__, "message": str(error)}
