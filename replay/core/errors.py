@@ -50,9 +50,7 @@ class ExecutionFailed(ReplayError):
         cause: What ended it (also `__cause__`).
     """
 
-    def __init__(
-        self, execution_id: str, cause: BaseException | None = None, *, status: str = "failed"
-    ) -> None:
+    def __init__(self, execution_id: str, cause: BaseException | None = None, *, status: str = "failed") -> None:
         self.execution_id = execution_id
         self.status = status
         self.cause = cause
@@ -181,8 +179,16 @@ class NonDeterminism(ReplayError):
         location: `file:line` of the workflow's `yield`, when known.
     """
 
-    def __init__(self, message: str, *, execution_id: str = "", recorded: str = "", attempted: str = "",
-                 location: str = "", index: int = -1) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        execution_id: str = "",
+        recorded: str = "",
+        attempted: str = "",
+        location: str = "",
+        index: int = -1,
+    ) -> None:
         self.execution_id = execution_id
         self.recorded = recorded
         self.attempted = attempted

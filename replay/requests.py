@@ -1,0 +1,545 @@
+"""The questions a store answers: frozen requests, each one atomic transition or one consistent read, and their replies.
+
+Rules that every store keeps (numbered in `docs/invariants.md`, checked by `replay.testing.contracts.StoreContract`):
+
+* An execution is *ended*, *leased* (somebody holds `token` until `lease_until`), or neither. `due_at` is the one clock of
+  an execution that is not ended: ready since then, to be woken then, or its lease runs out then. A claim takes
+  executions whose `due_at` has come, and so is the poller, the timer service and the recovery in one.
+* All instants are seconds since the epoch, UTC, by the store's clock; durations are seconds. Payloads are opaque bytes.
+* Refusals are answered as exception instances; a refused request changes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+import attrs
+
+R_co = TypeVar("R_co", covariant=True)
+
+ENDED = frozenset({"completed", "failed", "cancelled", "compensation_failed"})
+"""The statuses that an execution does not leave, except by an operator's amendment."""
+
+PRIORITY_STEP = 1_000_000.0
+"""Seconds by which one level of priority puts a ready execution ahead (11 days: more than any queue is long)."""
+
+MAX_LOST = 5
+"""Leases an execution may lose in a row (no commit between) before it is parked as stuck: it kills its workers."""
+
+CRASH_LOOP_DELAY = 600.0
+"""Seconds until a crash-looping execution is tried once more. Long, so that it cannot take a fleet down."""
+
+
+class Request(Generic[R_co]):
+    """Something to ask a store; `R_co` is the type of its reply."""
+
+    __slots__ = ()
+
+
+# --- values ---------------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Message:
+    """Something that arrived for an execution and waits in its inbox until a commit consumes it.
+
+    `kind` is `signal` (`name`: the signal's id, `payload`: its encoded value), `ended` (`name`: id of the execution that
+    ended, `payload`: JSON object `{"status": ..., "result": ..., "error": ...}`) or `cancel` (`payload`: the encoded reason).
+    """
+
+    seq: int
+    kind: str
+    name: str
+    payload: bytes
+    at: float
+
+
+@attrs.frozen
+class Header:
+    """All of an execution except its log and inbox."""
+
+    id: str
+    workflow: str
+    version: str
+    queue: str
+    status: str
+    input: bytes
+    created_at: float
+    updated_at: float
+    result: bytes | None = None
+    error: bytes | None = None
+    ended_at: float | None = None
+    parent_id: str | None = None
+    metadata: bytes = b"{}"
+    priority: int = 0
+    retention: float | None = None
+    deadline: float | None = None
+    attempt: int = 1
+    run: int = 0
+    length: int = 0
+    amendments: int = 0
+    arrivals: int = 0
+    last_commit: str = ""
+    token: str | None = None
+    worker: str | None = None
+    lost: int = 0
+    due_at: float | None = None
+    current: bytes = b"[]"
+
+
+@attrs.frozen
+class Created:
+    """Reply of `Create`. `fresh` is False if the id already existed (nothing changed; `header` is what exists)."""
+
+    header: Header
+    fresh: bool
+    now: float
+
+
+@attrs.frozen
+class Create(Request[Created]):
+    """Make an execution, `pending` and due at `at` (default: now). Idempotent by `id`.
+
+    Args:
+        id: The execution's id; ids derived from keys make a keyed start idempotent without an index.
+        input: The encoded input.
+        at: Not before this instant.
+        timeout: Seconds from creation (or from `at`) until `deadline`.
+        parent_id: The execution that started it. When it ends, the parent's inbox gets an `ended` message in the same
+            transition (if the parent has not ended).
+        entries: A log to begin with (forks).
+        amendments: Header field of the same name to begin with (forks).
+        retention: Seconds after its end until `Purge` may remove it; None keeps it.
+    """
+
+    id: str
+    workflow: str
+    input: bytes
+    version: str = ""
+    queue: str = "default"
+    at: float | None = None
+    timeout: float | None = None
+    parent_id: str | None = None
+    metadata: bytes = b"{}"
+    priority: int = 0
+    retention: float | None = None
+    entries: tuple[bytes, ...] = ()
+    amendments: int = 0
+
+
+@attrs.frozen
+class Schedule:
+    """A schedule's row. `spec` and `state` are opaque JSON; `version` grows by one with each write."""
+
+    id: str
+    workflow: str
+    spec: bytes
+    state: bytes = b"{}"
+    next_at: float | None = None
+    paused: bool = False
+    version: int = 0
+
+
+@attrs.frozen
+class WorkerRow:
+    """What a worker says of itself; `info` is opaque JSON. `seen_at` is the store's time of its last registration."""
+
+    name: str
+    info: bytes = b"{}"
+    seen_at: float = 0.0
+
+
+# --- claiming and advancing (workers) ----------------------------------------------------------------
+
+
+@attrs.frozen
+class Claimed:
+    """One execution handed to a claimer, with its whole inbox (oldest first)."""
+
+    header: Header
+    messages: tuple[Message, ...]
+
+
+@attrs.frozen
+class Claims:
+    """Reply of `Claim`.
+
+    Attributes:
+        claimed: What this claim now holds leases on, longest due first.
+        next_due: Earliest instant at which these queues and workflows will have something due that is not due now
+            (leases included), None if nothing is known. If more was due than `limit`, it is `now`.
+        schedules: Due, unpaused schedules of these workflows (at most 16; not leased: `PutSchedule` compares versions).
+        outbox: Deliveries to other shards that this worker should perform and then `Forget` (stores without shards: empty).
+    """
+
+    now: float
+    claimed: tuple[Claimed, ...] = ()
+    next_due: float | None = None
+    schedules: tuple[Schedule, ...] = ()
+    outbox: tuple[Deliver, ...] = ()
+
+
+@attrs.frozen
+class Claim(Request[Claims]):
+    """Take leases on up to `limit` due executions of `queues` whose (workflow, version) is in `workflows`.
+
+    Each gets `status="running"` (`cancelling` if a cancel waits in its inbox), `token=nonce`, `due_at=now + lease`,
+    and its `worker`. An execution taken
+    from an expired lease has `lost` raised by one; at `MAX_LOST` it is not handed out but set `stuck`, its
+    `current` to `[{"kind": "crash_loop"}]`, its lease cleared, due again after `CRASH_LOOP_DELAY` with `lost` reset to
+    `MAX_LOST - 1` (one more try). Executions of other workflows or queues are untouched.
+
+    With `revive`, executions of these queues and workflows that are `stuck` and not in a crash loop (`lost < MAX_LOST - 1`)
+    become due now first.
+
+    Idempotent by `nonce` (a random string, unique to each claim): repeating it returns the leases still held under it.
+    """
+
+    nonce: str
+    worker: str
+    queues: tuple[str, ...]
+    workflows: tuple[tuple[str, str], ...]
+    limit: int
+    lease: float
+    revive: bool = False
+
+
+@attrs.frozen
+class Keep:
+    """After the commit the lease goes on, renewed for `lease` seconds."""
+
+    lease: float
+
+
+@attrs.frozen
+class Park:
+    """After the commit the execution is released and sleeps until `wake_at` or a message.
+
+    If its inbox holds a message beyond `seen`, it is not released: the lease goes on, as with `Keep(lease)`, and the reply
+    has `parked=False`. `wake_at=None`: only a message wakes it. A `wake_at` in the past makes it due at once.
+    """
+
+    status: str
+    wake_at: float | None
+    lease: float
+
+
+@attrs.frozen
+class Yield:
+    """After the commit the execution is released and due at once (a draining worker hands it back)."""
+
+
+@attrs.frozen
+class End:
+    """The execution ends: inbox and lease are cleared, its parent and watchers get `ended` messages, all at once."""
+
+    status: str
+    result: bytes | None = None
+    error: bytes | None = None
+
+
+@attrs.frozen
+class Restart:
+    """The execution begins anew with `input` and an empty log (`run + 1`), keeping its id, inbox and children; due now."""
+
+    input: bytes
+
+
+@attrs.frozen
+class Committed:
+    """Reply of `Commit`.
+
+    Attributes:
+        messages: Inbox messages beyond `seen` (the lease goes on), empty if it was released or ended.
+        parked: The lease was given up (`Park` took effect, `Yield`, `End` or `Restart`).
+        woken: Queues in which this commit made executions due now (children, parents, watchers, itself): hint these.
+    """
+
+    now: float
+    messages: tuple[Message, ...] = ()
+    parked: bool = False
+    woken: tuple[str, ...] = ()
+
+
+@attrs.frozen
+class Commit(Request[Committed]):
+    """One transition of a leased execution: everything in it happens, or nothing.
+
+    Refused with `Fenced` unless the execution exists, is not ended, its `token` equals `token` and its `length` equals
+    `expected` (an expired but not re-claimed lease is still good). Idempotent by `commit_id`: a repetition answers
+    from what is stored. A commit resets `lost` to 0.
+
+    Args:
+        entries: Appended to the log in order.
+        consumed: `seq`s of inbox messages to remove.
+        seen: Highest inbox `seq` the session has been given.
+        creates: Children to create (same rules as `Create`; those whose id exists are left alone).
+        cancels: Ids of executions to cancel (as `Deliver` of a cancel; ended or unknown ones are ignored).
+        current: What the execution does or waits for now (opaque JSON list), None leaves it.
+        attempt: The header's `attempt` from now on, None leaves it.
+        amendments: Added to the header's `amendments`.
+    """
+
+    id: str
+    token: str
+    expected: int
+    commit_id: str
+    then: Keep | Park | Yield | End | Restart
+    entries: tuple[bytes, ...] = ()
+    consumed: tuple[int, ...] = ()
+    seen: int = 0
+    creates: tuple[Create, ...] = ()
+    cancels: tuple[str, ...] = ()
+    current: bytes | None = None
+    attempt: int | None = None
+    amendments: int = 0
+
+
+@attrs.frozen
+class Held:
+    """A lease as its holder knows it."""
+
+    id: str
+    token: str
+    seen: int
+
+
+@attrs.frozen
+class Beats:
+    """Reply of `Beat`: ids whose lease is lost, and ids with messages beyond `seen`."""
+
+    now: float
+    lost: tuple[str, ...] = ()
+    news: tuple[str, ...] = ()
+
+
+@attrs.frozen
+class Beat(Request[Beats]):
+    """Renew leases for `lease` seconds (those whose token still matches)."""
+
+    held: tuple[Held, ...]
+    lease: float
+
+
+@attrs.frozen
+class Load(Request[list[bytes]]):
+    """Read the log's entries from index `after` on. `UnknownExecution` if there is none."""
+
+    id: str
+    after: int = 0
+
+
+# --- arrivals -----------------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Delivered:
+    """Reply of `Deliver` and `Watch`. `duplicate`: this `message_id` had already been accepted; nothing changed."""
+
+    now: float
+    duplicate: bool = False
+    woken: tuple[str, ...] = ()
+
+
+@attrs.frozen
+class Deliver(Request[Delivered]):
+    """Put a message into an execution's inbox; a sleeping execution becomes due now.
+
+    `UnknownExecution` / `ExecutionEnded` if it cannot take one. Idempotent by `message_id` while the execution exists.
+    A leased execution keeps its lease (its holder hears of it from the next commit or beat). A `cancel`: at most one
+    is ever accepted per execution (later ones are duplicates); an execution that was never claimed (`pending`, empty log)
+    ends `cancelled` at once, as by `End("cancelled")`; a leased one gets `status="cancelling"`.
+    A message does not wake an execution that is `stuck`, and does not advance an execution whose first `at` has not come
+    (status `pending`); it waits in the inbox.
+    """
+
+    id: str
+    message_id: str
+    kind: str
+    name: str = ""
+    payload: bytes = b"null"
+
+
+@attrs.frozen
+class Watch(Request[Delivered]):
+    """Have `watcher`'s inbox get an `ended` message when execution `id` ends, or now if it has ended.
+
+    `UnknownExecution` if `id` does not exist. Idempotent: one message per (watcher, id, run of the watcher).
+    """
+
+    id: str
+    watcher: str
+
+
+@attrs.frozen
+class Forget(Request[None]):
+    """Remove a delivered item from a shard's outbox."""
+
+    item: Deliver
+
+
+# --- reading -------------------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Get(Request["Header | None"]):
+    """Read one execution's header."""
+
+    id: str
+
+
+@attrs.frozen
+class Inbox(Request[tuple[Message, ...]]):
+    """Read an execution's waiting messages, oldest first (for displays and tests)."""
+
+    id: str
+
+
+@attrs.frozen
+class Found:
+    """A page of headers, newest first; `cursor` continues it (None at the end)."""
+
+    headers: tuple[Header, ...]
+    cursor: str | None = None
+
+
+@attrs.frozen
+class Find(Request[Found]):
+    """List executions, newest (`created_at`, then `id`) first; all given filters must hold.
+
+    `metadata` holds (key, JSON text of the value) pairs that must equal the header's top-level metadata.
+    `due_before`: not ended, and `due_at` is before it.
+    """
+
+    statuses: tuple[str, ...] = ()
+    workflow: str | None = None
+    parent_id: str | None = None
+    id_prefix: str | None = None
+    created_after: float | None = None
+    created_before: float | None = None
+    updated_after: float | None = None
+    updated_before: float | None = None
+    due_before: float | None = None
+    metadata: tuple[tuple[str, bytes], ...] = ()
+    limit: int = 100
+    cursor: str | None = None
+
+
+@attrs.frozen
+class Count(Request[dict[str, int]]):
+    """Count executions by status (of one workflow, or all). Statuses without executions are absent."""
+
+    workflow: str | None = None
+
+
+# --- operators -----------------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Amended:
+    """Reply of `Amend`."""
+
+    header: Header
+    now: float
+    woken: tuple[str, ...] = ()
+
+
+@attrs.frozen
+class Amend(Request[Amended]):
+    """An operator's transition: appends `entries`, and makes the execution due (`then=None`) or ended.
+
+    Refused with `OperatorRefused` unless the status is one of `statuses` and the log's length is `expected`.
+    Any lease is broken (its holder is fenced). With `then=None` the execution becomes `pending`, due now, result, error
+    and `ended_at` cleared, `lost` 0. Idempotent by `nonce` (kept as `last_commit`).
+    """
+
+    id: str
+    nonce: str
+    statuses: tuple[str, ...]
+    expected: int
+    entries: tuple[bytes, ...] = ()
+    then: End | None = None
+    attempt: int | None = None
+    amendments: int = 0
+
+
+@attrs.frozen
+class Delete(Request[bool]):
+    """Remove an ended execution with its log and all traces. False if unknown; `OperatorRefused` if not ended."""
+
+    id: str
+
+
+@attrs.frozen
+class Purge(Request[int]):
+    """Remove up to `limit` ended executions whose retention has passed; returns how many."""
+
+    limit: int = 100
+
+
+# --- schedules and workers --------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Put:
+    """Reply of `PutSchedule`/`DropSchedule`: `row` is what is stored now; `applied` is False if `expected` did not match."""
+
+    applied: bool
+    row: Schedule | None
+    now: float
+    woken: tuple[str, ...] = ()
+
+
+@attrs.frozen
+class PutSchedule(Request[Put]):
+    """Write a schedule's row if its stored version is `expected` (0: it does not exist), as version `expected + 1`.
+
+    `creates` (existing ids are left alone) and `cancels` happen in the same transition: a tick is this request, so no
+    tick fires twice and none is lost. `row.version` is ignored.
+    """
+
+    row: Schedule
+    expected: int
+    creates: tuple[Create, ...] = ()
+    cancels: tuple[str, ...] = ()
+
+
+@attrs.frozen
+class DropSchedule(Request[Put]):
+    """Remove a schedule if its version is `expected`; its executions stay."""
+
+    id: str
+    expected: int
+
+
+@attrs.frozen
+class GetSchedule(Request["Schedule | None"]):
+    """Read one schedule."""
+
+    id: str
+
+
+@attrs.frozen
+class ListSchedules(Request[tuple[Schedule, ...]]):
+    """Read up to `limit` schedules with ids after `after`, in order of id."""
+
+    after: str = ""
+    limit: int = 1000
+
+
+@attrs.frozen
+class Register(Request[float]):
+    """Record a worker (forgotten after `ttl` seconds without repetition); returns the store's now."""
+
+    row: WorkerRow
+    ttl: float
+
+
+@attrs.frozen
+class Workers(Request[tuple[WorkerRow, ...]]):
+    """Read the workers that registered within their `ttl`, in order of name."""
+
+
+@attrs.frozen
+class Ping(Request[float]):
+    """Return the store's now; proves that it answers."""
