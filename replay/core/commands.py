@@ -1,0 +1,290 @@
+"""What a workflow yields: inert, frozen values that say what is wanted. Nothing happens until one is yielded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Mapping
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar, cast
+
+import attrs
+
+from replay.core.outcomes import Err, Ok
+from replay.core.retry import ONCE, Retry
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+U = TypeVar("U")
+
+Flow: TypeAlias = "Generator[Command[Any], Any, T]"
+"""The return annotation of a workflow, and of the helpers it delegates to with `yield from`."""
+
+
+class Signalled(Protocol):
+    """What `wait_for_signal` needs of a signal's definition."""
+
+    @property
+    def id(self) -> str:
+        """The signal's id."""
+        ...
+
+
+class Startable(Protocol):
+    """What starting a child needs of a workflow's definition."""
+
+    @property
+    def key(self) -> str:
+        """The workflow's stable key."""
+        ...
+
+
+class Command(Generic[T_co]):
+    """Something a workflow wants; `T_co` is what its `yield` evaluates to.
+
+    `yield command` gives the result as `Any`; `yield from command` gives it with its precise type.
+    """
+
+    __slots__ = ()
+
+    def __iter__(self) -> Generator[Command[Any], Any, T_co]:
+        return cast(T_co, (yield self))
+
+
+
+
+@attrs.frozen
+class StepOptions:
+    """How a step is run; made by the step's chained methods."""
+
+    retry: Retry = ONCE
+    timeout: float | None = None
+    down: Callable[[Any], Any] | None = None
+    at_most_once: bool = False
+    settled: bool = False
+
+
+PLAIN = StepOptions()
+
+
+@attrs.frozen
+class Step(Command[T_co]):
+    """Call `fn(*args, **kwargs)` in the thread pool, at least once, and remember what it returned for ever.
+
+    Chain `.retry`, `.timeout`, `.down`, `.at_most_once`, `.settled`; each returns a new command.
+    """
+
+    id: str
+    fn: Callable[..., Any] = attrs.field(repr=False)
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = attrs.field(factory=dict)
+    options: StepOptions = PLAIN
+    origin: Command[Any] | None = attrs.field(default=None, eq=False, repr=False)
+
+    def _with(self, **changes: Any) -> Any:
+        return attrs.evolve(self, options=attrs.evolve(self.options, **changes), origin=self.origin or self)
+
+    def retry(self, policy: Retry | int) -> Step[T_co]:
+        """Try again when the function raises; an integer counts all tries."""
+        return cast("Step[T_co]", self._with(retry=Retry.of(policy)))
+
+    def timeout(self, seconds: Any) -> Step[T_co]:
+        """Fail an attempt with `StepTimeout` after *seconds* (or a `timedelta`); its thread is abandoned."""
+        return cast("Step[T_co]", self._with(timeout=duration(seconds, "step.timeout")))
+
+    def down(self, undo: Callable[[T_co], Any]) -> Step[T_co]:  # type: ignore[misc]  # T_co only flows in here
+        """Register *undo*, called with the step's result if the workflow rolls back."""
+        if not callable(undo):
+            raise TypeError(f"step {self.id!r}: .down(...) takes a function of the step's result, not {undo!r}")
+        return cast("Step[T_co]", self._with(down=undo))
+
+    def at_most_once(self) -> Step[T_co]:
+        """Record the beginning first; after a crash in between raise `StepInterrupted` instead of running again."""
+        return cast("Step[T_co]", self._with(at_most_once=True))
+
+    def settled(self) -> Step[Ok[T_co] | Err]:
+        """Give the outcome as a value, `Ok(value)` or `Err(error)`, instead of raising."""
+        return cast("Step[Ok[T_co] | Err]", self._with(settled=True))
+
+
+@attrs.frozen
+class Sleep(Command[None]):
+    """Wait for `seconds` from now, or until the instant `until` (seconds since the epoch); holds no thread."""
+
+    id: str
+    seconds: float | None = None
+    until: float | None = None
+
+
+@attrs.frozen
+class WaitForSignal(Command[T_co]):
+    """Wait for the next buffered or arriving signal; with `timeout` (seconds) the result tells which came first."""
+
+    id: str
+    signal: str
+    timeout: float | None = None
+
+
+@attrs.frozen
+class Branch(Generic[T_co]):
+    """One way out of a `ctx.switch`.
+
+    Args:
+        id: Recorded when the branch is chosen; must stay stable.
+        match: A value to compare with `==`, or a predicate of the switched value. Never runs on replay.
+        run: A value, a function giving one, or a function giving a generator to run; called without arguments, or with
+            the switched value if it takes one.
+    """
+
+    id: str
+    match: Any
+    run: Any = None
+
+
+@attrs.frozen
+class Switch(Command[T_co]):
+    """Choose a branch, record the choice, then run it."""
+
+    id: str
+    value: Any = attrs.field(repr=False)
+    branches: tuple[Branch[Any], ...] = ()
+    default: Branch[Any] | None = None
+
+
+@attrs.frozen
+class RollbackReport:
+    """What a rollback undid: step ids, in the order in which they were undone (newest first)."""
+
+    undone: tuple[str, ...] = ()
+
+
+@attrs.frozen
+class Rollback(Command[RollbackReport]):
+    """Run the registered compensations, newest first, each recorded as it ends."""
+
+    id: str = "rollback"
+
+
+@attrs.frozen
+class Emit(Command[None]):
+    """Publish an event on the bus once it is recorded; best effort, not repeated on replay."""
+
+    id: str
+    event: str
+    payload: Any = attrs.field(default=None, repr=False)
+
+
+@attrs.frozen
+class Start(Command[T_co]):
+    """Start a child execution; with `wait` the result is the child's, else its execution id."""
+
+    id: str
+    workflow: Startable
+    input: Any = attrs.field(default=None, repr=False)
+    key: str | None = None
+    timeout: float | None = None
+    on_parent_close: str = "cancel"
+    wait: bool = False
+
+
+@attrs.frozen
+class WaitForExecution(Command[T_co]):
+    """Wait until an execution ends; with `timeout` (seconds) the result is `Completed(value)` or `TimedOut()`."""
+
+    id: str
+    execution_id: str
+    timeout: float | None = None
+
+
+Member: TypeAlias = "Command[T] | Generator[Command[Any], Any, T]"
+"""A member of `ctx.all` or `ctx.race`: a command, or a generator of commands."""
+
+
+@attrs.frozen
+class All(Command[T_co]):
+    """Run members side by side (at most `limit` at a time) and give their results in the shape they came in."""
+
+    id: str
+    members: tuple[Any, ...] = attrs.field(repr=False)
+    names: tuple[str, ...] = ()
+    shape: str = "tuple"
+    limit: int | None = None
+    keys: tuple[Any, ...] = ()
+
+
+@attrs.frozen
+class Race(Command[T_co]):
+    """Run members side by side until the first settles; the others are cancelled."""
+
+    id: str
+    members: tuple[Any, ...] = attrs.field(repr=False)
+    names: tuple[str, ...] = ()
+
+
+@attrs.frozen
+class Note(Command[None]):
+    """Put a line of the user's own into the audit trail."""
+
+    id: str
+    text: str
+    data: dict[str, Any] = attrs.field(factory=dict)
+
+
+@attrs.frozen
+class ContinueAsNew(Generic[T]):
+    """Returned by a workflow (not yielded): begin anew with `input` and an empty log, under the same execution id."""
+
+    input: T
+
+
+AnyCommand: TypeAlias = (
+    "Step[Any] | Sleep | WaitForSignal[Any] | Switch[Any] | Rollback | Emit | Start[Any] | WaitForExecution[Any]"
+    " | All[Any] | Race[Any] | Note"
+)
+"""The closed union of commands: every `match` over it ends in `assert_never`."""
+
+
+def duration(value: Any, what: str) -> float:
+    """Return a duration (seconds or `timedelta`) as seconds, refusing what is not one.
+
+    Raises:
+        TypeError: It is neither a number nor a `timedelta`.
+        ValueError: It is negative, NaN or too large to be a date.
+    """
+    seconds = value.total_seconds() if hasattr(value, "total_seconds") else value
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise TypeError(f"{what} takes seconds or a timedelta, not {value!r}")
+    if not 0 <= seconds <= _LONGEST:
+        raise ValueError(f"{what} takes 0 to {_LONGEST:.0f} seconds (1,000 years), not {value!r}")
+    return float(seconds)
+
+
+def instant(value: Any, what: str) -> float:
+    """Return an instant (seconds since the epoch, or an aware `datetime`) as seconds since the epoch, UTC.
+
+    Raises:
+        TypeError: It is neither, or a `datetime` without a zone.
+        ValueError: It is not finite.
+    """
+    if hasattr(value, "timestamp"):
+        if value.tzinfo is None:
+            raise TypeError(f"{what} takes an aware datetime; {value!r} has no time zone. Fix: add tzinfo=timezone.utc")
+        return float(value.timestamp())
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{what} takes an aware datetime or seconds since the epoch, not {value!r}")
+    if not -_LONGEST <= value <= _LONGEST * 4:
+        raise ValueError(f"{what}: {value!r} is not an instant in seconds since the epoch")
+    return float(value)
+
+
+_LONGEST = 1000 * 366 * 86400.0
+
+
+def shape_members(first: Any, rest: tuple[Any, ...], what: str) -> tuple[tuple[Any, ...], tuple[str, ...], str]:
+    """Return members, their names and the result's shape for `ctx.all(*cmds)`, `(iterable)` or `(mapping)`."""
+    if rest or isinstance(first, Command | Generator):
+        members = (first, *rest)
+        return members, tuple(map(str, range(len(members)))), "tuple"
+    if isinstance(first, Mapping):
+        return tuple(first.values()), tuple(map(str, first)), "dict"
+    if isinstance(first, Iterable) and not isinstance(first, str | bytes):
+        members = tuple(first)
+        return members, tuple(map(str, range(len(members)))), "list"
+    raise TypeError(f"{what} takes commands, generators, one iterable of them or one mapping, not {first!r}")

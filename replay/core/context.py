@@ -1,0 +1,394 @@
+"""What a workflow holds in its hand: builders of commands, and answers that are the same on every replay."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar, cast, overload
+
+from replay.core import commands as c
+from replay.core.errors import ForgottenYield
+from replay.core.ids import check_id, check_step_id
+from replay.core.outcomes import Completed, Received, TimedOut, Winner
+
+if TYPE_CHECKING:
+    import logging
+    import random
+    import uuid
+
+P = ParamSpec("P")
+T = TypeVar("T")
+U = TypeVar("U")
+A1 = TypeVar("A1")
+A2 = TypeVar("A2")
+A3 = TypeVar("A3")
+A4 = TypeVar("A4")
+A5 = TypeVar("A5")
+A6 = TypeVar("A6")
+K = TypeVar("K")
+In = TypeVar("In")
+
+OnParentClose = Literal["cancel", "abandon", "wait"]
+
+
+class SignalOf(Protocol[T]):
+    """A signal's definition, `Signal(id, payload type)`."""
+
+    @property
+    def id(self) -> str:
+        """The signal's id."""
+        ...
+
+    @property
+    def payload_type(self) -> type[T] | None:
+        """The payload's type, None: any."""
+        ...
+
+
+class EventOf(Protocol[T]):
+    """An event's definition, `Event(id, payload type)`."""
+
+    @property
+    def id(self) -> str:
+        """The event's id."""
+        ...
+
+    @property
+    def payload_type(self) -> type[T] | None:
+        """The payload's type, None: any."""
+        ...
+
+
+class WorkflowOf(Protocol[In, T]):  # type: ignore[misc]  # invariance keeps the protocol simple to implement
+    """A workflow's definition."""
+
+    @property
+    def key(self) -> str:
+        """The workflow's stable key."""
+        ...
+
+    def __call__(self, ctx: Any, input: In, /) -> Generator[c.Command[Any], Any, T]:
+        """Make the workflow's generator."""
+        ...
+
+
+class Sources(Protocol):
+    """Deterministic sources for one execution, made outside the core."""
+
+    def random(self, stream: str) -> random.Random:
+        """Return the generator of *stream*, seeded by the execution and the stream's name."""
+        ...
+
+    def uuid(self) -> uuid.UUID:
+        """Return the execution's next UUID."""
+        ...
+
+    @property
+    def log(self) -> logging.Logger | logging.LoggerAdapter[Any]:
+        """The execution's logger."""
+        ...
+
+
+class Context:
+    """One execution's view of the engine.
+
+    Its commands do nothing until they are yielded. `now`, `uuid`, `random`, `patched`, `log`, `execution_id`, `attempt`
+    and `replaying` are not yielded.
+    """
+
+    __slots__ = ("_answer_patch", "_last", "_line", "_lost", "_now", "_sources", "attempt", "execution_id", "replaying")
+
+    def __init__(
+        self, execution_id: str, sources: Sources, answer_patch: Callable[[str], bool], *, attempt: int = 1, now: float = 0.0
+    ) -> None:
+        self.execution_id = execution_id
+        self.attempt = attempt
+        self.replaying = True
+        self._sources = sources
+        self._answer_patch = answer_patch
+        self._now = now
+        # The command built last and not yet yielded, and any built before it: how a forgotten `yield` is found.
+        self._last: c.Command[Any] | None = None
+        self._lost: list[tuple[c.Command[Any], int]] = []
+        self._line = 0
+
+    # --- commands ------------------------------------------------------------------------------
+
+    @overload
+    def step(
+        self, id: str, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> c.Step[T]: ...
+    @overload
+    def step(self, id: str, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> c.Step[T]: ...
+    def step(self, id: str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> c.Step[Any]:
+        """Run `fn(*args, **kwargs)` once and record what it returns (an `async def` is run to its end).
+
+        Chain `.retry(Retry or int)`, `.timeout(seconds)`, `.down(undo)`, `.at_most_once()`, `.settled()`.
+
+        Raises (at the yield):
+            StepFailed: The function raised (after its retries); the cause is in `.cause`.
+        """
+        command: c.Step[Any] = c.Step(id, fn, args, kwargs)
+        if self._last is not None:
+            self._lost.append((self._last, self._line))
+        self._last = command
+        if not self.replaying:
+            self._line = sys._getframe(1).f_lineno
+        return command
+
+    def sleep(self, duration: Any, id: str | None = None) -> c.Sleep:
+        """Wait for *duration* (seconds or `timedelta`), durably, holding no thread."""
+        return self._built(c.Sleep(id or "sleep", seconds=c.duration(duration, "ctx.sleep")))
+
+    def sleep_until(self, when: Any, id: str | None = None) -> c.Sleep:
+        """Wait until *when* (aware `datetime`, or seconds since the epoch); at once if it has passed."""
+        return self._built(c.Sleep(id or "sleep", until=c.instant(when, "ctx.sleep_until")))
+
+    @overload
+    def wait_for_signal(self, signal: SignalOf[T], timeout: None = None, id: str | None = None) -> c.WaitForSignal[T]: ...
+    @overload
+    def wait_for_signal(
+        self, signal: SignalOf[T], timeout: object, id: str | None = None
+    ) -> c.WaitForSignal[Received[T] | TimedOut]: ...
+    @overload
+    def wait_for_signal(self, signal: str, timeout: Any = None, id: str | None = None) -> c.WaitForSignal[Any]: ...
+    def wait_for_signal(self, signal: Any, timeout: Any = None, id: str | None = None) -> c.WaitForSignal[Any]:
+        """Take the oldest waiting signal, or wait for the next one. Early signals are kept, first in first out.
+
+        Returns (from the yield): the payload; with *timeout* (seconds or `timedelta`) `Received(payload)` or `TimedOut()`.
+        """
+        name = check_id(signal if isinstance(signal, str) else signal.id, "signal")
+        limit = None if timeout is None else c.duration(timeout, "ctx.wait_for_signal(timeout=)")
+        return self._built(c.WaitForSignal(id or name, name, limit))
+
+    def switch(
+        self, id: str, value: Any, branches: Iterable[c.Branch[T]], default: c.Branch[T] | T | Callable[..., Any] | None = None
+    ) -> c.Switch[T]:
+        """Run the first branch that matches *value*; the choice is recorded before it runs, matchers never run on replay.
+
+        *default* is a `Branch`, or what such a branch would `run`.
+
+        Raises (at the yield):
+            NoBranchMatched: No branch matched, and there is no default.
+        """
+        if default is not None and not isinstance(default, c.Branch):
+            default = c.Branch("default", None, default)
+        found = tuple(branches)
+        names = [b.id for b in found] + ([default.id] if default is not None else [])
+        if len(set(names)) != len(names):
+            raise ValueError(f"switch {id!r}: branch ids must differ, not {names}")
+        return self._built(c.Switch(id, value, found, default))
+
+    def rollback(self) -> c.Rollback:
+        """Run the registered compensations, newest first; gives a `RollbackReport`."""
+        return self._built(c.Rollback())
+
+    def emit(self, event: EventOf[T] | str, payload: T | None = None, id: str | None = None) -> c.Emit:
+        """Publish *event* on the bus, once it is recorded; best effort, not repeated on replay."""
+        name = check_id(event if isinstance(event, str) else event.id, "event")
+        return self._built(c.Emit(id or name, name, payload))
+
+    def start(
+        self,
+        id: str,
+        workflow: WorkflowOf[In, Any],
+        input: In | None = None,
+        *,
+        idempotency_key: str | None = None,
+        timeout: Any = None,
+        on_parent_close: OnParentClose = "cancel",
+    ) -> c.Start[str]:
+        """Start a child execution and go on; gives its execution id."""
+        return self._built(_start(id, workflow, input, idempotency_key, timeout, on_parent_close, wait=False))
+
+    def child(
+        self,
+        id: str,
+        workflow: WorkflowOf[In, T],
+        input: In | None = None,
+        *,
+        idempotency_key: str | None = None,
+        timeout: Any = None,
+        on_parent_close: OnParentClose = "cancel",
+    ) -> c.Start[T]:
+        """Start a child execution and wait for its result.
+
+        Raises (at the yield):
+            ExecutionFailed, ExecutionCancelled: The child ended without a result.
+        """
+        return self._built(
+            cast("c.Start[T]", _start(id, workflow, input, idempotency_key, timeout, on_parent_close, wait=True))
+        )
+
+    @overload
+    def wait_for_execution(
+        self, workflow: WorkflowOf[Any, T], execution_id: str, timeout: None = None, id: str | None = None
+    ) -> c.WaitForExecution[T]: ...
+    @overload
+    def wait_for_execution(
+        self, workflow: WorkflowOf[Any, T], execution_id: str, timeout: object, id: str | None = None
+    ) -> c.WaitForExecution[Completed[T] | TimedOut]: ...
+    def wait_for_execution(
+        self, workflow: Any, execution_id: str, timeout: Any = None, id: str | None = None
+    ) -> c.WaitForExecution[Any]:
+        """Wait until an execution ends; gives its result, with *timeout* `Completed(value)` or `TimedOut()`.
+
+        Raises (at the yield):
+            ExecutionFailed, ExecutionCancelled: It ended without a result.
+        """
+        limit = None if timeout is None else c.duration(timeout, "ctx.wait_for_execution(timeout=)")
+        return self._built(c.WaitForExecution(id or f"wait:{execution_id}"[:200], execution_id, limit))
+
+    @overload
+    def all(self, a: c.Member[A1], /) -> c.All[tuple[A1]]: ...
+    @overload
+    def all(self, a: c.Member[A1], b: c.Member[A2], /, *, limit: int | None = None) -> c.All[tuple[A1, A2]]: ...
+    @overload
+    def all(
+        self, a: c.Member[A1], b: c.Member[A2], d: c.Member[A3], /, *, limit: int | None = None
+    ) -> c.All[tuple[A1, A2, A3]]: ...
+    @overload
+    def all(
+        self, a: c.Member[A1], b: c.Member[A2], d: c.Member[A3], e: c.Member[A4], /, *, limit: int | None = None
+    ) -> c.All[tuple[A1, A2, A3, A4]]: ...
+    @overload
+    def all(
+        self, a: c.Member[A1], b: c.Member[A2], d: c.Member[A3], e: c.Member[A4], f: c.Member[A5], /, *, limit: int | None = None
+    ) -> c.All[tuple[A1, A2, A3, A4, A5]]: ...
+    @overload
+    def all(self, members: Mapping[K, c.Member[T]], /, *, limit: int | None = None) -> c.All[dict[K, T]]: ...
+    @overload
+    def all(self, members: Iterable[c.Member[T]], /, *, limit: int | None = None) -> c.All[list[T]]: ...
+    @overload
+    def all(self, *members: c.Member[T], limit: int | None = None) -> c.All[tuple[T, ...]]: ...
+    def all(self, first: Any = (), /, *rest: Any, limit: int | None = None, id: str | None = None) -> c.All[Any]:
+        """Run members side by side, at most *limit* at a time; gives their results in the shape they came in.
+
+        A member is a command, or a generator of commands. On the first failure members that wait are cancelled, running
+        steps settle (so that a rollback knows them), then the failure is raised.
+        """
+        if limit is not None and limit < 1:
+            raise ValueError(f"ctx.all(limit=...) must be at least 1, not {limit}")
+        if first == () and not rest:
+            return self._built(c.All(id or "all", (), (), "tuple", limit))
+        members, names, shape = c.shape_members(first, rest, "ctx.all")
+        keys = tuple(first) if shape == "dict" else ()
+        return self._joined(c.All(id or "all", members, names, shape, limit, keys))
+
+    def map(self, id: str, fn: Callable[[U], T], items: Iterable[U], *, limit: int | None = None) -> c.All[list[T]]:
+        """Run step `fn(item)` for each item side by side, at most *limit* at a time; gives the list of results."""
+        steps = tuple(c.Step(id, fn, (item,)) for item in items)
+        if limit is not None and limit < 1:
+            raise ValueError(f"ctx.map(limit=...) must be at least 1, not {limit}")
+        return self._built(c.All(id, steps, tuple(map(str, range(len(steps)))), "list", limit))
+
+    @overload
+    def race(self, members: Mapping[str, c.Member[T]], /) -> c.Race[Winner[T]]: ...
+    @overload
+    def race(self, **members: c.Member[T]) -> c.Race[Winner[T]]: ...
+    def race(self, members: Any = None, /, **named: Any) -> c.Race[Any]:
+        """Run named members side by side until the first settles; gives `Winner(name, value)`, or raises its failure.
+
+        The winner is recorded; the others are cancelled, their timers and waits removed.
+        """
+        found = {**(members or {}), **named}
+        if not found:
+            raise ValueError("ctx.race needs at least one member; an empty race would never end")
+        return self._joined(c.Race("race", tuple(found.values()), tuple(map(str, found))))
+
+    def note(self, text: str, **data: Any) -> c.Note:
+        """Put a line of your own into the audit trail."""
+        return self._built(c.Note("note", text, data))
+
+    def continue_as_new(self, input: T) -> c.ContinueAsNew[T]:
+        """Return this to begin anew with *input* and an empty log; the id and undelivered signals stay."""
+        return c.ContinueAsNew(input)
+
+    # --- not yielded -----------------------------------------------------------------------------
+
+    def now(self) -> float:
+        """Return the time of the last log entry seen: seconds since the epoch, UTC; never goes back."""
+        return self._now
+
+    def uuid(self) -> uuid.UUID:
+        """Return a UUID, the same on every replay."""
+        return self._sources.uuid()
+
+    def random(self, stream: str = "") -> random.Random:
+        """Return a `random.Random` seeded by this execution and *stream*; streams do not disturb one another."""
+        return self._sources.random(stream)
+
+    def patched(self, change_id: str) -> bool:
+        """Tell whether to run the code as changed: True for new executions, False where the log was written before.
+
+        Decided once for each execution and change, and recorded.
+        """
+        return self._answer_patch(check_id(change_id, "change"))
+
+    @property
+    def log(self) -> logging.Logger | logging.LoggerAdapter[Any]:
+        """A logger that is silent while replaying."""
+        return self._sources.log
+
+    # --- bookkeeping of commands that are built but not yielded -------------------------------------
+
+    def _built(self, command: Any) -> Any:
+        if self._last is not None:
+            self._lost.append((self._last, self._line))
+        self._last = command
+        if not self.replaying:
+            self._line = sys._getframe(2).f_lineno
+        return command
+
+    def _joined(self, command: Any) -> Any:
+        """As `_built`, for a command whose members are thereby used."""
+        self._built(command)
+        used = {id(m) for m in command.members} | {id(getattr(m, "origin", None)) for m in command.members}
+        self._lost = [lost for lost in self._lost if id(lost[0]) not in used]
+        return command
+
+    def _yielded(self, command: Any) -> ForgottenYield | None:
+        """Note that *command* was yielded; return the error for one that was built, dropped, and never will be."""
+        root = getattr(command, "origin", None)
+        if self._last is not None:
+            self._lost.append((self._last, self._line))
+            self._last = None
+        waiting, self._lost = self._lost, []
+        dropped: ForgottenYield | None = None
+        while waiting:
+            each, line = waiting.pop(0)
+            if each is command or each is root:
+                continue
+            # Only `each` and getrefcount's own argument refer to it: the workflow cannot yield it any more.
+            if sys.getrefcount(each) <= 2:
+                dropped = dropped or forgotten(each, line)
+            else:
+                self._lost.append((each, line))
+        return dropped
+
+    def _returned(self) -> ForgottenYield | None:
+        """Return the error for a command that was built and not yielded when the workflow returned."""
+        if self._last is not None:
+            self._lost.append((self._last, self._line))
+        return forgotten(*self._lost[0]) if self._lost else None
+
+
+def forgotten(command: Any, line: int) -> ForgottenYield:
+    """Return the error for a *command* that was built at *line* (0: unknown) and never yielded."""
+    kind = type(command).__name__
+    at = f" at line {line}" if line else ""
+    return ForgottenYield(
+        f"{kind} {command.id!r} was built{at} but never yielded, so it would not happen. "
+        f"Fix: write `yield ctx....` (or `yield from`) in front of it"
+    )
+
+
+def _start(
+    id: str, workflow: Any, input: Any, key: str | None, timeout: Any, on_parent_close: str, *, wait: bool
+) -> c.Start[Any]:
+    if on_parent_close not in ("cancel", "abandon", "wait"):
+        raise ValueError(f"on_parent_close is 'cancel', 'abandon' or 'wait', not {on_parent_close!r}")
+    if not hasattr(workflow, "key"):
+        raise TypeError(f"child {id!r}: pass a workflow (decorated with @workflow), not {workflow!r}")
+    limit = None if timeout is None else c.duration(timeout, "timeout")
+    return c.Start(check_step_id(id, "Start"), workflow, input, key, limit, on_parent_close, wait)

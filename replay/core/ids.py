@@ -1,0 +1,59 @@
+"""Ids: what may stand in one, and the ids that are derived from others so that repeating a request repeats its id."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from replay.core.errors import ReservedId
+
+_ID = re.compile(r"[A-Za-z0-9._:@/+=#~-]{1,200}", re.ASCII)
+_RESERVED = ("__", "rollback:")
+
+
+def check_id(value: str, what: str) -> str:
+    """Return *value* if it can be an execution's, schedule's, signal's or workflow's id.
+
+    Raises:
+        ReservedId: It is empty, longer than 200, or holds other characters than ASCII letters, digits and `._:@/+=#~-`.
+    """
+    if not isinstance(value, str) or not _ID.fullmatch(value):
+        raise ReservedId(
+            f"{what} {value!r} is not allowed: use 1 to 200 ASCII letters, digits or any of . _ : @ / + = # ~ -"
+        )
+    return value
+
+
+def check_step_id(value: str, what: str) -> str:
+    """Return *value* if a command may carry it as its id.
+
+    Raises:
+        ReservedId: It is empty, too long, or starts with a prefix that the engine uses (`__`, `rollback:`).
+    """
+    if not isinstance(value, str) or not value or len(value) > 200:
+        raise ReservedId(f"{what} id {value!r} is not allowed: use a text of 1 to 200 characters")
+    if value.startswith(_RESERVED):
+        raise ReservedId(
+            f"{what} id {value!r} starts with a reserved prefix ({', '.join(_RESERVED)}). Fix: choose another id"
+        )
+    return value
+
+
+def routing(execution_id: str) -> str:
+    """Return the part of an id that decides its shard: executions that share it can change in one transition."""
+    return execution_id.split("~", 1)[0]
+
+
+def digest_id(*parts: str) -> str:
+    """Return 26 characters that stand for *parts* (collisions: about one in 2**64 pairs of squares)."""
+    return hashlib.blake2b("\x1f".join(parts).encode("utf-8", "surrogatepass"), digest_size=13).hexdigest()
+
+
+def keyed_id(workflow: str, key: str) -> str:
+    """Return the id of the execution that is started with an idempotency key: the key needs no index of its own."""
+    return f"k-{digest_id(workflow, key)}"
+
+
+def child_id(parent_id: str, run: int, step_id: str) -> str:
+    """Return the default id of a child, on its parent's shard."""
+    return f"{routing(parent_id)[:150]}~{digest_id(parent_id, str(run), step_id)}"

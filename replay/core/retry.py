@@ -1,0 +1,89 @@
+"""When a failed attempt is tried again: a pure policy, its waiting done by durable timers."""
+
+from __future__ import annotations
+
+import math
+
+import attrs
+
+
+def _positive(what: str) -> object:
+    def check(_: object, __: object, value: float) -> None:
+        if not value > 0:
+            raise ValueError(f"Retry({what}=...) must be greater than 0, not {value!r}")
+
+    return check
+
+
+def _classes(value: object) -> tuple[type[BaseException], ...]:
+    found = value if isinstance(value, tuple) else tuple(value) if isinstance(value, list | set) else (value,)
+    for each in found:
+        if not (isinstance(each, type) and issubclass(each, BaseException)):
+            raise TypeError(f"Retry(on=..., never=...) take exception classes, not {each!r}")
+    return found
+
+
+def _attempts(_: object, __: object, value: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"Retry(attempts=...) counts all tries and must be a whole number from 1, not {value!r}")
+
+
+@attrs.frozen
+class Retry:
+    """How often and when a failed attempt is repeated; waiting is a timer in the store, so it survives crashes.
+
+    Args:
+        attempts: All tries, the first included.
+        initial: Seconds before the second attempt.
+        factor: Each further wait is this many times the previous one.
+        cap: Longest wait, seconds.
+        jitter: Each wait is lengthened by a random share of up to this fraction of itself.
+        on: Exception classes that are worth another attempt.
+        never: Exception classes that are not, even if `on` holds them.
+        deadline: Seconds since the first attempt began after which no further attempt is planned; None: no bound.
+
+    An exception with a numeric `retry_after` attribute (seconds) asks for that wait instead of the computed one.
+    """
+
+    attempts: int = attrs.field(default=3, validator=_attempts)
+    initial: float = attrs.field(default=1.0, validator=attrs.validators.ge(0))
+    factor: float = attrs.field(default=2.0, validator=_positive("factor"))
+    cap: float = attrs.field(default=60.0, validator=attrs.validators.ge(0))
+    jitter: float = attrs.field(default=0.1, validator=attrs.validators.ge(0))
+    on: tuple[type[BaseException], ...] = attrs.field(default=(Exception,), converter=_classes)
+    never: tuple[type[BaseException], ...] = attrs.field(default=(), converter=_classes)
+    deadline: float | None = attrs.field(default=None, validator=attrs.validators.optional(attrs.validators.gt(0)))
+
+    @classmethod
+    def of(cls, policy: Retry | int) -> Retry:
+        """Return *policy*, an integer standing for `Retry(attempts=policy)`."""
+        return policy if isinstance(policy, Retry) else cls(attempts=policy)
+
+    def delay(self, attempt: int, error: BaseException, *, elapsed: float, chance: float) -> float | None:
+        """Return how long to wait after failed attempt number *attempt* (from 1), None to give up.
+
+        Args:
+            error: What the attempt raised.
+            elapsed: Seconds since the first attempt began.
+            chance: A random number in [0, 1), drawn by the caller.
+        """
+        if attempt >= self.attempts or isinstance(error, self.never) or not isinstance(error, self.on):
+            return None
+        suggested = getattr(error, "retry_after", None)
+        if isinstance(suggested, int | float) and not isinstance(suggested, bool) and 0 <= suggested < math.inf:
+            wait = float(suggested)
+        else:
+            wait = self._backoff(attempt) * (1.0 + self.jitter * chance)
+        if self.deadline is not None and elapsed + wait > self.deadline:
+            return None
+        return wait
+
+    def _backoff(self, attempt: int) -> float:
+        try:
+            return min(self.cap, self.initial * self.factor ** (attempt - 1))
+        except OverflowError:
+            return self.cap
+
+
+ONCE = Retry(attempts=1)
+"""The policy of a step without `.retry(...)`."""
