@@ -113,6 +113,7 @@ class Interpreter:
         self.cancelled: e.CancelReceived | None = None
         self.children: dict[str, Child] = {}
         self.position = 0  # log index of the next row
+        self.begun = 0  # the workflow's attempt that began last
         self.warnings: list[str] = []
         self.births: list[tuple[int, int]] = [(0, 0)]
         self._start = start
@@ -156,6 +157,14 @@ class Interpreter:
                 error.index = self.position
                 raise
             self._drive()
+        self.position += 1
+
+    def feed_entry(self, entry: e.Fact) -> None:
+        """Feed a new entry (live): as `feed`, without the row in between."""
+        if entry.at > self.context._now:
+            self.context._now = entry.at
+        self._apply(entry)
+        self._drive()
         self.position += 1
 
     def _feed_straight(self, rows: Sequence[list[Any]], index: int) -> int:
@@ -222,6 +231,7 @@ class Interpreter:
     def _apply(self, entry: e.Fact) -> None:
         match entry:
             case e.Began():
+                self.begun = entry.attempt
                 if self.root.number not in self.fibers and self.outcome is None:
                     self._open()
             case e.AttemptFailed() | e.Retried() | e.Edited() | e.Intervened() | e.Ended():

@@ -1,0 +1,112 @@
+"""What a session asks of its performer besides the store's requests: the boundary between engine and world.
+
+Every effect (and every request) that a session yields is a point at which a crash can be injected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import attrs
+
+from replay.requests import Request
+
+
+@attrs.define(eq=False)
+class Call:
+    """One attempt of a step, to be run in the thread pool.
+
+    Attributes:
+        token: Stable over attempts and crashes: an idempotency key for the outside world.
+        started: Instant (store's clock) at which a thread took it up; set by the executor.
+        cancelled: Whether the body was asked to stop; set by the performer.
+    """
+
+    execution_id: str
+    workflow: str
+    fiber: int
+    id: str
+    fn: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    attempt: int
+    token: str
+    timeout: float | None = None
+    digest: int | None = None
+    details: Any = None
+    command: Any = attrs.field(default=None, repr=False)
+    started: float | None = None
+    beat: Any = None
+    cancelled: Any = attrs.field(default=None, repr=False)
+
+
+@attrs.frozen(eq=False)
+class Returned:
+    """What a call came to: `data` (the encoded result) and `value` (decoded from it again), or `error`."""
+
+    call: Call
+    value: Any = None
+    data: bytes = b""
+    error: BaseException | None = None
+    seconds: float = 0.0
+    final: bool = False  # no retry can help (the result cannot be stored)
+
+
+@attrs.frozen
+class Launch:
+    """Hand calls to the thread pool."""
+
+    calls: tuple[Call, ...]
+
+
+@attrs.frozen
+class AskToStop:
+    """Let running bodies see `current_step().cancelled`; with `abandon` their outcomes are refused from now on."""
+
+    calls: tuple[Call, ...]
+    abandon: bool
+
+
+@attrs.frozen
+class Publish:
+    """Publish an emitted event on the bus, best effort."""
+
+    event: str
+    payload: bytes
+
+
+@attrs.frozen
+class Warn:
+    """Log a warning about this execution."""
+
+    text: str
+
+
+@attrs.frozen
+class Await:
+    """Sleep until `until`, a call's return, or news (from the inbox, of a drain, a lost lease)."""
+
+    until: float | None
+
+
+@attrs.frozen
+class Woken:
+    """Reply of `Await`.
+
+    Attributes:
+        now: The store's time.
+        returned: Calls that came back.
+        news: The inbox may hold messages that were not seen.
+        drain: The worker is stopping: launch nothing more, give the lease back.
+        report: The lease was just renewed: a good moment to say where the execution is.
+    """
+
+    now: float
+    returned: tuple[Returned, ...] = ()
+    news: bool = False
+    drain: bool = False
+    report: bool = False
+
+
+Effect: TypeAlias = Request[Any] | Launch | AskToStop | Publish | Warn | Await
