@@ -20,7 +20,8 @@ class Call:
     Attributes:
         token: Stable over attempts and crashes: an idempotency key for the outside world.
         started: Instant (store's clock) at which a thread took it up; set by the executor.
-        cancelled: Whether the body was asked to stop; set by the performer.
+        cancelled: Event that asks the body to stop; made by the performer.
+        abandoned: Its outcome will be refused; set by the performer.
     """
 
     execution_id: str
@@ -39,6 +40,7 @@ class Call:
     started: float | None = None
     beat: Any = None
     cancelled: Any = attrs.field(default=None, repr=False)
+    abandoned: bool = False
 
 
 @attrs.frozen(eq=False)

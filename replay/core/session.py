@@ -26,6 +26,7 @@ from replay.core.errors import (
     NonDeterminism,
     NotSerializable,
     PayloadTooLarge,
+    StepTimeout,
     Undecodable,
     UnknownExecution,
 )
@@ -143,6 +144,7 @@ class Session:
         self._draining = False
         self._stop_by: float | None = None
         self._reported = False
+        self._pending_patches: list[str] = []
         self._clear()
 
     def _clear(self) -> None:
@@ -185,6 +187,24 @@ class Session:
         if self._interpreter is not None:
             self._interpreter.close()
             self._interpreter = None
+
+    def give_back(self) -> Commit:
+        """Return the request that hands the lease back without what is not committed."""
+        self._commits += 1
+        return Commit(self.id, self._token, self._length, f"{self._token}:{self._commits}", Yield())
+
+    def give_up(self, error: BaseException) -> Commit:
+        """Return the request that leaves the execution stuck after an error of the engine's own."""
+        self._commits += 1
+        return Commit(
+            self.id,
+            self._token,
+            self._length,
+            f"{self._token}:{self._commits}",
+            Park("stuck", self.now + STUCK_DELAY, self._settings.lease),
+            seen=2**53,
+            current=self._codec.encode([{"kind": "stuck", "error": type(error).__name__, "message": str(error)}]),
+        )
 
     def run(self, claimed: Claimed, now: float) -> Steps:
         """Visit the execution: yield effects until it is parked, ended or lost."""
@@ -264,10 +284,6 @@ class Session:
             self._pending_patches.append(change)
         return answer
 
-    @property
-    def _pending_patches(self) -> list[str]:
-        return self.__dict__.setdefault("_patches_to_record", [])  # type: ignore[no-any-return]
-
     def _visit(self) -> Steps:
         interpreter, frontier = self._interpreter, self._frontier
         assert interpreter is not None
@@ -275,7 +291,7 @@ class Session:
             self._record(e.Began(self.now, 0, "", self._settings.worker, self.header.attempt))
         while True:
             self._decide()
-            if interpreter.outcome is not None and not self._draining_flights():
+            if interpreter.outcome is not None:
                 if (yield from self._finish(interpreter.outcome)):
                     return
                 continue
@@ -297,9 +313,6 @@ class Session:
                 yield from self._commit(Keep(self._settings.lease))
             woken: Woken = yield Await(self._until())
             yield from self._take(woken)
-
-    def _draining_flights(self) -> bool:
-        return False
 
     def _decide(self) -> None:
         """Record every entry that can be decided now."""
@@ -641,15 +654,9 @@ class Session:
             return False
         due = self.now + delay
         self._record_end(e.AttemptFailed(self.now, 0, "", error, attempt, due, voids))
-        park = Park("retrying", due, self._settings.lease)
-        while True:
-            yield from self._commit(park, current=False, attempt=attempt + 1, amendments=1)
-            if self.parked:
-                break
-            # Messages arrived: the next visit takes them; the attempt is over either way.
-            park = Park("retrying", due, self._settings.lease)
-            attempt_done = self._seen
-            assert attempt_done >= 0
+        # Whatever arrived meanwhile waits in the inbox for the next attempt (`seen` is beyond all numbers).
+        self._seen = 2**53
+        yield from self._commit(Park("retrying", due, self._settings.lease), attempt=attempt + 1, amendments=1)
         self.parked = False  # the log is replayed anew, without what is void
         return True
 
@@ -669,18 +676,8 @@ class Session:
         if running:
             yield AskToStop(running, abandon=True)
         yield Warn(str(error))
-        why = [{"kind": "stuck", "error": type(error).__name__, "message": str(error)}]
-        self._commits += 1
         try:
-            yield Commit(
-                self.id,
-                self._token,
-                self._length,
-                f"{self._token}:{self._commits}",
-                Park("stuck", self.now + STUCK_DELAY, self._settings.lease),
-                seen=2**62,  # whatever arrived waits in the inbox: it cannot help now
-                current=self._codec.encode(why),
-            )
+            yield self.give_up(error)
         except Fenced:
             pass
         self.parked = False
@@ -720,8 +717,6 @@ def _step_row(entry: e.StepDone, data: bytes, codec: Coding) -> bytes:
 
 
 def _timed_out(call: Call) -> BaseException:
-    from replay.core.errors import StepTimeout
-
     return StepTimeout(f"step {call.id!r} did not return within {call.timeout:g} s (attempt {call.attempt})")
 
 

@@ -1,0 +1,79 @@
+"""What stores share: pure helpers over requests and headers."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+from replay.core.errors import ExecutionEnded, Fenced, OperatorRefused, UnknownExecution
+from replay.requests import End, Find, Header
+
+
+def ended_payload(end: End) -> bytes:
+    """Return the payload of the `ended` message that tells of *end*."""
+    return b'{"status":"%b","result":%b,"error":%b}' % (end.status.encode(), end.result or b"null", end.error or b"null")
+
+
+def unknown(id: str) -> UnknownExecution:
+    """Return the refusal for an id that no execution has."""
+    return UnknownExecution(
+        f"no execution {id!r} in this namespace. Fix: check the id, the store's URL and the namespace; "
+        f"ended executions are removed after their retention"
+    )
+
+
+def has_ended(id: str, status: str) -> ExecutionEnded:
+    """Return the refusal for an execution that takes no more messages."""
+    return ExecutionEnded(f"execution {id!r} has already ended ({status}); it takes no signals or changes any more")
+
+
+def fenced(id: str, why: str) -> Fenced:
+    """Return the refusal for a session that lost its lease."""
+    return Fenced(f"execution {id!r}: {why}; another session goes on from the log")
+
+
+def not_allowed(id: str, status: str, length: int, statuses: tuple[str, ...], expected: int) -> OperatorRefused:
+    """Return the refusal for an amendment that does not fit."""
+    if status not in statuses:
+        return OperatorRefused(f"execution {id!r} is {status}; this action needs {' or '.join(statuses)}")
+    return OperatorRefused(
+        f"execution {id!r} moved on meanwhile (log of {length} entries, {expected} expected). Fix: look again, then repeat"
+    )
+
+
+def matches(header: Header, query: Find) -> bool:
+    """Tell whether *header* fulfils all filters of *query* (its cursor aside)."""
+    if query.metadata:
+        metadata = json.loads(header.metadata)
+        for key, value in query.metadata:
+            if key not in metadata or metadata[key] != json.loads(value):
+                return False
+    return (
+        (not query.statuses or header.status in query.statuses)
+        and (query.workflow is None or header.workflow == query.workflow)
+        and (query.parent_id is None or header.parent_id == query.parent_id)
+        and (query.id_prefix is None or header.id.startswith(query.id_prefix))
+        and (query.created_after is None or header.created_at > query.created_after)
+        and (query.created_before is None or header.created_at < query.created_before)
+        and (query.updated_after is None or header.updated_at > query.updated_after)
+        and (query.updated_before is None or header.updated_at < query.updated_before)
+        and (query.due_before is None or (header.due_at is not None and header.ended_at is None and header.due_at < query.due_before))
+    )
+
+
+def make_cursor(created_at: float, id: str) -> str:
+    """Return the cursor that continues after this execution."""
+    return base64.urlsafe_b64encode(json.dumps([created_at, id]).encode()).decode()
+
+
+def read_cursor(cursor: str) -> tuple[float, str]:
+    """Return what `make_cursor` was given.
+
+    Raises:
+        ValueError: It is not a cursor.
+    """
+    try:
+        created_at, id = json.loads(base64.urlsafe_b64decode(cursor.encode()))
+        return float(created_at), str(id)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{cursor[:60]!r} is not a cursor of an earlier page") from error

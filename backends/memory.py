@@ -1,0 +1,594 @@
+"""The store in memory: the reference semantics, for one process; gone when it ends. Also a queue and a bus."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+import attrs
+
+from replay import requests as r
+from replay.backends import common
+from replay.core.errors import ExecutionEnded, OperatorRefused, ReplayError, UnknownExecution
+from replay.ports import Clock
+
+log = logging.getLogger("replay.memory")
+
+
+class SystemClock:
+    """The process's wall clock."""
+
+    def now(self) -> float:
+        """Return the current instant, seconds since the epoch, UTC."""
+        return time.time()
+
+
+class _Execution:
+    """A header that changes in place (building a new one for each commit would double a step's cost), log and inbox."""
+
+    __slots__ = (*(f.name for f in attrs.fields(r.Header)), "_stamp", "dedupe", "inbox", "log", "purge_at", "watchers")
+
+    def __init__(self, create: r.Create, now: float) -> None:
+        at = now if create.at is None else create.at
+        self.id = create.id
+        self.workflow = create.workflow
+        self.version = create.version
+        self.queue = create.queue
+        self.status = "pending"
+        self.input = create.input
+        self.created_at = self.updated_at = now
+        self.result: bytes | None = None
+        self.error: bytes | None = None
+        self.ended_at: float | None = None
+        self.parent_id = create.parent_id
+        self.metadata = create.metadata
+        self.priority = create.priority
+        self.retention = create.retention
+        self.deadline = None if create.timeout is None else max(at, now) + create.timeout
+        self.attempt = 1
+        self.run = 0
+        self.length = len(create.entries)
+        self.amendments = create.amendments
+        self.arrivals = 0
+        self.last_commit = ""
+        self.token: str | None = None
+        self.worker: str | None = None
+        self.lost = 0
+        self.due_at: float | None = max(at, now) - create.priority * r.PRIORITY_STEP if at <= now else at
+        self.current = b"[]"
+        self.log: list[bytes] = list(create.entries)
+        self.inbox: dict[int, r.Message] = {}
+        self.dedupe: set[str] = set()
+        self.watchers: dict[str, None] = {}
+        self.purge_at: float | None = None
+        self._stamp = 0
+
+    def header(self) -> r.Header:
+        return r.Header(**{name: getattr(self, name) for name in _HEADER})
+
+    def messages(self, seen: int) -> tuple[r.Message, ...]:
+        if self.arrivals <= seen:
+            return ()
+        return tuple(m for m in self.inbox.values() if m.seq > seen)
+
+
+_HEADER = tuple(f.name for f in attrs.fields(r.Header))
+_Lane = tuple[str, str, str]
+
+
+class MemoryStore:
+    """See `replay.ports.Store`. One lock makes each batch atomic.
+
+    Args:
+        clock: The store's clock (default: the process's).
+    """
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
+        self._lock = threading.RLock()
+        self._executions: dict[str, _Execution] = {}
+        self._due: dict[_Lane, list[tuple[float, int, str, int]]] = {}
+        self._order = itertools.count()
+        self._purges: list[tuple[float, str]] = []
+        self._claims: dict[str, tuple[float, list[str]]] = {}
+        self._schedules: dict[str, r.Schedule] = {}
+        self._workers: dict[str, tuple[r.WorkerRow, float]] = {}
+        self._counts: dict[str, dict[str, int]] = {}
+        self._woken: dict[str, None] = {}
+        self._now = 0.0
+        self._methods: dict[type[Any], Callable[[Any], Any]] = {
+            r.Create: self._create,
+            r.Claim: self._claim,
+            r.Commit: self._commit,
+            r.Beat: self._beat,
+            r.Load: self._load,
+            r.Deliver: self._deliver,
+            r.Watch: self._watch,
+            r.Forget: lambda request: None,
+            r.Get: self._get,
+            r.Inbox: self._inbox,
+            r.Find: self._find,
+            r.Count: self._count,
+            r.Amend: self._amend,
+            r.Delete: self._delete,
+            r.Purge: self._purge,
+            r.PutSchedule: self._put_schedule,
+            r.DropSchedule: self._drop_schedule,
+            r.GetSchedule: lambda request: self._schedules.get(request.id),
+            r.ListSchedules: self._list_schedules,
+            r.Register: self._register,
+            r.Workers: self._list_workers,
+            r.Ping: lambda request: self._now,
+        }
+
+    def apply(self, requests: Sequence[r.Request[Any]]) -> list[Any]:
+        """See `replay.ports.Store.apply`."""
+        replies: list[Any] = []
+        with self._lock:
+            for request in requests:
+                self._now = max(self._now, self._clock.now())
+                self._woken = {}
+                try:
+                    replies.append(self._methods[type(request)](request))
+                except ReplayError as refusal:
+                    replies.append(refusal)
+        return replies
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+    # --- due ----------------------------------------------------------------------------------------
+
+    def _set_due(self, x: _Execution, due: float | None) -> None:
+        x.due_at = due
+        x._stamp += 1
+        if due is not None:
+            lane = (x.queue, x.workflow, x.version)
+            heapq.heappush(self._due.setdefault(lane, []), (due, next(self._order), x.id, x._stamp))
+
+    def _make_ready(self, x: _Execution) -> None:
+        self._set_due(x, self._now - x.priority * r.PRIORITY_STEP)
+        self._woken[x.queue] = None
+
+    def _set_status(self, x: _Execution, status: str) -> None:
+        if status != x.status:
+            counts = self._counts.setdefault(x.workflow, {})
+            counts[x.status] -= 1
+            counts[status] = counts.get(status, 0) + 1
+            x.status = status
+        x.updated_at = self._now
+
+    def _peek(self, lane: _Lane) -> tuple[float, int, str, int] | None:
+        heap = self._due.get(lane)
+        while heap:
+            x = self._executions.get(heap[0][2])
+            if x is not None and x._stamp == heap[0][3]:
+                return heap[0]
+            heapq.heappop(heap)
+        return None
+
+    # --- executions ----------------------------------------------------------------------------------
+
+    def _known(self, id: str) -> _Execution:
+        x = self._executions.get(id)
+        if x is None:
+            raise common.unknown(id)
+        return x
+
+    def _create(self, request: r.Create) -> r.Created:
+        x = self._executions.get(request.id)
+        if x is not None:
+            return r.Created(x.header(), False, self._now)
+        x = self._executions[request.id] = _Execution(request, self._now)
+        counts = self._counts.setdefault(x.workflow, {})
+        counts["pending"] = counts.get("pending", 0) + 1
+        self._set_due(x, x.due_at)
+        self._woken[x.queue] = None
+        return r.Created(x.header(), True, self._now)
+
+    def _claim(self, request: r.Claim) -> r.Claims:
+        now = self._now
+        lanes = [(q, w, v) for q in request.queues for w, v in request.workflows]
+        if request.nonce in self._claims:
+            held = [self._executions[i] for i in self._claims[request.nonce][1] if i in self._executions]
+            claimed = [x for x in held if x.token == request.nonce]
+        else:
+            if request.revive:
+                self._revive(set(lanes))
+            claimed = self._take(request, lanes)
+            self._claims[request.nonce] = (now + request.lease, [x.id for x in claimed])
+            while self._claims:  # forget claims whose leases are over, oldest first
+                first = next(iter(self._claims))
+                if self._claims[first][0] > now:
+                    break
+                del self._claims[first]
+        dues = [first[0] for first in map(self._peek, lanes) if first is not None]
+        known = {w for w, _ in request.workflows}
+        schedules = [
+            s
+            for s in self._schedules.values()
+            if not s.paused and s.next_at is not None and s.workflow in known
+        ]
+        dues += [s.next_at for s in schedules if s.next_at is not None and s.next_at > now]
+        return r.Claims(
+            now,
+            tuple(r.Claimed(x.header(), tuple(x.inbox.values())) for x in claimed),
+            max(min(dues), now) if dues else None,
+            tuple(s for s in sorted(schedules, key=lambda s: s.next_at or 0) if s.next_at is not None and s.next_at <= now)[:16],
+        )
+
+    def _revive(self, lanes: set[_Lane]) -> None:
+        for x in self._executions.values():
+            if x.status == "stuck" and x.lost < r.MAX_LOST - 1 and (x.queue, x.workflow, x.version) in lanes:
+                self._set_due(x, self._now)
+
+    def _take(self, request: r.Claim, lanes: list[_Lane]) -> list[_Execution]:
+        now = self._now
+        claimed: list[_Execution] = []
+        while len(claimed) < request.limit:
+            firsts = [(first, lane) for lane in lanes if (first := self._peek(lane)) is not None and first[0] <= now]
+            if not firsts:
+                break
+            (_, _, id, _), lane = min(firsts)
+            heapq.heappop(self._due[lane])
+            x = self._executions[id]
+            if x.token is not None:
+                x.lost += 1
+                if x.lost >= r.MAX_LOST:
+                    self._set_status(x, "stuck")
+                    x.token = x.worker = None
+                    x.lost = r.MAX_LOST - 1
+                    x.current = b'[{"kind":"crash_loop"}]'
+                    self._set_due(x, now + r.CRASH_LOOP_DELAY)
+                    continue
+            cancelling = any(m.kind == "cancel" for m in x.inbox.values())
+            self._set_status(x, "cancelling" if cancelling else "running")
+            x.token, x.worker = request.nonce, request.worker
+            self._set_due(x, now + request.lease)
+            claimed.append(x)
+        return claimed
+
+    def _commit(self, request: r.Commit) -> r.Committed:
+        x = self._executions.get(request.id)
+        if x is None:
+            raise common.fenced(request.id, "it is gone")
+        if x.last_commit == request.commit_id:
+            held = x.token == request.token
+            return r.Committed(self._now, x.messages(request.seen) if held else (), not held)
+        if x.ended_at is not None or x.token != request.token:
+            raise common.fenced(request.id, "the lease has passed on")
+        if x.length != request.expected:
+            raise common.fenced(request.id, f"the log has {x.length} entries, not {request.expected}")
+        if request.entries:
+            x.log.extend(request.entries)
+            x.length = len(x.log)
+        for seq in request.consumed:
+            x.inbox.pop(seq, None)
+        x.last_commit = request.commit_id
+        x.updated_at = self._now
+        x.lost = 0
+        if request.current is not None:
+            x.current = request.current
+        if request.attempt is not None:
+            x.attempt = request.attempt
+        x.amendments += request.amendments
+        for create in request.creates:
+            self._create(create)
+        for id in request.cancels:
+            self._cancel_quietly(id)
+        return self._then(x, request)
+
+    def _then(self, x: _Execution, request: r.Commit) -> r.Committed:
+        match request.then:
+            case r.Keep(lease):
+                if x.due_at is None or self._now + lease > x.due_at + lease / 4:  # seldom: each move costs an index entry
+                    self._set_due(x, self._now + lease)
+                return r.Committed(self._now, x.messages(request.seen), False, tuple(self._woken))
+            case r.Park(status, wake_at, lease):
+                messages = x.messages(request.seen)
+                if messages:
+                    self._set_due(x, self._now + lease)
+                    return r.Committed(self._now, messages, False, tuple(self._woken))
+                x.token = x.worker = None
+                self._set_status(x, status)
+                self._set_due(x, wake_at)
+                if wake_at is not None and wake_at <= self._now:
+                    self._woken[x.queue] = None
+            case r.Yield():
+                x.token = x.worker = None
+                self._set_status(x, "pending")
+                self._make_ready(x)
+            case r.End() as end:
+                self._end(x, end)
+            case r.Restart(input):
+                x.token = x.worker = None
+                x.input, x.log, x.length = input, [], 0
+                x.run += 1
+                x.attempt, x.amendments, x.current = 1, 0, b"[]"
+                self._set_status(x, "pending")
+                self._make_ready(x)
+        return r.Committed(self._now, (), True, tuple(self._woken))
+
+    def _end(self, x: _Execution, end: r.End) -> None:
+        self._set_status(x, end.status)
+        x.result, x.error, x.ended_at = end.result, end.error, self._now
+        x.token = x.worker = None
+        x.current = b"[]"
+        x.inbox.clear()
+        x.dedupe.clear()
+        self._set_due(x, None)
+        if x.retention is not None:
+            x.purge_at = self._now + x.retention
+            heapq.heappush(self._purges, (x.purge_at, x.id))
+        payload = common.ended_payload(end)
+        watchers = dict.fromkeys(([x.parent_id] if x.parent_id else []) + list(x.watchers))
+        x.watchers.clear()
+        for watcher in watchers:
+            w = self._executions.get(watcher)
+            if w is not None and w.ended_at is None:
+                self._arrive(w, f"end:{x.id}:{w.run}", "ended", x.id, payload)
+
+    def _arrive(self, x: _Execution, message_id: str, kind: str, name: str, payload: bytes) -> bool:
+        if message_id in x.dedupe:
+            return False
+        x.dedupe.add(message_id)
+        x.arrivals += 1
+        x.inbox[x.arrivals] = r.Message(x.arrivals, kind, name, payload, self._now)
+        if x.token is None and x.status not in ("pending", "stuck"):
+            self._make_ready(x)
+        return True
+
+    def _beat(self, request: r.Beat) -> r.Beats:
+        lost, news = [], []
+        for held in request.held:
+            x = self._executions.get(held.id)
+            if x is None or x.token != held.token:
+                lost.append(held.id)
+                continue
+            self._set_due(x, self._now + request.lease)
+            if x.arrivals > held.seen:
+                news.append(held.id)
+        return r.Beats(self._now, tuple(lost), tuple(news))
+
+    def _load(self, request: r.Load) -> list[bytes]:
+        return self._known(request.id).log[request.after :]
+
+    # --- arrivals ----------------------------------------------------------------------------------------
+
+    def _deliver(self, request: r.Deliver) -> r.Delivered:
+        x = self._known(request.id)
+        message_id = "cancel" if request.kind == "cancel" else f"m:{request.message_id}"
+        if message_id in x.dedupe:
+            return r.Delivered(self._now, True)
+        if x.ended_at is not None:
+            raise common.has_ended(x.id, x.status)
+        if request.kind == "cancel" and x.token is None and x.status == "pending" and not x.log:
+            self._end(x, r.End("cancelled", error=request.payload))
+            return r.Delivered(self._now, False, tuple(self._woken))
+        self._arrive(x, message_id, request.kind, request.name, request.payload)
+        if request.kind == "cancel" and x.token is not None:
+            self._set_status(x, "cancelling")
+        return r.Delivered(self._now, False, tuple(self._woken))
+
+    def _cancel_quietly(self, id: str) -> None:
+        try:
+            self._deliver(r.Deliver(id, "", "cancel"))
+        except (UnknownExecution, ExecutionEnded):
+            return
+
+    def _watch(self, request: r.Watch) -> r.Delivered:
+        x = self._known(request.id)
+        watcher = self._executions.get(request.watcher)
+        if watcher is None or watcher.ended_at is not None:
+            return r.Delivered(self._now)
+        if x.ended_at is None:
+            x.watchers[watcher.id] = None
+            return r.Delivered(self._now)
+        payload = common.ended_payload(r.End(x.status, x.result, x.error))
+        fresh = self._arrive(watcher, f"end:{x.id}:{watcher.run}", "ended", x.id, payload)
+        return r.Delivered(self._now, not fresh, tuple(self._woken))
+
+    # --- reading ---------------------------------------------------------------------------------------------
+
+    def _get(self, request: r.Get) -> r.Header | None:
+        x = self._executions.get(request.id)
+        return None if x is None else x.header()
+
+    def _inbox(self, request: r.Inbox) -> tuple[r.Message, ...]:
+        return tuple(self._known(request.id).inbox.values())
+
+    def _find(self, request: r.Find) -> r.Found:
+        after = None if request.cursor is None else common.read_cursor(request.cursor)
+        found: list[r.Header] = []
+        newest: Iterable[_Execution] = sorted(self._executions.values(), key=lambda x: (x.created_at, x.id), reverse=True)
+        for x in newest:
+            if after is not None and (x.created_at, x.id) >= after:
+                continue
+            header = x.header()
+            if common.matches(header, request):
+                if len(found) == request.limit:
+                    return r.Found(tuple(found), common.make_cursor(found[-1].created_at, found[-1].id))
+                found.append(header)
+        return r.Found(tuple(found))
+
+    def _count(self, request: r.Count) -> dict[str, int]:
+        totals: dict[str, int] = {}
+        for workflow, counts in self._counts.items():
+            if request.workflow in (None, workflow):
+                for status, count in counts.items():
+                    if count:
+                        totals[status] = totals.get(status, 0) + count
+        return totals
+
+    # --- operators ---------------------------------------------------------------------------------------------
+
+    def _amend(self, request: r.Amend) -> r.Amended:
+        x = self._known(request.id)
+        if x.last_commit == request.nonce:
+            return r.Amended(x.header(), self._now)
+        if x.status not in request.statuses or x.length != request.expected:
+            raise common.not_allowed(x.id, x.status, x.length, request.statuses, request.expected)
+        x.log.extend(request.entries)
+        x.length = len(x.log)
+        x.last_commit = request.nonce
+        x.amendments += request.amendments
+        if request.attempt is not None:
+            x.attempt = request.attempt
+        x.token = x.worker = None
+        if request.then is not None:
+            self._end(x, request.then)
+        else:
+            self._set_status(x, "pending")
+            x.result = x.error = x.ended_at = x.purge_at = None
+            x.lost = 0
+            self._make_ready(x)
+        return r.Amended(x.header(), self._now, tuple(self._woken))
+
+    def _delete(self, request: r.Delete) -> bool:
+        x = self._executions.get(request.id)
+        if x is None:
+            return False
+        if x.ended_at is None:
+            raise OperatorRefused(f"execution {x.id!r} is {x.status}; only ended executions are deleted. Fix: cancel it first")
+        self._counts[x.workflow][x.status] -= 1
+        del self._executions[request.id]
+        return True
+
+    def _purge(self, request: r.Purge) -> int:
+        purged = 0
+        while purged < request.limit and self._purges and self._purges[0][0] <= self._now:
+            at, id = heapq.heappop(self._purges)
+            x = self._executions.get(id)
+            if x is not None and x.purge_at == at:
+                purged += self._delete(r.Delete(id))
+        return purged
+
+    # --- schedules and workers ------------------------------------------------------------------------------------
+
+    def _put_schedule(self, request: r.PutSchedule) -> r.Put:
+        stored = self._schedules.get(request.row.id)
+        if (stored.version if stored is not None else 0) != request.expected:
+            return r.Put(False, stored, self._now)
+        row = attrs.evolve(request.row, version=request.expected + 1)
+        self._schedules[row.id] = row
+        for id in request.cancels:
+            self._cancel_quietly(id)
+        for create in request.creates:
+            self._create(create)
+        return r.Put(True, row, self._now, tuple(self._woken))
+
+    def _drop_schedule(self, request: r.DropSchedule) -> r.Put:
+        stored = self._schedules.get(request.id)
+        if stored is None or stored.version != request.expected:
+            return r.Put(stored is None, stored, self._now)
+        del self._schedules[request.id]
+        return r.Put(True, None, self._now)
+
+    def _list_schedules(self, request: r.ListSchedules) -> tuple[r.Schedule, ...]:
+        ids = sorted(id for id in self._schedules if id > request.after)
+        return tuple(self._schedules[id] for id in ids[: request.limit])
+
+    def _register(self, request: r.Register) -> float:
+        self._workers[request.row.name] = (attrs.evolve(request.row, seen_at=self._now), self._now + request.ttl)
+        return self._now
+
+    def _list_workers(self, request: r.Workers) -> tuple[r.WorkerRow, ...]:
+        self._workers = {n: w for n, w in self._workers.items() if w[1] > self._now}
+        return tuple(self._workers[name][0] for name in sorted(self._workers))
+
+
+class MemoryQueue:
+    """Hints within one process; `on_hint` is called on the publisher's thread."""
+
+    def __init__(self) -> None:
+        self._consumers: dict[str, Callable[[str], None]] = {}
+
+    def publish(self, queue: str, hints: int = 1) -> None:
+        """See `replay.ports.Queue.publish`."""
+        on_hint = self._consumers.get(queue)
+        for _ in range(hints if on_hint is not None else 0):
+            _call(on_hint, queue)
+
+    def consume(self, queues: Sequence[str], on_hint: Callable[[str], None], *, prefetch: int = 16) -> None:
+        """See `replay.ports.Queue.consume`."""
+        self._consumers = dict.fromkeys(queues, on_hint)
+
+    def close(self) -> None:
+        """See `replay.ports.Queue.close`."""
+        self._consumers = {}
+
+
+class MemoryBus:
+    """Broadcast within one process; handlers are called on the publisher's thread."""
+
+    def __init__(self) -> None:
+        self._handlers: dict[str, list[Callable[[bytes], None]]] = {}
+        self._lock = threading.Lock()
+
+    def publish(self, channel: str, message: bytes = b"") -> None:
+        """See `replay.ports.Bus.publish`."""
+        for handler in tuple(self._handlers.get(channel, ())):
+            _call(handler, message)
+
+    def subscribe(self, channel: str, handler: Callable[[bytes], None]) -> Callable[[], None]:
+        """See `replay.ports.Bus.subscribe`."""
+        with self._lock:
+            self._handlers.setdefault(channel, []).append(handler)
+
+        def unsubscribe() -> None:
+            with self._lock:
+                handlers = self._handlers.get(channel, [])
+                if handler in handlers:
+                    handlers.remove(handler)
+                if not handlers:
+                    self._handlers.pop(channel, None)
+
+        return unsubscribe
+
+    def close(self) -> None:
+        """See `replay.ports.Bus.close`."""
+        with self._lock:
+            self._handlers.clear()
+
+
+def _call(handler: Any, message: Any) -> None:
+    try:
+        handler(message)
+    except Exception:
+        log.exception("a handler of %r raised", message)
+
+
+_shared: dict[tuple[str, str, str], Any] = {}
+_shared_lock = threading.Lock()
+
+
+def _open(kind: str, url: str, namespace: str, make: Callable[[], Any]) -> Any:
+    name = urlsplit(url).netloc
+    if not name:
+        return make()
+    with _shared_lock:
+        key = (kind, name, namespace)
+        if key not in _shared:
+            _shared[key] = make()
+        return _shared[key]
+
+
+def open_store(url: str, *, namespace: str = "default", clock: Clock | None = None) -> MemoryStore:
+    """Open `memory://` (a new store) or `memory://name` (shared in this process under that name)."""
+    return _open("store", url, namespace, lambda: MemoryStore(clock))  # type: ignore[no-any-return]
+
+
+def open_queue(url: str, *, namespace: str = "default") -> MemoryQueue:
+    """Open a queue within this process."""
+    return _open("queue", url, namespace, MemoryQueue)  # type: ignore[no-any-return]
+
+
+def open_bus(url: str, *, namespace: str = "default") -> MemoryBus:
+    """Open a bus within this process."""
+    return _open("bus", url, namespace, MemoryBus)  # type: ignore[no-any-return]

@@ -1,0 +1,234 @@
+"""Definitions: `@workflow`, `Signal` and `Event`, checked when they are made."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import Any, Generic, TypeVar, cast, overload
+
+import attrs
+
+from replay.core.commands import Command, duration
+from replay.core.context import Context
+from replay.core.errors import SignalRefused
+from replay.core.ids import check_id
+from replay.core.retry import Retry
+
+T = TypeVar("T")
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+def _check_payload(kind: str, id: str, expected: Any, payload: Any) -> None:
+    """Refuse a payload that is not of the declared type; plain classes are checked, generic aliases by their origin."""
+    if expected is None or expected is Any:
+        return
+    origin = getattr(expected, "__origin__", expected)
+    if not isinstance(origin, type) or isinstance(payload, origin):
+        return
+    if origin is float and isinstance(payload, int) and not isinstance(payload, bool):
+        return
+    raise SignalRefused(
+        f"{kind} {id!r} carries {origin.__name__}, not {type(payload).__name__} ({str(payload)[:80]!r}). "
+        f"Fix: send {origin.__name__}, or declare {kind.capitalize()}({id!r}) without a type"
+    )
+
+
+@attrs.frozen
+class Signal(Generic[T]):
+    """A message that an execution can wait for: its id, and the type of its payload (None: any value)."""
+
+    id: str
+    payload_type: type[T] | None = None
+
+    def __attrs_post_init__(self) -> None:
+        check_id(self.id, "signal")
+
+    def check(self, payload: Any) -> None:
+        """Refuse a payload of another type.
+
+        Raises:
+            SignalRefused: *payload* is not of `payload_type`.
+        """
+        _check_payload("signal", self.id, self.payload_type, payload)
+
+
+@attrs.frozen
+class Event(Generic[T]):
+    """A message that workflows emit and `engine.on` handles: its id, and the type of its payload (None: any value)."""
+
+    id: str
+    payload_type: type[T] | None = None
+
+    def __attrs_post_init__(self) -> None:
+        check_id(self.id, "event")
+
+
+class Workflow(Generic[In, Out]):
+    """A decorated workflow function; calling it gives its generator, so that workflows compose by `yield from`.
+
+    Attributes:
+        fn: The function itself.
+        key: Stable name under which executions are stored.
+        version: Executions stay on the version that they were started with.
+    """
+
+    def __init__(
+        self,
+        fn: Callable[..., Generator[Any, Any, Out]],
+        *,
+        key: str | None = None,
+        category: str | None = None,
+        signals: Sequence[Signal[Any]] | None = None,
+        retry: Retry | int | None = None,
+        timeout: Any = None,
+        version: str | int = "",
+        queue: str = "default",
+        metadata: Mapping[str, Any] | None = None,
+        rollback_on_failure: bool = False,
+        retention: Any = None,
+        priority: int = 0,
+    ) -> None:
+        self.takes_input = _check_function(fn)
+        functools.update_wrapper(self, fn)
+        self.fn = fn
+        self.key = check_id(key or fn.__name__, "workflow key")
+        self.category = category
+        self.signals = None if signals is None else tuple(signals)
+        self.retry = None if retry is None else Retry.of(retry)
+        self.timeout = None if timeout is None else duration(timeout, "workflow(timeout=)")
+        self.version = str(version)
+        self.queue = check_id(queue, "queue")
+        self.metadata = dict(metadata or {})
+        self.rollback_on_failure = rollback_on_failure
+        self.retention = None if retention is None else duration(retention, "workflow(retention=)")
+        self.priority = check_priority(priority)
+
+    @overload
+    def __call__(self, ctx: Context, input: In, /) -> Generator[Command[Any], Any, Out]: ...
+    @overload
+    def __call__(self, ctx: Context, /) -> Generator[Command[Any], Any, Out]: ...
+    def __call__(self, ctx: Context, /, *input: Any) -> Generator[Command[Any], Any, Out]:
+        """Make the workflow's generator, to delegate to with `yield from`."""
+        return self.fn(ctx, *input)
+
+    def generator(self, ctx: Context, input: Any) -> Generator[Command[Any], Any, Out]:
+        """Make the generator that the engine drives."""
+        return self.fn(ctx, input) if self.takes_input else self.fn(ctx)
+
+    def check_signal(self, id: str, payload: Any) -> None:
+        """Refuse a signal that is not on the list of this workflow, or whose payload is of another type.
+
+        Raises:
+            SignalRefused: As said.
+        """
+        if self.signals is None:
+            return
+        known = next((signal for signal in self.signals if signal.id == id), None)
+        if known is None:
+            names = ", ".join(signal.id for signal in self.signals) or "none"
+            raise SignalRefused(f"workflow {self.key!r} takes no signal {id!r} (its signals: {names})")
+        known.check(payload)
+
+    def __repr__(self) -> str:
+        return f"<workflow {self.key!r}{f' version {self.version}' if self.version else ''}>"
+
+
+def check_priority(value: int) -> int:
+    """Return *value* if it is a priority (0 to 9, 9 first).
+
+    Raises:
+        ValueError: It is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 9:
+        raise ValueError(f"priority is a whole number from 0 to 9 (9 goes first), not {value!r}")
+    return value
+
+
+def _check_function(fn: Any) -> bool:
+    """Return whether *fn* takes an input beside its context; refuse what cannot be a workflow."""
+    name = getattr(fn, "__name__", repr(fn))
+    if inspect.isasyncgenfunction(fn) or inspect.iscoroutinefunction(fn):
+        raise TypeError(
+            f"workflow {name!r} is `async def`, but workflows are plain generators. "
+            f"Fix: write `def {name}(ctx, ...)` and `yield` its commands; run async functions as steps"
+        )
+    if not inspect.isgeneratorfunction(fn):
+        raise TypeError(
+            f"workflow {name!r} is not a generator function: it never yields. "
+            f"Fix: yield at least one command, such as `yield ctx.step(...)`, or write a plain function and run it as a step"
+        )
+    parameters = [
+        p for p in inspect.signature(fn).parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    ]
+    required = [p for p in parameters if p.default is p.empty]
+    keyword_only = [
+        p.name for p in inspect.signature(fn).parameters.values() if p.kind is p.KEYWORD_ONLY and p.default is p.empty
+    ]
+    if not parameters or len(required) > 2 or keyword_only:
+        raise TypeError(f"workflow {name!r} must take `(ctx)` or `(ctx, input)`. Fix: bundle several inputs in one value")
+    return len(parameters) >= 2
+
+
+@overload
+def workflow(fn: Callable[[Context, In], Generator[Any, Any, Out]], /) -> Workflow[In, Out]: ...
+@overload
+def workflow(fn: Callable[[Context], Generator[Any, Any, Out]], /) -> Workflow[None, Out]: ...
+@overload
+def workflow(
+    key: str | None = None,
+    /,
+    *,
+    category: str | None = None,
+    signals: Sequence[Signal[Any]] | None = None,
+    retry: Retry | int | None = None,
+    timeout: Any = None,
+    version: str | int = "",
+    queue: str = "default",
+    metadata: Mapping[str, Any] | None = None,
+    rollback_on_failure: bool = False,
+    retention: Any = None,
+    priority: int = 0,
+) -> _Decorator: ...
+def workflow(fn: Any = None, /, **options: Any) -> Any:
+    """Make a generator function a workflow; bare, or with options.
+
+    Args:
+        fn: The function (bare use), or the key: the stable name under which executions are stored.
+        key: The same by keyword (default: the function's name).
+        category: For grouping in listings.
+        signals: The signals that it takes; None: any.
+        retry: Policy for further attempts of the whole workflow after an uncaught `StepFailed`.
+        timeout: Seconds (or `timedelta`) within which an execution must end.
+        version: Executions stay on the version that they were started with; register old and new side by side.
+        queue: Which workers run it.
+        metadata: Shown by `engine.workflows()`, and copied to each execution.
+        rollback_on_failure: Roll back by itself before an execution ends failed or cancelled.
+        retention: Seconds (or `timedelta`) for which ended executions are kept; None: the engine's setting.
+        priority: 0 to 9; executions of higher priority are taken first.
+
+    Raises:
+        TypeError: The function is not a generator function of `(ctx)` or `(ctx, input)`.
+    """
+    if fn is None or isinstance(fn, str):
+        if fn is not None:
+            options["key"] = fn
+        return lambda function: Workflow(function, **options)
+    return Workflow(fn, **options)
+
+
+class _Decorator:
+    """The type of `workflow(...)` with options (never made)."""
+
+    @overload
+    def __call__(self, fn: Callable[[Context, In], Generator[Any, Any, Out]], /) -> Workflow[In, Out]: ...
+    @overload
+    def __call__(self, fn: Callable[[Context], Generator[Any, Any, Out]], /) -> Workflow[None, Out]: ...
+    def __call__(self, fn: Any, /) -> Any:
+        raise NotImplementedError
+
+
+def signal_id(signal: Signal[Any] | str) -> str:
+    """Return the id of a signal given as a definition or by its id."""
+    return check_id(signal if isinstance(signal, str) else cast(Signal[Any], signal).id, "signal")

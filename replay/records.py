@@ -1,0 +1,194 @@
+"""What callers are shown: executions, steps, pages and trees, decoded."""
+
+from __future__ import annotations
+
+import enum
+import json
+from collections.abc import Iterator
+from typing import Any, Generic, TypeVar
+
+import attrs
+
+from replay.core import entries as e
+from replay.core.errors import Undecodable
+from replay.ports import Codec
+from replay.requests import Header
+
+T = TypeVar("T")
+
+
+class Status(enum.StrEnum):
+    """Where an execution stands."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    SLEEPING = "sleeping"
+    RETRYING = "retrying"
+    CANCELLING = "cancelling"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    COMPENSATION_FAILED = "compensation_failed"
+    STUCK = "stuck"
+
+    @property
+    def ended(self) -> bool:
+        """Whether this is the end."""
+        return self in _ENDED
+
+
+_ENDED = (Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.COMPENSATION_FAILED)
+
+
+@attrs.frozen
+class Execution:
+    """One run of a workflow. Instants are seconds since the epoch, UTC.
+
+    Attributes:
+        error: What ended it (an exception; for a cancelled one the reason).
+        attempt: Of the whole workflow, from 1.
+        current: What it runs or waits for (dicts with `kind`, `id`, `at` (source line), `due`, ...).
+        due_at: When a worker is to look at it again; None if only a message wakes it.
+    """
+
+    id: str
+    workflow: str
+    input: Any
+    status: Status
+    result: Any
+    error: Any
+    attempt: int
+    created_at: float
+    updated_at: float
+    ended_at: float | None
+    parent_id: str | None
+    metadata: dict[str, Any]
+    version: str
+    current: list[dict[str, Any]]
+    queue: str = "default"
+    priority: int = 0
+    due_at: float | None = None
+    worker: str | None = None
+    length: int = 0
+    run: int = 0
+
+
+@attrs.frozen
+class StepRecord:
+    """What became of one step. Instants are seconds since the epoch, UTC.
+
+    `status` is `completed`, `failed`, `retrying` or `running`; a void record (its answer was discarded for a retry) is `void`.
+    """
+
+    id: str
+    status: str
+    result: Any
+    error: Any
+    attempts: int
+    started_at: float | None
+    ended_at: float | None
+
+
+@attrs.frozen
+class Detail:
+    """An execution with its steps and its audit trail (all entries, oldest first)."""
+
+    execution: Execution
+    steps: tuple[StepRecord, ...]
+    audit: tuple[e.Fact, ...]
+
+
+@attrs.frozen
+class Page(Generic[T]):
+    """Some items, and the cursor that continues after them (None at the end). Iterable."""
+
+    items: tuple[T, ...]
+    cursor: str | None = None
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+@attrs.frozen
+class Tree:
+    """An execution and the trees of its children, oldest first."""
+
+    execution: Execution
+    children: tuple[Tree, ...]
+
+
+def execution_of(header: Header, codec: Codec) -> Execution:
+    """Return *header* decoded; what cannot be decoded here stands as an `Undecodable` in its place."""
+    return Execution(
+        header.id,
+        header.workflow,
+        _decoded(codec, header.input),
+        Status(header.status),
+        _decoded(codec, header.result),
+        _decoded(codec, header.error),
+        header.attempt,
+        header.created_at,
+        header.updated_at,
+        header.ended_at,
+        header.parent_id,
+        json.loads(header.metadata),
+        header.version,
+        json.loads(header.current),
+        header.queue,
+        header.priority,
+        None if header.due_at is None else max(header.due_at, header.created_at),
+        header.worker,
+        header.length,
+        header.run,
+    )
+
+
+def _decoded(codec: Codec, data: bytes | None) -> Any:
+    if data is None:
+        return None
+    try:
+        return codec.decode(data)
+    except Undecodable as error:
+        return error
+
+
+def audit_of(rows: list[bytes], codec: Codec) -> tuple[e.Fact, ...]:
+    """Return a log's entries, decoded.
+
+    Raises:
+        Undecodable: An entry cannot be decoded here.
+    """
+    try:
+        return tuple(e.from_row(row) for row in codec.decode_rows(rows))
+    except ValueError as error:
+        raise Undecodable(str(error)) from error
+
+
+def steps_of(audit: tuple[e.Fact, ...]) -> tuple[StepRecord, ...]:
+    """Return what became of each step, in the order in which they first left a trace."""
+    void = {i for entry in audit if isinstance(entry, e.AttemptFailed | e.Retried) for i in entry.voids}
+    edited = {entry.index: entry.result for entry in audit if isinstance(entry, e.Edited)}
+    found: dict[str, StepRecord] = {}
+    began: dict[str, float] = {}
+    for index, entry in enumerate(audit):
+        match entry:
+            case e.StepBegun(id=id, at=at):
+                began[id] = at
+                found[id] = StepRecord(id, "running", None, None, 1, at, None)
+            case e.StepRetried(id=id, at=at, error=error, attempt=attempt, seconds=seconds):
+                began.setdefault(id, at - seconds)
+                status = "void" if index in void else "retrying"
+                found[id] = StepRecord(id, status, None, error, attempt, began[id], None)
+            case e.StepDone(id=id, at=at, attempts=attempts, seconds=seconds):
+                status = "void" if index in void else "completed"
+                result = edited.get(index, entry.result)
+                found[id] = StepRecord(id, status, result, None, attempts, began.pop(id, at - seconds), at)
+            case e.StepFailed(id=id, at=at, error=error, attempts=attempts, seconds=seconds):
+                status = "void" if index in void else "failed"
+                found[id] = StepRecord(id, status, None, error, attempts, began.pop(id, at - seconds), at)
+            case _:
+                pass
+    return tuple(found.values())

@@ -1,0 +1,476 @@
+"""The worker: one loop that owns sessions and live generators, and writes all that a turn brings as one batch.
+
+A `Worker` has no thread and waits for nothing: `turn()` does all that can be done now and says what to run and when to come
+back. `replay.runner` gives it threads; the simulator turns it by hand.
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+import logging
+import random
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import attrs
+
+from replay import requests as r
+from replay.core.effects import AskToStop, Await, Call, Launch, Publish, Returned, Warn, Woken
+from replay.core.errors import Fenced, ReplayError, StoreUnavailable
+from replay.core.session import Session, Settings
+from replay.definition import Workflow
+from replay.determinism import make_context
+from replay.ports import Clock, Codec, Store
+from replay.steps import Flag
+
+log = logging.getLogger("replay.worker")
+
+PURGE_EVERY = 60.0
+REGISTER_EVERY = 10.0
+"""Seconds between a worker's registrations; it is forgotten after three times as long."""
+
+LONGEST_BACKOFF = 5.0
+"""Longest pause between attempts to reach an unreachable store, seconds."""
+
+
+@attrs.frozen
+class Options:
+    """How a worker works. Durations are seconds, sizes bytes.
+
+    Args:
+        name: Unique among workers; shown to operators.
+        queues: Whose executions it takes.
+        concurrency: Executions under way (and pool threads) at once.
+        cache_size: Parked executions whose live generators are kept.
+        lease: How long an execution stays with a worker that has fallen silent.
+        poll_interval: Longest time between looks into the store when no hint comes.
+    """
+
+    name: str = "worker"
+    queues: tuple[str, ...] = ("default",)
+    concurrency: int = 16
+    cache_size: int = 1000
+    lease: float = 30.0
+    poll_interval: float = 1.0
+    payload_limit: int = 1_048_576
+    log_limit: int = 100_000
+    argument_policy: str = "warn"
+    cancel_grace: float = 5.0
+    max_executions: int | None = None
+
+
+@attrs.frozen
+class Turn:
+    """What a turn leaves to do: calls to run, and when to come back at the latest (the worker's clock)."""
+
+    calls: list[Call]
+    wake_at: float
+
+
+class _Visit:
+    """A session under way."""
+
+    __slots__ = ("events", "gen", "news", "report", "session", "until", "waiting")
+
+    def __init__(self, session: Session, gen: Any) -> None:
+        self.session = session
+        self.gen = gen
+        self.waiting = False
+        self.until: float | None = None
+        self.events: list[Returned] = []
+        self.news = False
+        self.report = False
+
+
+@attrs.frozen
+class News:
+    """Mail: execution `id` may have unseen messages."""
+
+    id: str
+
+
+@attrs.frozen
+class Lost:
+    """Mail: the lease under `token` is lost."""
+
+    id: str
+    token: str
+
+
+class Worker:
+    """Advances executions. All methods but `post`, `hint`, `drain` and `beat` belong to whoever holds the loop.
+
+    Args:
+        store: Where executions are.
+        workflows: What it can run.
+        publish: Sends `(channel, message)` on the bus.
+        announce: Hints that a queue has work for other workers.
+        tick: Answers a due schedule with the requests that advance it.
+        entropy: Random source for nonces and jitter (seeded by the simulator).
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        workflows: Iterable[Workflow[Any, Any]],
+        options: Options,
+        *,
+        codec: Codec,
+        clock: Clock,
+        publish: Callable[[str, bytes], None] = lambda channel, message: None,
+        announce: Callable[[str], None] = lambda queue: None,
+        tick: Callable[[r.Schedule, float], Sequence[r.Request[Any]]] | None = None,
+        entropy: random.Random | None = None,
+        info: dict[str, Any] | None = None,
+    ) -> None:
+        self.options = options
+        self.mail: collections.deque[Any] = collections.deque()
+        self.claimed = 0
+        self.workflows = {(w.key, w.version): w for w in workflows}
+        self._store = store
+        self._clock = clock
+        self._offset = 0.0
+        self._publish = publish
+        self._announce = announce
+        self._tick = tick
+        self._entropy = entropy or random.SystemRandom()
+        self._info = info or {}
+        self._settings = Settings(
+            codec,
+            make_context,
+            self._entropy.random,
+            options.name,
+            options.lease,
+            options.payload_limit,
+            options.log_limit,
+            options.argument_policy,
+            options.cancel_grace,
+        )
+        self._visits: dict[str, _Visit] = {}
+        self._parked: collections.OrderedDict[str, Session] = collections.OrderedDict()
+        self._outbox: list[tuple[_Visit | None, r.Request[Any]]] = []
+        self._calls: list[Call] = []
+        self._hinted = True
+        self._claiming = False
+        self._draining = False
+        self._revive = True
+        self._next_claim = 0.0
+        self._next_register = 0.0
+        self._next_purge = 0.0
+        self._backoff = 0.0
+        self._retry_at = 0.0
+        self.unreachable = False
+
+    # --- from other threads ---------------------------------------------------------------------------
+
+    def post(self, mail: Returned | News | Lost) -> None:
+        """Leave something for the next turn. Any thread."""
+        self.mail.append(mail)
+
+    def hint(self) -> None:
+        """Say that there may be work. Any thread."""
+        self._hinted = True
+
+    def drain(self) -> None:
+        """Stop claiming; let running steps end and hand leases back. Any thread."""
+        self._draining = True
+
+    @property
+    def active(self) -> int:
+        """How many executions are under way."""
+        return len(self._visits)
+
+    @property
+    def drained(self) -> bool:
+        """Whether nothing is under way any more after `drain`."""
+        return self._draining and not self._visits
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether `max_executions` have been claimed."""
+        return self.options.max_executions is not None and self.claimed >= self.options.max_executions
+
+    def now(self) -> float:
+        """Return the store's time, as far as this worker knows."""
+        return self._clock.now() + self._offset
+
+    def beat(self) -> None:
+        """Renew all leases. Any thread (the heartbeat's, so that a busy loop loses no lease).
+
+        Raises:
+            StoreUnavailable: The store cannot be reached; try again soon.
+        """
+        held = [
+            r.Held(v.session.id, v.session.token, v.session.seen) for v in list(self._visits.values()) if v.session.token
+        ]
+        if not held:
+            return
+        (reply,) = self._store.apply([r.Beat(tuple(held), self.options.lease)])
+        tokens = {h.id: h.token for h in held}
+        for id in reply.lost:
+            self.post(Lost(id, tokens[id]))
+        for id in reply.news:
+            self.post(News(id))
+        for visit in list(self._visits.values()):
+            visit.report = True
+
+    # --- the turn -----------------------------------------------------------------------------------------
+
+    def turn(self) -> Turn:
+        """Do all that can be done now."""
+        self._calls = []
+        if self._outbox and self.now() < self._retry_at:
+            return Turn([], self._retry_at - self._offset)
+        self._take_mail()
+        self._housekeep()
+        while True:
+            self._wake_due()
+            self._claim()
+            if not self._outbox:
+                break
+            if not self._ask():
+                return Turn(self._calls, self._retry_at - self._offset)
+        return Turn(self._calls, self._wake_at() - self._offset)
+
+    def _take_mail(self) -> None:
+        while self.mail:
+            mail = self.mail.popleft()
+            match mail:
+                case Returned(call=call):
+                    visit = self._visits.get(call.execution_id)
+                    if visit is not None and not call.abandoned:
+                        visit.events.append(mail)
+                case News(id=id):
+                    visit = self._visits.get(id)
+                    if visit is not None:
+                        visit.news = True
+                case Lost(id=id, token=token):
+                    visit = self._visits.get(id)
+                    if visit is not None and visit.session.token == token and visit.waiting:
+                        self._step(visit, error=Fenced(f"execution {id!r}: the lease was lost"))
+
+    def _wake_due(self) -> None:
+        """Resume the waiting sessions for which something happened."""
+        now = self.now()
+        for visit in list(self._visits.values()):
+            if visit.waiting and (
+                visit.events
+                or visit.news
+                or visit.report
+                or self._draining
+                or (visit.until is not None and visit.until <= now)
+            ):
+                self._step(visit, self._woken(visit, now))
+
+    def _woken(self, visit: _Visit, now: float) -> Woken:
+        woken = Woken(now, tuple(visit.events), visit.news, self._draining, visit.report)
+        visit.events, visit.news, visit.report = [], False, False
+        return woken
+
+    def _claim(self) -> None:
+        if self._draining or self.exhausted or self._claiming or not self.workflows:
+            return
+        free = self.options.concurrency - len(self._visits)
+        if self.options.max_executions is not None:
+            free = min(free, self.options.max_executions - self.claimed)
+        if free <= 0 or not (self._hinted or self.now() >= self._next_claim):
+            return
+        self._hinted = False
+        self._claiming = True
+        claim = r.Claim(
+            f"{self._entropy.getrandbits(96):024x}",
+            self.options.name,
+            self.options.queues,
+            tuple(self.workflows),
+            free,
+            self.options.lease,
+            self._revive,
+        )
+        self._revive = False
+        self._outbox.append((None, claim))
+
+    def _housekeep(self) -> None:
+        now = self.now()
+        if now >= self._next_register:
+            self._next_register = now + REGISTER_EVERY
+            info = {**self._info, "queues": self.options.queues, "concurrency": self.options.concurrency}
+            info |= {"workflows": sorted({k for k, _ in self.workflows}), "active": len(self._visits)}
+            row = r.WorkerRow(self.options.name, json.dumps(info).encode())
+            self._outbox.append((None, r.Register(row, 3 * REGISTER_EVERY)))
+        if now >= self._next_purge:
+            self._next_purge = now + PURGE_EVERY
+            self._outbox.append((None, r.Purge()))
+
+    def _ask(self) -> bool:
+        """Send the batch; False if the store cannot be reached (the same batch is sent again later)."""
+        batch = self._outbox
+        try:
+            replies = self._store.apply([request for _, request in batch])
+        except StoreUnavailable as error:
+            if not self.unreachable:
+                log.warning("the store cannot be reached, trying again: %s", error)
+            self.unreachable = True
+            self._backoff = min(LONGEST_BACKOFF, max(0.05, self._backoff * 2))
+            self._retry_at = self.now() + self._backoff * (0.5 + self._entropy.random() / 2)
+            return False
+        if self.unreachable:
+            log.warning("the store can be reached again")
+        self.unreachable, self._backoff = False, 0.0
+        self._outbox = []
+        for (visit, request), reply in zip(batch, replies, strict=True):
+            self._answer(visit, request, reply)
+        return True
+
+    def _answer(self, visit: _Visit | None, request: r.Request[Any], reply: Any) -> None:
+        now = getattr(reply, "now", None)
+        if now is not None:
+            self._offset = now - self._clock.now()
+        for queue in getattr(reply, "woken", ()):
+            self._woke(queue)
+        if isinstance(request, r.Claim):
+            self._claims(request, reply)
+        elif visit is not None:
+            if isinstance(request, r.Commit) and isinstance(reply, r.Committed):
+                self._committed(request, reply)
+            if isinstance(reply, Exception):
+                self._step(visit, error=reply)
+            else:
+                self._step(visit, reply)
+        elif isinstance(request, r.Deliver | r.Watch | r.Create):
+            self._outbox.append((None, r.Forget(request)))  # type: ignore[arg-type]
+
+    def _committed(self, request: r.Commit, reply: r.Committed) -> None:
+        match request.then:
+            case r.End():
+                self._publish(f"ended:{request.id}", b"")
+            case r.Park(wake_at=wake_at) if reply.parked and wake_at is not None:
+                self._next_claim = min(self._next_claim, wake_at)
+            case _:
+                pass
+
+    def _woke(self, queue: str) -> None:
+        if queue in self.options.queues:
+            self._hinted = True
+            if len(self._visits) < self.options.concurrency:
+                return
+        self._announce(queue)
+
+    def _claims(self, request: r.Claim, reply: r.Claims) -> None:
+        self._claiming = False
+        if isinstance(reply, ReplayError):
+            raise reply
+        for claimed in reply.claimed:
+            self._begin(claimed, reply.now)
+        self.claimed += len(reply.claimed)
+        later = reply.now + self.options.poll_interval
+        self._next_claim = min(later, reply.next_due) if reply.next_due is not None else later
+        if len(reply.claimed) < request.limit:
+            self._next_claim = max(self._next_claim, reply.now + 0.001)
+        for schedule in reply.schedules:
+            if self._tick is not None:
+                self._outbox.extend((None, each) for each in self._tick(schedule, reply.now))
+                self._hinted = True
+        self._outbox.extend((None, item) for item in reply.outbox)
+
+    def _begin(self, claimed: r.Claimed, now: float) -> None:
+        id = claimed.header.id
+        if id in self._visits:  # our own lease ran out and came back to us: the older visit is fenced
+            self._step(self._visits[id], error=Fenced(f"execution {id!r}: the lease ran out"))
+        session = self._parked.pop(id, None)
+        if session is not None and not session.fits(claimed):
+            session.close()
+            session = None
+        if session is None:
+            workflow = self.workflows[claimed.header.workflow, claimed.header.version]
+            session = Session(claimed, workflow, self._settings)
+        visit = _Visit(session, session.run(claimed, now))
+        self._visits[id] = visit
+        self._step(visit)
+
+    def _step(self, visit: _Visit, value: Any = None, error: BaseException | None = None) -> None:
+        """Run a session to its next request or wait."""
+        visit.waiting = False
+        try:
+            while True:
+                effect = visit.gen.send(value) if error is None else visit.gen.throw(error)
+                value = error = None
+                match effect:
+                    case r.Request():
+                        self._outbox.append((visit, effect))
+                        return
+                    case Launch(calls):
+                        for call in calls:
+                            call.cancelled = Flag()
+                        self._calls.extend(calls)
+                    case AskToStop(calls, abandon):
+                        self._stop(calls, abandon=abandon)
+                    case Publish(event, payload):
+                        self._publish(f"event:{event}", payload)
+                    case Warn(text):
+                        log.warning("%s", text, extra={"execution_id": visit.session.id})
+                    case Await(until):
+                        if visit.events or visit.news:
+                            value = self._woken(visit, self.now())
+                            continue
+                        visit.waiting, visit.until = True, until
+                        return
+        except StopIteration:
+            self._left(visit)
+        except Exception as failure:
+            log.exception("execution %r: the engine failed; another visit will try again", visit.session.id)
+            self._left(visit)
+            visit.session.close()
+            visit.session.parked = False
+            self._parked.pop(visit.session.id, None)
+            self._outbox.append((None, visit.session.give_up(failure)))
+
+    def _stop(self, calls: Iterable[Call], *, abandon: bool) -> None:
+        for call in calls:
+            call.abandoned = call.abandoned or abandon
+            if call.cancelled is not None:
+                call.cancelled.set()
+            if abandon and call in self._calls:
+                self._calls.remove(call)
+
+    def _left(self, visit: _Visit) -> None:
+        session = visit.session
+        if self._visits.get(session.id) is visit:
+            del self._visits[session.id]
+        if not session.parked:
+            return
+        self._parked[session.id] = session
+        if len(self._parked) > self.options.cache_size:
+            _, oldest = self._parked.popitem(last=False)
+            oldest.close()
+
+    def _wake_at(self) -> float:
+        """Return the store's time at which there is something to do by itself."""
+        now = self.now()
+        instants = [self._next_register, self._next_purge]
+        free = len(self._visits) < self.options.concurrency and not self.exhausted
+        if not self._draining and free:
+            instants.append(now if self._hinted else self._next_claim)
+        instants += [v.until for v in self._visits.values() if v.waiting and v.until is not None]
+        return min(instants)
+
+    # --- leaving ----------------------------------------------------------------------------------------------
+
+    def release(self) -> None:
+        """Give up what is still under way (a cold stop): leases are handed back, outcomes of running steps are refused."""
+        requests = []
+        for visit in list(self._visits.values()):
+            requests.append(visit.session.give_back())
+            visit.gen.close()
+            visit.session.close()
+        self._visits.clear()
+        if requests:
+            try:
+                self._store.apply(requests)
+            except StoreUnavailable:
+                log.warning("could not hand back %d leases; they will run out by themselves", len(requests))
+
+    def close(self) -> None:
+        """Close the live generators of parked executions."""
+        while self._parked:
+            self._parked.popitem()[1].close()
