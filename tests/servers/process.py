@@ -39,7 +39,9 @@ def find_program(name: str, package: str, *directories: str) -> str:
     Raises:
         MissingServer: It is not installed.
     """
-    path = os.pathsep.join([*directories, os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin"])
+    path = os.pathsep.join(
+        [*directories, os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin"]
+    )
     found = shutil.which(name, path=path)
     if found is None:
         raise MissingServer(

@@ -20,6 +20,7 @@ class Proxy:
     What to do with bytes from a client is decided by `rule`, called with each chunk as it was read (small requests
     arrive as one chunk): `"pass"`; `"cut before"`, the server never sees it; `"cut after"`, the server gets it and
     answers, and the connection is cut instead of passing the answer on: the client cannot know that it was served.
+    ("The answer" is the next thing the server says, so this is for protocols that ask and answer in turn.)
     """
 
     def __init__(self, host: str, port: int) -> None:

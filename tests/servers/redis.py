@@ -202,9 +202,11 @@ class RedisCluster(_Served):
 
 
 class RedisSentinel(_Served):
-    """A primary, a replica, and one Sentinel that fails over in about a second."""
+    """A primary, a replica, and one Sentinel that fails over in about two seconds."""
 
-    def __init__(self, directory: Path | None = None, *, appendfsync: Literal["always", "everysec"] | None = None) -> None:
+    def __init__(
+        self, directory: Path | None = None, *, appendfsync: Literal["always", "everysec"] | None = None
+    ) -> None:
         self._use(directory)
         # By default a replica waits five seconds for companions before it is fed.
         feed = ["--repl-diskless-sync-delay", "0", "--repl-diskless-sync", "yes"]
@@ -212,7 +214,8 @@ class RedisSentinel(_Served):
         self.host = "127.0.0.1"
         self.port = free_port()
         self.process = Process(
-            [self.servers[0].program, str(self.directory / "sentinel.conf"), "--sentinel"], self.directory / "sentinel.log"
+            [self.servers[0].program, str(self.directory / "sentinel.conf"), "--sentinel"],
+            self.directory / "sentinel.log",
         )
 
     @property
@@ -228,7 +231,8 @@ class RedisSentinel(_Served):
         conf.write_text(
             f"port {self.port}\nbind {self.host}\ndir {self.directory}\n"
             f"sentinel monitor {MASTER_NAME} {primary.host} {primary.port} 1\n"
-            f"sentinel down-after-milliseconds {MASTER_NAME} 500\n"
+            # A Sentinel pings after one second at the earliest; below that it takes a primary it just met for dead.
+            f"sentinel down-after-milliseconds {MASTER_NAME} 1500\n"
             f"sentinel failover-timeout {MASTER_NAME} 2000\n"
         )
         self.process.start(self._knows_primary)
@@ -251,14 +255,20 @@ class RedisSentinel(_Served):
         """Kill the primary and return the promoted replica, once it takes writes; the dead one stays dead."""
         old, new = self.primary, self.replica
         old.kill()
-        until(lambda: self.primary is new and new.info("replication")["role"] == "master", what="the failover", every=0.02)
+        until(
+            lambda: self.primary is new and not self._is_failing_over(), timeout=30.0, what="the failover", every=0.02
+        )
+        until(lambda: new.info("replication")["role"] == "master", what="the promotion", every=0.02)
         return new
 
     def settle(self) -> None:
-        """Start whichever server is dead and wait until it is a replica in step again."""
+        """Start whichever server is dead, as a replica, and wait until it is in step again."""
+        primary = self.primary
         for server in self.servers:
             if not server.process.alive:
                 server.start()
+            if server is not primary:  # The Sentinel would see to that after ten seconds.
+                server.run("REPLICAOF", primary.host, primary.port)
         until(self._is_settled, timeout=30.0, what="the replica to be in step", every=0.02)
 
     def stop(self) -> None:
@@ -277,6 +287,10 @@ class RedisSentinel(_Served):
             and replica["master_link_status"] == "up"
             and len(self._ask("replicas", MASTER_NAME)) == 1
         )
+
+    def _is_failing_over(self) -> bool:
+        facts = self._ask("master", MASTER_NAME)
+        return "failover_in_progress" in facts[facts.index("flags") + 1]
 
     def _knows_primary(self) -> bool:
         try:
