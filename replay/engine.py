@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import random
 import secrets
 import socket
 import threading
@@ -116,6 +117,7 @@ class Engine:
         poll_interval: Longest seconds between looks into the store when no hint comes.
         shutdown_timeout: Seconds that `close` waits for running steps.
         clock: Where this process reads the time (memory and SQLite stores use it too).
+        entropy: Where new ids come from (the simulator seeds it).
     """
 
     def __init__(
@@ -141,7 +143,9 @@ class Engine:
         shutdown_timeout: float = 30.0,
         cancel_grace: float = 5.0,
         clock: Clock | None = None,
+        entropy: random.Random | None = None,
     ) -> None:
+        self._entropy = entropy or random.SystemRandom()
         if argument_policy not in ("warn", "error", "off"):
             raise ConfigError(f"argument_policy is 'warn', 'error' or 'off', not {argument_policy!r}")
         if concurrency < 1 or not lease > 0:
@@ -158,16 +162,16 @@ class Engine:
         self._retention = None if retention is None else duration(retention, "retention")
         self._shutdown_timeout = shutdown_timeout
         self._options = Options(
-            name or default_name(),
-            tuple(queues),
-            concurrency,
-            cache_size,
-            lease,
-            poll_interval or (1.0 if self._bus_is_shared else 0.1),
-            payload_limit,
-            log_limit,
-            argument_policy,
-            cancel_grace,
+            name=name or default_name(),
+            queues=tuple(queues),
+            concurrency=concurrency,
+            cache_size=cache_size,
+            lease=lease,
+            poll_interval=poll_interval or (1.0 if self._bus_is_shared else 0.1),
+            payload_limit=payload_limit,
+            log_limit=log_limit,
+            argument_policy=argument_policy,
+            cancel_grace=cancel_grace,
         )
         self._runner: Runner | None = None
         self._unsubscribe: list[Callable[[], None]] = []
@@ -229,20 +233,22 @@ class Engine:
             self._queue.consume(self._options.queues, lambda _: runner.hint(), prefetch=self._options.concurrency)
         runner.start()
 
-    def make_worker(self, **changes: Any) -> Worker:
+    def make_worker(
+        self, *, store: Store | None = None, clock: Clock | None = None, entropy: random.Random | None = None, **options: Any
+    ) -> Worker:
         """Return a worker over this engine's store, without threads (the runner and the simulator turn it)."""
         from replay.schedules import tick
 
         return Worker(
-            self.store,
+            store or self.store,
             self._workflows.values(),
-            attrs.evolve(self._options, **{k: v for k, v in changes.items() if k != "entropy"}),
+            attrs.evolve(self._options, **options),
             codec=self.codec,
-            clock=self._clock,
+            clock=clock or self._clock,
             publish=self._bus.publish,
             announce=self._announce,
             tick=lambda schedule, now: tick(self, schedule, now),
-            entropy=changes.get("entropy"),
+            entropy=entropy,
             info={"pid": os.getpid(), "host": socket.gethostname()},
         )
 
@@ -285,6 +291,9 @@ class Engine:
         for queue in getattr(reply, "woken", ()):
             self._announce(queue)
         return cast(T, reply)
+
+    def _new_id(self) -> str:
+        return f"{self._entropy.getrandbits(96):024x}"
 
     def _announce(self, queue: str) -> None:
         if self._queue is not None:
@@ -388,7 +397,7 @@ class Engine:
         elif idempotency_key is not None:
             id = keyed_id(definition.key, idempotency_key)
         else:
-            id = secrets.token_hex(12)
+            id = self._new_id()
         limit = definition.timeout if timeout is None else duration(timeout, "timeout")
         keep = definition.retention if definition.retention is not None else self._retention
         return r.Create(
@@ -514,7 +523,7 @@ class Engine:
             known = self._workflows.get((header.workflow, header.version))
             if known is not None:
                 known.check_signal(name, payload)
-        self.ask(r.Deliver(id, dedupe_id or secrets.token_hex(12), "signal", name, data))
+        self.ask(r.Deliver(id, dedupe_id or self._new_id(), "signal", name, data))
         self._bus.publish("news", id.encode())
 
     def cancel(self, execution: str | Handle[Any], reason: str | None = None) -> None:

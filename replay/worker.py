@@ -26,10 +26,6 @@ from replay.steps import Flag
 
 log = logging.getLogger("replay.worker")
 
-PURGE_EVERY = 60.0
-REGISTER_EVERY = 10.0
-"""Seconds between a worker's registrations; it is forgotten after three times as long."""
-
 LONGEST_BACKOFF = 5.0
 """Longest pause between attempts to reach an unreachable store, seconds."""
 
@@ -45,6 +41,9 @@ class Options:
         cache_size: Parked executions whose live generators are kept.
         lease: How long an execution stays with a worker that has fallen silent.
         poll_interval: Longest time between looks into the store when no hint comes.
+        housekeeping: Time between registrations of the worker (forgotten after three times as long) and purges.
+        cancel_grace: How long running steps may take to end when their execution is cancelled.
+        max_executions: Take no more than this many, then be `exhausted`.
     """
 
     name: str = "worker"
@@ -53,6 +52,7 @@ class Options:
     cache_size: int = 1000
     lease: float = 30.0
     poll_interval: float = 1.0
+    housekeeping: float = 10.0
     payload_limit: int = 1_048_576
     log_limit: int = 100_000
     argument_policy: str = "warn"
@@ -156,8 +156,7 @@ class Worker:
         self._draining = False
         self._revive = True
         self._next_claim = 0.0
-        self._next_register = 0.0
-        self._next_purge = 0.0
+        self._next_housekeeping = 0.0
         self._backoff = 0.0
         self._retry_at = 0.0
         self.unreachable = False
@@ -175,6 +174,16 @@ class Worker:
     def drain(self) -> None:
         """Stop claiming; let running steps end and hand leases back. Any thread."""
         self._draining = True
+
+    @property
+    def hinted(self) -> bool:
+        """Whether a hint came that no claim has answered."""
+        free = len(self._visits) < self.options.concurrency and not self.exhausted
+        return self._hinted and free and not self._draining and not self.unreachable
+
+    def parked(self, id: str) -> Session | None:
+        """Return the live session of a parked execution, if it is kept here."""
+        return self._parked.get(id)
 
     @property
     def active(self) -> int:
@@ -292,15 +301,14 @@ class Worker:
 
     def _housekeep(self) -> None:
         now = self.now()
-        if now >= self._next_register:
-            self._next_register = now + REGISTER_EVERY
-            info = {**self._info, "queues": self.options.queues, "concurrency": self.options.concurrency}
-            info |= {"workflows": sorted({k for k, _ in self.workflows}), "active": len(self._visits)}
-            row = r.WorkerRow(self.options.name, json.dumps(info).encode())
-            self._outbox.append((None, r.Register(row, 3 * REGISTER_EVERY)))
-        if now >= self._next_purge:
-            self._next_purge = now + PURGE_EVERY
-            self._outbox.append((None, r.Purge()))
+        if now < self._next_housekeeping:
+            return
+        every = self.options.housekeeping
+        self._next_housekeeping = now + every
+        info = {**self._info, "queues": self.options.queues, "concurrency": self.options.concurrency}
+        info |= {"workflows": sorted({k for k, _ in self.workflows}), "active": len(self._visits)}
+        row = r.WorkerRow(self.options.name, json.dumps(info).encode())
+        self._outbox += [(None, r.Register(row, 3 * every)), (None, r.Purge())]
 
     def _ask(self) -> bool:
         """Send the batch; False if the store cannot be reached (the same batch is sent again later)."""
@@ -447,7 +455,7 @@ class Worker:
     def _wake_at(self) -> float:
         """Return the store's time at which there is something to do by itself."""
         now = self.now()
-        instants = [self._next_register, self._next_purge]
+        instants = [self._next_housekeeping]
         free = len(self._visits) < self.options.concurrency and not self.exhausted
         if not self._draining and free:
             instants.append(now if self._hinted else self._next_claim)

@@ -120,6 +120,7 @@ class WaitForSignal(Command[T_co]):
     id: str
     signal: str
     timeout: float | None = None
+    definition: Any = attrs.field(default=None, eq=False, repr=False)
 
 
 @attrs.frozen

@@ -159,7 +159,7 @@ class Context:
         """
         name = check_id(signal if isinstance(signal, str) else signal.id, "signal")
         limit = None if timeout is None else c.duration(timeout, "ctx.wait_for_signal(timeout=)")
-        return self._built(c.WaitForSignal(id or name, name, limit))
+        return self._built(c.WaitForSignal(id or name, name, limit, None if isinstance(signal, str) else signal))
 
     def switch(
         self, id: str, value: Any, branches: Iterable[c.Branch[T]], default: c.Branch[T] | T | Callable[..., Any] | None = None

@@ -1,0 +1,125 @@
+"""What can go wrong in a simulated cluster, how often, and the point at which it does."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import attrs
+
+from replay import requests as r
+from replay.core.errors import StoreUnavailable
+from replay.ports import Store
+
+
+class Crash(BaseException):
+    """The simulated worker is dead: it does nothing more, not even clean up."""
+
+
+@attrs.frozen
+class Faults:
+    """Rates (0 to 1) at each opportunity.
+
+    Args:
+        crash: A worker dies before or after a store call or a step body.
+        unavailable: A store call fails, before or after it took effect.
+        pause: A worker stands still for longer than its lease, then goes on (a zombie).
+        lose_hint: A hint or wake-up is lost.
+        double_hint: It comes twice.
+        skew: Largest error of workers' clocks, seconds.
+    """
+
+    crash: float = 0.0
+    unavailable: float = 0.0
+    pause: float = 0.0
+    lose_hint: float = 0.0
+    double_hint: float = 0.0
+    skew: float = 0.0
+
+    @classmethod
+    def swarm(cls, chance: random.Random) -> Faults:
+        """Return rates of which most are zero, so that some seeds have one kind of fault only."""
+
+        def rate() -> float:
+            return chance.choice((0.0, 0.0, 0.02, 0.1))
+
+        return cls(rate(), rate(), rate(), rate(), rate(), chance.choice((0.0, 0.0, 3600.0)))
+
+
+@attrs.define
+class CrashPoint:
+    """Crash once, `before` or after the `number`-th effect (store calls and step bodies, counted from 1)."""
+
+    number: int
+    before: bool
+
+
+class Injector:
+    """Decides at each effect whether something goes wrong. One for all workers of a simulation."""
+
+    def __init__(self, faults: Faults, chance: random.Random, point: CrashPoint | None = None) -> None:
+        self.faults = faults
+        self.enabled = True
+        self.effects = 0
+        self.labels: list[str] = []
+        self._chance = chance
+        self._point = point
+
+    def around(self, label: str, effect: Callable[[], Any], trace: Callable[[str], None]) -> Any:
+        """Perform *effect*, or not, or half."""
+        self.effects += 1
+        self.labels.append(label)
+        point = self._point if self._point is not None and self._point.number == self.effects else None
+        if point is not None and point.before or self._draws(self.faults.crash):
+            trace(f"crash before {label}")
+            raise Crash
+        store = label.startswith("store")
+        if store and self._draws(self.faults.unavailable):
+            trace(f"unavailable before {label}")
+            raise StoreUnavailable("simulated: the request was lost")
+        result = effect()
+        if point is not None and not point.before or self._draws(self.faults.crash):
+            trace(f"crash after {label}")
+            raise Crash
+        if store and self._draws(self.faults.unavailable):
+            trace(f"unavailable after {label}")
+            raise StoreUnavailable("simulated: the reply was lost")
+        return result
+
+    def _draws(self, rate: float) -> bool:
+        # Always draw, then look whether faults are on: switching one off leaves the other draws where they were.
+        drawn = self._chance.random() < rate
+        return drawn and self.enabled
+
+    def draws(self, rate: float) -> bool:
+        """Draw once with *rate*."""
+        return self._draws(rate)
+
+
+class FaultyStore:
+    """A worker's way to the store, on which requests and replies get lost and the worker dies."""
+
+    def __init__(self, store: Store, injector: Injector, trace: Callable[[str], None]) -> None:
+        self._store = store
+        self._injector = injector
+        self._trace = trace
+
+    def apply(self, requests: Sequence[r.Request[Any]]) -> list[Any]:
+        """See `replay.ports.Store.apply`."""
+        label = "store " + "+".join(_label(request) for request in requests)
+        replies: list[Any] = self._injector.around(label, lambda: self._store.apply(requests), self._trace)
+        return replies
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+def _label(request: r.Request[Any]) -> str:
+    match request:
+        case r.Commit(id=id, entries=entries, then=then):
+            return f"Commit({id[:8]}, {len(entries)} entries, {type(then).__name__})"
+        case r.Claim():
+            return "Claim"
+        case _:
+            return type(request).__name__
