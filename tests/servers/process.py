@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import shutil
 import signal
@@ -120,10 +121,8 @@ class Process:
         if self.alive:
             self.resume()
             self._signal(signal.SIGTERM)
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 self._wait(timeout)
-            except subprocess.TimeoutExpired:
-                pass
         self.kill()
 
     def pause(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from collections.abc import Callable
@@ -167,8 +168,6 @@ class _Link:
 
 def _close(side: socket.socket) -> None:
     """Close *side* so that a thread that reads from it notices."""
-    try:
+    with contextlib.suppress(OSError):
         side.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass
     side.close()

@@ -178,7 +178,7 @@ class RedisCluster(_Served):
 
     def start(self) -> Self:
         """Start the masters and join them; returns when each says that all slots are served."""
-        shares = [range(0, 5461), range(5461, 10923), range(10923, 16384)]
+        shares = [range(5461), range(5461, 10923), range(10923, 16384)]
         for i, (master, slots) in enumerate(zip(self.masters, shares, strict=True)):
             master.start()
             master.run("CLUSTER", "ADDSLOTS", *slots)
