@@ -19,6 +19,7 @@ from replay.core.fibers import Fiber
 from replay.definition import Signal, Workflow
 from replay.engine import Engine, Handle
 from replay.ports import Clock, Store
+from replay.requests import Get, Load
 from replay.steps import run_call
 from replay.testing.clock import START, SkewedClock, VirtualClock
 from replay.testing.faults import Crash, CrashPoint, Faults, FaultyStore, Injector
@@ -112,6 +113,7 @@ class Simulation:
         self.clock = VirtualClock(START if start is None else start.timestamp())
         self.trace: list[str] = []
         self.executed: list[tuple[str, str, int]] = []
+        self.repeated: list[str] = []
         rates = Faults.swarm(self.chance) if faults is True else faults if isinstance(faults, Faults) else Faults()
         self.injector = Injector(rates, self.chance, crash_at)
         self.store: Store = store(self.clock) if store is not None else MemoryStore(self.clock)
@@ -298,6 +300,7 @@ class Simulation:
                 self._running.remove(running)
                 return
             call.started = node.worker.now()
+            self._check_not_recorded(call)
             self.executed.append((call.execution_id, call.id, call.attempt))
             self._say(node.name, f"runs {call.id} (attempt {call.attempt})")
             try:
@@ -311,6 +314,18 @@ class Simulation:
         self._running.remove(running)
         if running.returned is not None and node in self._nodes:
             node.worker.post(running.returned)
+
+    def _check_not_recorded(self, call: Call) -> None:
+        """Invariant I8: a step whose result is recorded is not run again (unless its worker is a zombie, whose result is refused)."""
+        if self.injector.faults.pause or self.injector.faults.skew:
+            return
+        mark = f'"{call.id}"'.encode()
+        rows = [row for row in self.engine.ask(Load(call.execution_id)) if row.startswith(b'["StepDone"') and mark in row]
+        header = self.engine.ask(Get(call.execution_id))
+        if rows and header is not None and not header.amendments:
+            done = self.engine.codec.decode_rows(rows)
+            if any(row[3] == call.id for row in done):
+                self.repeated.append(f"step {call.id!r} runs although its result is recorded")
 
     def _perform(self, running: _Running) -> Returned:
         call = running.call
