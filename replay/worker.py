@@ -479,6 +479,10 @@ class Worker:
                 log.warning("could not hand back %d leases; they will run out by themselves", len(requests))
 
     def close(self) -> None:
-        """Close the live generators of parked executions."""
+        """Close all live generators, without a word to the store."""
+        for visit in self._visits.values():
+            visit.gen.close()
+            visit.session.close()
+        self._visits.clear()
         while self._parked:
             self._parked.popitem()[1].close()

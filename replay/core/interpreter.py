@@ -733,16 +733,22 @@ class Interpreter:
             if fiber.join is not None:
                 fiber.join.close_unbegun()
             if fiber.gen is not None:
-                _close(fiber.gen)
+                close_generator(fiber.gen)
         self.fibers.clear()
         self._runnable.clear()
         self.fresh.clear()
 
 
-def _close(gen: Generator[Any, Any, Any]) -> None:
-    try:
-        gen.close()
-    except (Exception, Cancelled):  # a yield in `finally`, or user code that fails while closing: nothing to save
+def close_generator(gen: Generator[Any, Any, Any]) -> None:
+    """Close *gen*, even if it yields on in its `finally` blocks: each further close takes it one yield nearer to its end."""
+    for _ in range(MAX_MISUSES):
+        try:
+            gen.close()
+        except RuntimeError:
+            if gen.gi_frame is not None:
+                continue
+        except (Exception, Cancelled):
+            pass  # user code that fails while closing: there is nothing to save
         return
 
 

@@ -1,0 +1,125 @@
+"""Invariants I3, I4, I6-I9: a run, a replay, a crashed run and the naive meaning of a workflow agree."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from replay.backends.sqlite import SqliteStore
+from replay.determinism import ExecutionSources
+from replay.requests import Header
+from replay.testing import CrashPoint, Simulation
+from replay.testing.checks import record
+from replay.testing.replaying import another_world, replay
+from tests.sim.programs import Blocked, Naive, child, inboxes, program, programs
+
+HEADER = Header("x-1", "program", "", "default", "pending", b"null", 0.0, 0.0)
+
+
+def meaning(nodes: Any, inbox: dict[str, int]) -> tuple[str, Any]:
+    sources = ExecutionSources(HEADER)
+    naive = Naive(inbox, sources)
+    sources.context = naive.ctx
+    try:
+        return "completed", naive.run(program(naive.ctx, nodes))
+    except Blocked:
+        return "sleeping", None
+    except Exception as error:
+        return "failed", type(error).__name__
+
+
+def simulate(nodes: Any, inbox: dict[str, int], **options: Any) -> Simulation:
+    sim = Simulation([program, child], **options)
+    handle = sim.start(program, nodes, id="x-1")
+    for name, count in inbox.items():
+        for _ in range(count):
+            sim.signal(handle, name, "p")
+    sim.settle(handle)
+    return sim
+
+
+def ending(sim: Simulation) -> tuple[str, Any]:
+    execution = sim.engine.get_execution("x-1")
+    assert not sim.repeated, sim.repeated
+    assert execution.status != "stuck", execution.current
+    error = type(execution.error).__name__ if execution.error is not None else execution.result
+    return str(execution.status), error
+
+
+SETTINGS = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+
+
+@SETTINGS
+@given(programs, inboxes)
+def test_a_run_means_what_the_naive_runner_says(nodes: Any, inbox: dict[str, int]) -> None:
+    with simulate(nodes, inbox) as sim:
+        assert ending(sim) == meaning(nodes, inbox)
+
+
+@SETTINGS
+@given(programs, inboxes)
+def test_replay_from_every_prefix_of_the_log_wants_what_the_log_says(nodes: Any, inbox: dict[str, int]) -> None:
+    with simulate(nodes, inbox) as sim:
+        recorded = record(sim, "x-1")
+        status, result = ending(sim)
+    for upto in range(len(recorded.rows) + 1):
+        with another_world(upto):
+            interpreter = replay(program, recorded, upto=upto)
+        if upto == len(recorded.rows) and status == "completed":
+            assert interpreter.outcome is not None
+            assert interpreter.outcome.value == result
+        interpreter.close()
+
+
+@SETTINGS
+@given(programs, inboxes, st.integers(1, 30), st.booleans())
+def test_a_run_with_a_crash_anywhere_ends_as_without(nodes: Any, inbox: dict[str, int], number: int, before: bool) -> None:
+    with simulate(nodes, inbox) as sim:
+        expected = ending(sim)
+    with simulate(nodes, inbox, crash_at=CrashPoint(number, before)) as crashed:
+        assert ending(crashed) == expected
+
+
+@SETTINGS
+@given(programs, inboxes, st.integers(0, 10**6))
+def test_runs_with_faults_of_all_kinds_end_as_without(nodes: Any, inbox: dict[str, int], seed: int) -> None:
+    with simulate(nodes, inbox) as sim:
+        expected = ending(sim)
+    with simulate(nodes, inbox, seed=seed, workers=3, faults=True) as faulty:
+        execution = faulty.engine.get_execution("x-1")
+        error = type(execution.error).__name__ if execution.error is not None else execution.result
+        assert (str(execution.status), error) == expected, faulty.timeline()
+
+
+@SETTINGS
+@given(programs, inboxes)
+def test_without_live_generators_every_visit_replays_and_ends_alike(nodes: Any, inbox: dict[str, int]) -> None:
+    with simulate(nodes, inbox) as sim:
+        expected = ending(sim)
+    with simulate(nodes, inbox, cache_size=0) as cold:
+        assert ending(cold) == expected
+
+
+@settings(SETTINGS, max_examples=25)
+@given(nodes=programs, inbox=inboxes, number=st.integers(1, 20), before=st.booleans())
+def test_sqlite_gives_the_same_endings_with_and_without_crash(
+    tmp_path_factory: pytest.TempPathFactory, nodes: Any, inbox: dict[str, int], number: int, before: bool
+) -> None:
+    with simulate(nodes, inbox) as sim:
+        expected = ending(sim)
+    folder: Path = tmp_path_factory.mktemp("sim")
+    stores: list[SqliteStore] = []
+
+    def store(clock: Any) -> SqliteStore:
+        stores.append(SqliteStore(folder / f"{len(stores)}.db", clock=clock, synchronous="NORMAL"))
+        return stores[-1]
+
+    for point in (None, CrashPoint(number, before)):
+        with simulate(nodes, inbox, store=store, crash_at=point) as run:
+            assert ending(run) == expected
+    for each in stores:
+        each.close()
