@@ -252,6 +252,15 @@ class Engine:
             info={"pid": os.getpid(), "host": socket.gethostname()},
         )
 
+    def limit_executions(self, most: int | None) -> None:
+        """Have the worker that is started next take at most *most* executions."""
+        self._options = attrs.evolve(self._options, max_executions=most)
+
+    @property
+    def shutdown_timeout(self) -> float:
+        """Seconds that `close` waits for running steps."""
+        return self._shutdown_timeout
+
     @property
     def runner(self) -> Runner | None:
         """The embedded worker's threads, if it runs."""

@@ -60,6 +60,11 @@ class Runner:
         self.worker.post(News(id))
         self._ring.set()
 
+    def idle(self) -> bool:
+        """Whether there is nothing to do now: nothing under way, and the last claim found nothing due."""
+        worker = self.worker
+        return worker.active == 0 and not worker.mail and worker.looked and not (worker.hinted and not worker.exhausted)
+
     def stop(self, timeout: float) -> bool:
         """Drain: wait up to *timeout* seconds for running steps, hand leases back, end; whether all ended in time."""
         self.worker.drain()

@@ -160,6 +160,7 @@ class Worker:
         self._backoff = 0.0
         self._retry_at = 0.0
         self.unreachable = False
+        self.looked = False  # the last claim found nothing
 
     # --- from other threads ---------------------------------------------------------------------------
 
@@ -366,6 +367,7 @@ class Worker:
 
     def _claims(self, request: r.Claim, reply: r.Claims) -> None:
         self._claiming = False
+        self.looked = not reply.claimed if isinstance(reply, r.Claims) else False
         if isinstance(reply, ReplayError):
             raise reply
         for claimed in reply.claimed:

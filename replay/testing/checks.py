@@ -11,10 +11,11 @@ from replay import requests as r
 from replay.core import entries as e
 from replay.core.errors import NonDeterminism
 from replay.definition import Workflow
+from replay.histories import Recorded
 from replay.ports import Clock, Store
 from replay.records import audit_of
 from replay.testing.faults import CrashPoint
-from replay.testing.replaying import Recorded, another_world, replay
+from replay.testing.replaying import another_world, replay
 from replay.testing.simulation import SimHandle, Simulation
 
 MAX_EFFECTS = 2_000

@@ -8,23 +8,13 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import attrs
-
 from replay.codec import TaggedJson
 from replay.core import entries as e
 from replay.core.interpreter import Interpreter
 from replay.definition import Workflow
 from replay.determinism import make_context
 from replay.engine import packages
-from replay.requests import Header
-
-
-@attrs.frozen
-class Recorded:
-    """An execution as recorded: its header and its log's rows."""
-
-    header: Header
-    rows: tuple[bytes, ...]
+from replay.histories import Recorded
 
 
 def replay(workflow: Workflow[Any, Any], recorded: Recorded, *, upto: int | None = None, codec: Any = None) -> Interpreter:

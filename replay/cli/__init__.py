@@ -1,0 +1,11 @@
+"""The commands on the shell: `replay ...` and `replay-worker ...`."""
+
+from __future__ import annotations
+
+
+def main() -> None:
+    """Run `replay`."""
+    from replay.cli.root import cli
+    from replay.cli.shell import run
+
+    run(cli, "replay")

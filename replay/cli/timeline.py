@@ -1,0 +1,105 @@
+"""The audit trail of an execution as lines for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from replay.cli.shell import safe
+from replay.core import entries as e
+from replay.records import Detail
+
+
+def lines(detail: Detail) -> list[str]:
+    """Return the timeline of *detail*: one line for each entry, with the time since the start."""
+    start = detail.execution.created_at
+    found = [f"{0:>9.3f}s  created"]
+    for entry in detail.audit:
+        found.append(f"{entry.at - start:>9.3f}s  {_indent(entry)}{safe(describe(entry))}")
+    for wait in detail.execution.current:
+        found.append(f"{'now':>10}  {safe(describe_wait(wait))}")
+    return found
+
+
+def _indent(entry: e.Entry) -> str:
+    return "  " * min(entry.id.count("/"), 4)
+
+
+def describe(entry: e.Fact) -> str:
+    """Return what *entry* says, in words."""
+    match entry:
+        case e.Began():
+            return f"began on {entry.worker}" + (f", attempt {entry.attempt}" if entry.attempt > 1 else "")
+        case e.StepDone():
+            tries = f" (attempt {entry.attempts})" if entry.attempts > 1 else ""
+            return f"step {entry.id} -> {_short(entry.result)}{tries}, {entry.seconds * 1000:.1f} ms"
+        case e.StepFailed():
+            return f"step {entry.id} failed after {entry.attempts}: {_error(entry.error)}"
+        case e.StepRetried():
+            return f"step {entry.id} failed (attempt {entry.attempt}), again in {entry.due - entry.at:.1f} s: {_error(entry.error)}"
+        case e.StepBegun():
+            return f"step {entry.id} begun (at most once)"
+        case e.TimerSet():
+            return f"{entry.id}: waits at most {entry.due - entry.at:.1f} s"
+        case e.TimerFired():
+            return f"{entry.id}: time is up"
+        case e.SignalReceived():
+            return f"signal {entry.signal} <- {_short(entry.payload)}"
+        case e.WaitTimedOut():
+            return f"{entry.id}: timed out"
+        case e.Chosen():
+            return f"switch {entry.id}: {entry.branch}"
+        case e.Emitted():
+            return f"emitted {entry.event} {_short(entry.payload)}"
+        case e.ChildStarted():
+            return f"child {entry.id}: started {entry.workflow} as {entry.execution_id}"
+        case e.ExecutionEnded():
+            return f"{entry.id}: execution {entry.execution_id} ended {entry.status}"
+        case e.Raced():
+            return f"race {entry.id}: won by {entry.winner}"
+        case e.Noted():
+            return f"note: {entry.text}" + (f" {_short(entry.data)}" if entry.data else "")
+        case e.Patched():
+            return f"patched: {entry.id}"
+        case e.Refused():
+            return f"{entry.id}: refused, {_error(entry.error)}"
+        case e.CancelReceived():
+            return f"{entry.cause}: {entry.reason or 'no reason given'}"
+        case e.AttemptFailed():
+            return f"attempt {entry.attempt} failed, again in {max(0.0, entry.due - entry.at):.1f} s: {_error(entry.error)}"
+        case e.Ended():
+            return f"ended {entry.status}"
+        case e.Retried():
+            return f"operator {entry.by} retried: {entry.why}"
+        case e.Edited():
+            return f"operator {entry.by} edited entry #{entry.index} to {_short(entry.result)}: {entry.why}"
+        case e.Intervened():
+            return f"operator {entry.by}: {entry.action} ({entry.why})"
+
+
+def describe_wait(wait: dict[str, Any]) -> str:
+    """Return what an execution does or waits for now, in words."""
+    where = f" at {wait['at']}" if wait.get("at") else ""
+    match wait.get("kind"):
+        case "signal":
+            return f"waits for signal {wait['signal']}{where}"
+        case "sleep":
+            return f"sleeps ({wait['id']}){where}"
+        case "step":
+            return f"step {wait['id']}, attempt {wait.get('attempt', 1)}{where}"
+        case "execution":
+            return f"waits for execution {wait.get('execution_id')}{where}"
+        case "stuck":
+            return f"stuck: {wait.get('error')}: {wait.get('message')}"
+        case "crash_loop":
+            return "stuck: its workers died again and again"
+        case kind:
+            return f"{kind} {wait.get('id', '')}{where}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 70 else text[:67] + "..."
+
+
+def _error(error: Any) -> str:
+    return f"{type(error).__name__}: {error}"[:120]
