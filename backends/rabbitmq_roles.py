@@ -1,0 +1,263 @@
+"""What the two connections are for: one publishes hints, the other takes them."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from replay.backends.rabbitmq_link import Health, Link, logger
+from replay.backends.rabbitmq_topology import Topology, hint, is_hint
+
+WINDOW = 1_000  # hints on their way at once; the rest wait, folded into one number per queue
+UNSENT_PER_QUEUE = 10_000  # more waiting hints would not wake more workers
+UNSENT_QUEUES = 1_000
+
+
+class Unsent:
+    """Hints that wait to be sent: one number per queue, bounded. Any thread may add."""
+
+    def __init__(self) -> None:
+        self.dropped = 0
+        self._lock = threading.Lock()
+        self._hints: dict[str, int] = {}
+        self._announced = False
+
+    def __len__(self) -> int:
+        return len(self._hints)
+
+    def add(self, queue: str, hints: int) -> bool:
+        """Add *hints*; tell whether the I/O thread must be woken for them."""
+        if hints <= 0:
+            return False
+        with self._lock:
+            waiting = self._hints.get(queue, 0)
+            room = UNSENT_PER_QUEUE - waiting if waiting or len(self._hints) < UNSENT_QUEUES else 0
+            self.dropped += max(0, hints - room)
+            if room > 0:
+                self._hints[queue] = waiting + min(hints, room)
+            wake, self._announced = not self._announced, True
+        return wake
+
+    def queues(self) -> list[str]:
+        """Return the queues with waiting hints; whatever is added from now on wakes the I/O thread again."""
+        with self._lock:
+            self._announced = False
+            return list(self._hints)
+
+    def take(self, queue: str, most: int) -> int:
+        """Take up to *most* hints of *queue* for sending; return how many."""
+        with self._lock:
+            waiting = self._hints.pop(queue, 0)
+            if waiting > most:
+                self._hints[queue] = waiting - most
+            return min(waiting, most)
+
+
+class Publisher(Link):
+    """Sends waiting hints, confirmations in flight."""
+
+    role = "publisher"
+
+    def __init__(self, loop: Any, parameters: Any, topology: Topology, health: Health, unsent: Unsent) -> None:
+        super().__init__(loop, parameters, topology, health)
+        self.published = self.confirmed = self.returned = self.refused = 0
+        self._unsent = unsent
+        self._properties: Any = None
+        self._tag = 0
+        self._unconfirmed: dict[int, str] = {}
+        self._declared: set[str] = set()
+        self._declaring: set[str] = set()
+        self._blocked = False
+        self._when_flushed: Callable[[], None] | None = None
+
+    def begin(self) -> None:
+        """Ask for confirmations, then declare and send as hints come."""
+        from pika import BasicProperties
+
+        self._properties = BasicProperties(content_type="application/json", delivery_mode=2)
+        self.connection.add_on_connection_blocked_callback(lambda *_: self._block(True))
+        self.connection.add_on_connection_unblocked_callback(lambda *_: self._block(False))
+        self.channel.add_on_return_callback(self._on_return)
+        self.channel.confirm_delivery(
+            self._on_confirmation, callback=lambda _answer: self.declare(self.topology.dead, self._ready)
+        )
+
+    def lost(self) -> None:
+        """Take back what was on its way: it may be lost, and sending it again at worst doubles a hint."""
+        for queue in self._unconfirmed.values():
+            self._unsent.add(queue, 1)
+        if self._when_flushed is not None:  # Closing does not wait for an outage to end.
+            self.loop.add_callback_threadsafe(self._when_flushed)
+        self._tag = 0
+        self._unconfirmed.clear()
+        self._declared.clear()
+        self._declaring.clear()
+        self._blocked = False
+
+    def flush(self) -> None:
+        """Send what waits, as far as the broker takes it; called again whenever that changes."""
+        if not self.up or self._blocked or len(self._unconfirmed) >= WINDOW or not self.current(self.channel):
+            return
+        for queue in self._unsent.queues():
+            if queue in self._declared:
+                self._send(queue, self._unsent.take(queue, WINDOW - len(self._unconfirmed)))
+            elif queue not in self._declaring:
+                self._declaring.add(queue)
+                self.declare(self.topology.name(queue), functools.partial(self._on_declared, queue))
+
+    def when_flushed(self, timeout: float, then: Callable[[], None]) -> None:
+        """Call *then* once, when nothing waits or is on its way any more, or after *timeout* seconds."""
+        if not self.up and self.reconnects:
+            then()  # In an outage; the hints that wait are lost, and found by the workers' sweep.
+            return
+
+        def once() -> None:
+            if self._when_flushed is not None:
+                self._when_flushed = None
+                then()
+
+        self._when_flushed = once
+        self.loop.call_later(timeout, once)
+        self.flush()
+        self._check_flushed()
+
+    def _ready(self) -> None:
+        # With hints waiting, the outage is over only when the broker has taken one: it may block us at once.
+        self.working(sound=not len(self._unsent))
+        self.flush()
+
+    def _on_declared(self, queue: str) -> None:
+        self._declaring.discard(queue)
+        self._declared.add(queue)
+        self.flush()
+
+    def _send(self, queue: str, hints: int) -> None:
+        name, body = self.topology.name(queue), hint(queue)
+        for _ in range(hints):
+            self.channel.basic_publish("", name, body, self._properties, mandatory=True)
+            self._tag += 1
+            self._unconfirmed[self._tag] = queue
+        self.published += hints
+
+    def _on_confirmation(self, frame: Any) -> None:
+        from pika.spec import Basic
+
+        method = frame.method
+        tags = [method.delivery_tag]
+        if method.multiple:
+            tags = list(itertools.takewhile(lambda tag: tag <= method.delivery_tag, self._unconfirmed))
+        known = sum(self._unconfirmed.pop(tag, None) is not None for tag in tags)
+        if isinstance(method, Basic.Ack):
+            self.confirmed += known
+        else:
+            self.refused += known
+        self.working()
+        self.flush()
+        self._check_flushed()
+
+    def _on_return(self, _channel: Any, method: Any, _properties: Any, body: bytes) -> None:
+        """Bring back a queue that was deleted, and say its hint again."""
+        self.returned += 1
+        queue = json.loads(body)["q"]
+        self.topology.as_found.discard(method.routing_key)
+        self._declared.discard(queue)
+        self._unsent.add(queue, 1)
+        self.flush()
+
+    def _block(self, blocked: bool) -> None:
+        self._blocked = blocked
+        self.flush()
+
+    def _check_flushed(self) -> None:
+        if self._when_flushed is not None and not self._unconfirmed and not len(self._unsent):
+            self._when_flushed()
+
+
+class Consumer(Link):
+    """Takes hints, acknowledged as soon as they are noted; sends what is no hint to the dead-letter queue."""
+
+    role = "consumer"
+
+    def __init__(
+        self,
+        loop: Any,
+        parameters: Any,
+        topology: Topology,
+        health: Health,
+        queues: Sequence[str],
+        on_hint: Callable[[str], None],
+        prefetch: int,
+    ) -> None:
+        super().__init__(loop, parameters, topology, health)
+        self.consumed = self.malformed = 0
+        self._queues = list(dict.fromkeys(queues))
+        self._on_hint = on_hint
+        self._prefetch = max(1, min(prefetch, 65_535))
+        self._tags: dict[str, str] = {}  # consumer tag -> queue
+        self._in_force: set[str] = set()  # queues
+
+    def begin(self) -> None:
+        """Declare and consume all queues."""
+        self.channel.add_on_cancel_callback(self._on_cancelled)
+        self.channel.basic_qos(prefetch_count=self._prefetch)
+        self.declare(self.topology.dead, self._consume_all)
+
+    def lost(self) -> None:
+        """Forget the consumers; unacknowledged hints come again by themselves."""
+        self._tags.clear()
+        self._in_force.clear()
+
+    def _consume_all(self) -> None:
+        for queue in self._queues:
+            self._consume(queue)
+        if not self._queues:
+            self.working()
+
+    def _consume(self, queue: str) -> None:
+        self.declare(self.topology.name(queue), lambda: self._subscribe(queue))
+
+    def _subscribe(self, queue: str) -> None:
+        def on_message(channel: Any, method: Any, _properties: Any, body: bytes) -> None:
+            self._take(queue, channel, method.delivery_tag, body)
+
+        def in_force(_answer: Any) -> None:
+            self._in_force.add(queue)
+            if len(self._in_force) == len(self._queues):
+                self.working()
+
+        tag = self.channel.basic_consume(self.topology.name(queue), on_message, callback=in_force)
+        self._tags[tag] = queue
+
+    def _on_cancelled(self, frame: Any) -> None:
+        """Consume again from a queue that was deleted; by then it is declared again."""
+        queue = self._tags.pop(frame.method.consumer_tag, None)
+        if queue is not None and self.current(self.channel):
+            self.topology.as_found.discard(self.topology.name(queue))
+            self._consume(queue)
+
+    def _take(self, queue: str, channel: Any, tag: int, body: bytes) -> None:
+        if self._on_closed is not None or not self.current(channel):
+            return  # Not acknowledged, so another consumer gets it.
+        if not is_hint(body, queue):
+            self.malformed += 1
+            if self.malformed == 1 or self.malformed % 1_000 == 0:
+                logger.warning(
+                    "queue %r held a message that is no hint (%d so far); it went to %r. Fix: nothing but replay may "
+                    "publish there",
+                    self.topology.name(queue),
+                    self.malformed,
+                    self.topology.dead,
+                )
+            channel.basic_reject(tag, requeue=False)
+            return
+        self.consumed += 1
+        try:
+            self._on_hint(queue)
+        except Exception:
+            logger.exception("the consumer of queue %r failed on a hint; it counts as taken", queue)
+        if self.current(channel):
+            channel.basic_ack(tag)

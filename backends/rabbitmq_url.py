@@ -1,0 +1,83 @@
+"""URLs of RabbitMQ: what they may say, what we add, what may be shown of them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import urllib.parse
+from typing import Any
+
+# Seconds each; a URL may say otherwise. A peer that vanished without a word is noticed after two heartbeats.
+DEFAULTS = {"heartbeat": "30", "blocked_connection_timeout": "30", "socket_timeout": "5", "stack_timeout": "10"}
+_TLS = ("cafile", "certfile", "keyfile")
+_KNOWN = {*DEFAULTS, *_TLS, "channel_max", "frame_max", "tcp_options"}
+_REMEDY = "Fix: amqp://user:password@host:5672/vhost, with special characters percent-encoded"
+
+
+def redact(url: str) -> str:
+    """Return *url* without password and options, for logs; also when it is malformed."""
+    scheme, _, rest = url.partition("://")
+    login, at, place = rest.rpartition("@")
+    user, colon, _password = login.partition(":")
+    return f"{scheme}://{user}{colon and ':***'}{at}{place.partition('?')[0]}"
+
+
+def connection_parameters(url: str) -> Any:
+    """Return pika's parameters for *url*, with our defaults where it is silent.
+
+    Raises:
+        ValueError: It is malformed; the message does not contain its password.
+    """
+    import pika
+
+    _quieten_pika()
+    parts = urllib.parse.urlsplit(url)
+    options = dict(urllib.parse.parse_qsl(parts.query))
+    problem = _problem(parts, options)
+    if problem:
+        raise ValueError(f"{redact(url)!r} is not a usable URL of a RabbitMQ: {problem}. {_REMEDY}")
+    tls = {name: options.pop(name) for name in _TLS if name in options}
+    query = urllib.parse.urlencode({**DEFAULTS, **options})
+    try:
+        parameters = pika.URLParameters(urllib.parse.urlunsplit(parts._replace(query=query)))
+        if parts.scheme == "amqps":
+            parameters.ssl_options = pika.SSLOptions(_tls_context(tls), parameters.host)
+    except (ValueError, TypeError, OSError) as error:
+        raise ValueError(f"{redact(url)!r} is not a usable URL of a RabbitMQ: {error}. {_REMEDY}") from None
+    parameters.client_properties = {
+        "connection_name": f"replay@{socket.gethostname()}:{os.getpid()}",
+        "product": "replay",
+    }
+    return parameters
+
+
+def _problem(parts: urllib.parse.SplitResult, options: dict[str, str]) -> str:
+    """Say what is wrong without quoting a login that was taken for something else."""
+    if parts.scheme not in ("amqp", "amqps"):
+        return "it starts neither with amqp:// nor with amqps://"
+    try:
+        parts.port  # noqa: B018  reading it is the check
+    except ValueError:
+        return "its port is not a number"
+    if unknown := sorted(set(options) - _KNOWN):
+        return f"unknown options {', '.join(unknown)} (known: {', '.join(sorted(_KNOWN))})"
+    if parts.scheme == "amqp" and set(_TLS) & set(options):
+        return "cafile, certfile and keyfile need amqps://"
+    return ""
+
+
+def _tls_context(files: dict[str, str]) -> Any:
+    import ssl
+
+    context = ssl.create_default_context(cafile=files.get("cafile"))
+    if "certfile" in files:
+        context.load_cert_chain(files["certfile"], files.get("keyfile"))
+    return context
+
+
+def _quieten_pika() -> None:
+    """Silence pika unless the user set its level: it reports each failed attempt several times, we say it once."""
+    logger = logging.getLogger("pika")
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.CRITICAL)

@@ -1,0 +1,16 @@
+"""Contract suites for authors of backends: subclass one in a test module, and give it the fixture it asks for.
+
+class TestMyQueue(QueueContract):
+    @pytest.fixture
+    def make_queue(self):
+        return lambda: open_queue("mine://localhost", namespace=a_fresh_name)
+"""
+
+import pytest
+
+pytest.register_assert_rewrite(f"{__name__}.bus", f"{__name__}.queue")
+
+from replay.testing.contracts.bus import BusContract  # noqa: E402  rewriting must be asked for first
+from replay.testing.contracts.queue import QueueContract  # noqa: E402
+
+__all__ = ["BusContract", "QueueContract"]
