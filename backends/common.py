@@ -11,7 +11,11 @@ from replay.requests import End, Find, Header
 
 def ended_payload(end: End) -> bytes:
     """Return the payload of the `ended` message that tells of *end*."""
-    return b'{"status":"%b","result":%b,"error":%b}' % (end.status.encode(), end.result or b"null", end.error or b"null")
+    return b'{"status":"%b","result":%b,"error":%b}' % (
+        end.status.encode(),
+        end.result or b"null",
+        end.error or b"null",
+    )
 
 
 def unknown(id: str) -> UnknownExecution:
@@ -57,7 +61,10 @@ def matches(header: Header, query: Find) -> bool:
         and (query.created_before is None or header.created_at < query.created_before)
         and (query.updated_after is None or header.updated_at > query.updated_after)
         and (query.updated_before is None or header.updated_at < query.updated_before)
-        and (query.due_before is None or (header.due_at is not None and header.ended_at is None and header.due_at < query.due_before))
+        and (
+            query.due_before is None
+            or (header.due_at is not None and header.ended_at is None and header.due_at < query.due_before)
+        )
     )
 
 

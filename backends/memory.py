@@ -211,16 +211,16 @@ class MemoryStore:
         dues = [first[0] for first in map(self._peek, lanes) if first is not None]
         known = {w for w, _ in request.workflows}
         schedules = [
-            s
-            for s in self._schedules.values()
-            if not s.paused and s.next_at is not None and s.workflow in known
+            s for s in self._schedules.values() if not s.paused and s.next_at is not None and s.workflow in known
         ]
         dues += [s.next_at for s in schedules if s.next_at is not None and s.next_at > now]
         return r.Claims(
             now,
             tuple(r.Claimed(x.header(), tuple(x.inbox.values())) for x in claimed),
             max(min(dues), now) if dues else None,
-            tuple(s for s in sorted(schedules, key=lambda s: s.next_at or 0) if s.next_at is not None and s.next_at <= now)[:16],
+            tuple(
+                s for s in sorted(schedules, key=lambda s: s.next_at or 0) if s.next_at is not None and s.next_at <= now
+            )[:16],
         )
 
     def _revive(self, lanes: set[_Lane]) -> None:
@@ -287,7 +287,9 @@ class MemoryStore:
     def _then(self, x: _Execution, request: r.Commit) -> r.Committed:
         match request.then:
             case r.Keep(lease):
-                if x.due_at is None or self._now + lease > x.due_at + lease / 4:  # seldom: each move costs an index entry
+                if (
+                    x.due_at is None or self._now + lease > x.due_at + lease / 4
+                ):  # seldom: each move costs an index entry
                     self._set_due(x, self._now + lease)
                 return r.Committed(self._now, x.messages(request.seen), False, tuple(self._woken))
             case r.Park(status, wake_at, lease):
@@ -406,7 +408,9 @@ class MemoryStore:
     def _find(self, request: r.Find) -> r.Found:
         after = None if request.cursor is None else common.read_cursor(request.cursor)
         found: list[r.Header] = []
-        newest: Iterable[_Execution] = sorted(self._executions.values(), key=lambda x: (x.created_at, x.id), reverse=True)
+        newest: Iterable[_Execution] = sorted(
+            self._executions.values(), key=lambda x: (x.created_at, x.id), reverse=True
+        )
         for x in newest:
             if after is not None and (x.created_at, x.id) >= after:
                 continue
@@ -455,7 +459,9 @@ class MemoryStore:
         if x is None:
             return False
         if x.ended_at is None:
-            raise OperatorRefused(f"execution {x.id!r} is {x.status}; only ended executions are deleted. Fix: cancel it first")
+            raise OperatorRefused(
+                f"execution {x.id!r} is {x.status}; only ended executions are deleted. Fix: cancel it first"
+            )
         self._counts[x.workflow][x.status] -= 1
         del self._executions[request.id]
         return True

@@ -21,7 +21,15 @@ import attrs
 from replay import requests as r
 from replay.backends import common
 from replay.backends import sqlite_schema as schema
-from replay.core.errors import ConfigError, ExecutionEnded, OperatorRefused, ReplayError, StoreUnavailable, Undecodable, UnknownExecution
+from replay.core.errors import (
+    ConfigError,
+    ExecutionEnded,
+    OperatorRefused,
+    ReplayError,
+    StoreUnavailable,
+    Undecodable,
+    UnknownExecution,
+)
 from replay.ports import Clock
 
 CHECKPOINT_PAGES = 4000
@@ -188,7 +196,9 @@ class SqliteStore:
                 case r.Forget():
                     return None
                 case r.Get():
-                    row = db.execute(f"SELECT {_HEADER} FROM execution WHERE ns=? AND id=?", (self._ns, request.id)).fetchone()
+                    row = db.execute(
+                        f"SELECT {_HEADER} FROM execution WHERE ns=? AND id=?", (self._ns, request.id)
+                    ).fetchone()
                     return None if row is None else r.Header(*row)
                 case r.Inbox():
                     return self._messages(self._known(request.id, db)[0], 0, db)
@@ -209,7 +219,9 @@ class SqliteStore:
                 case r.GetSchedule():
                     return self._schedule(request.id, db)
                 case r.ListSchedules():
-                    rows = db.execute(f"{_SCHEDULES} AND id > ? ORDER BY id LIMIT ?", (self._ns, request.after, request.limit))
+                    rows = db.execute(
+                        f"{_SCHEDULES} AND id > ? ORDER BY id LIMIT ?", (self._ns, request.after, request.limit)
+                    )
                     return tuple(_schedule_of(row) for row in rows)
                 case r.Register():
                     row = (self._ns, request.row.name, request.row.info, self._now, self._now + request.ttl)
@@ -218,7 +230,8 @@ class SqliteStore:
                     return self._now
                 case r.Workers():
                     rows = db.execute(
-                        "SELECT name, info, seen_at FROM worker WHERE ns=? AND until > ? ORDER BY name", (self._ns, self._now)
+                        "SELECT name, info, seen_at FROM worker WHERE ns=? AND until > ? ORDER BY name",
+                        (self._ns, self._now),
                     )
                     return tuple(r.WorkerRow(*row) for row in rows)
                 case r.Ping():
@@ -405,7 +418,13 @@ class SqliteStore:
                 new = "pending"
                 self._db.execute("DELETE FROM log WHERE x=?", (x,))
                 self._db.execute("UPDATE execution SET run = run + 1, amendments = 0 WHERE x=?", (x,))
-                extra |= {"status": new, "due_at": self._ready_at(queue, priority), "input": input, "attempt": 1, "current": b"[]"}
+                extra |= {
+                    "status": new,
+                    "due_at": self._ready_at(queue, priority),
+                    "input": input,
+                    "attempt": 1,
+                    "current": b"[]",
+                }
                 length = 0
             case r.End() as end:
                 self._bump(x, request, length, extra)
@@ -416,7 +435,14 @@ class SqliteStore:
         return r.Committed(self._now, (), True, tuple(self._woken))
 
     def _keep(
-        self, x: int, request: r.Commit, length: int, lease: float, due_at: float | None, extra: dict[str, Any], news: bool
+        self,
+        x: int,
+        request: r.Commit,
+        length: int,
+        lease: float,
+        due_at: float | None,
+        extra: dict[str, Any],
+        news: bool,
     ) -> r.Committed:
         """Go on with the lease; its index entry is moved seldom, since that costs more than the rest of the commit."""
         if due_at is None or self._now + lease > due_at + lease / 4:
@@ -467,7 +493,9 @@ class SqliteStore:
     def _beat(self, request: r.Beat) -> r.Beats:
         lost, news = [], []
         for held in request.held:
-            row = self._db.execute("SELECT x, token, arrivals FROM execution WHERE ns=? AND id=?", (self._ns, held.id)).fetchone()
+            row = self._db.execute(
+                "SELECT x, token, arrivals FROM execution WHERE ns=? AND id=?", (self._ns, held.id)
+            ).fetchone()
             if row is None or row[1] != held.token:
                 lost.append(held.id)
                 continue
@@ -480,10 +508,14 @@ class SqliteStore:
         row = db.execute("SELECT x FROM execution WHERE ns=? AND id=?", (self._ns, request.id)).fetchone()
         if row is None:
             raise common.unknown(request.id)
-        rows = db.execute("SELECT entry, crc FROM log WHERE x=? AND seq>=? ORDER BY seq", (row[0], request.after)).fetchall()
+        rows = db.execute(
+            "SELECT entry, crc FROM log WHERE x=? AND seq>=? ORDER BY seq", (row[0], request.after)
+        ).fetchall()
         for index, (entry, crc) in enumerate(rows):
             if zlib.crc32(entry) != crc:
-                raise Undecodable(f"execution {request.id!r}, log entry #{request.after + index}: its checksum is wrong (damaged file)")
+                raise Undecodable(
+                    f"execution {request.id!r}, log entry #{request.after + index}: its checksum is wrong (damaged file)"
+                )
         return [entry for entry, _ in rows]
 
     # --- arrivals ---------------------------------------------------------------------------------------------------
@@ -598,7 +630,9 @@ class SqliteStore:
         except UnknownExecution:
             return False
         if header.ended_at is None:
-            raise OperatorRefused(f"execution {header.id!r} is {header.status}; only ended executions are deleted. Fix: cancel it first")
+            raise OperatorRefused(
+                f"execution {header.id!r} is {header.status}; only ended executions are deleted. Fix: cancel it first"
+            )
         self._remove(x, header.workflow, header.status)
         return True
 

@@ -78,7 +78,9 @@ def prepare(db: sqlite3.Connection, path: Path) -> None:
     except sqlite3.DatabaseError as error:
         raise open_error(path, error) from error
     if int(found) > VERSION:
-        raise ConfigError(f"{path} was written by a newer replay (schema {found}; this one knows {VERSION}). Fix: upgrade")
+        raise ConfigError(
+            f"{path} was written by a newer replay (schema {found}; this one knows {VERSION}). Fix: upgrade"
+        )
 
 
 def open_error(path: Path, error: sqlite3.DatabaseError) -> Exception:
@@ -97,4 +99,6 @@ def create_file(path: Path) -> None:
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     except OSError as error:
-        raise ConfigError(f"cannot open {path}: {error.strerror}. Fix: create its folder, or choose another path") from error
+        raise ConfigError(
+            f"cannot open {path}: {error.strerror}. Fix: create its folder, or choose another path"
+        ) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any, Generic, TypeVar, cast, overload
+from typing import Any, Generic, TypeVar, overload
 
 import attrs
 
@@ -167,7 +167,9 @@ def _check_function(fn: Any) -> bool:
         p.name for p in inspect.signature(fn).parameters.values() if p.kind is p.KEYWORD_ONLY and p.default is p.empty
     ]
     if not parameters or len(required) > 2 or keyword_only:
-        raise TypeError(f"workflow {name!r} must take `(ctx)` or `(ctx, input)`. Fix: bundle several inputs in one value")
+        raise TypeError(
+            f"workflow {name!r} must take `(ctx)` or `(ctx, input)`. Fix: bundle several inputs in one value"
+        )
     return len(parameters) >= 2
 
 
@@ -231,4 +233,4 @@ class _Decorator:
 
 def signal_id(signal: Signal[Any] | str) -> str:
     """Return the id of a signal given as a definition or by its id."""
-    return check_id(signal if isinstance(signal, str) else cast(Signal[Any], signal).id, "signal")
+    return check_id(signal if isinstance(signal, str) else signal.id, "signal")

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, Self, TypeVar, cast
 
 import attrs
 
@@ -76,7 +76,7 @@ class Handle(Generic[T]):
 
     def result(self, timeout: Any = None) -> T:
         """Wait for the result. See `Engine.wait`."""
-        return cast(T, self._engine.wait(self.id, timeout))
+        return cast("T", self._engine.wait(self.id, timeout))
 
     def status(self) -> Status:
         """Return the status now."""
@@ -200,7 +200,7 @@ class Engine:
         if bus is None and isinstance(store, str) and urls.has_bus(store):
             bus = store
         if bus is not None:
-            return cast(Bus, self._open(urls.open_bus, bus))
+            return cast("Bus", self._open(urls.open_bus, bus))
         # No bus given: engines of this process that share a store share a bus; others are found by polling.
         self._bus_is_shared = False
         own = getattr(self.store, "_replay_bus", None)
@@ -210,7 +210,7 @@ class Engine:
                 self.store._replay_bus = own  # type: ignore[attr-defined]
             except AttributeError:
                 pass
-        return cast(Bus, own)
+        return cast("Bus", own)
 
     # --- life ----------------------------------------------------------------------------------------
 
@@ -226,7 +226,7 @@ class Engine:
             raise ConfigError("a worker needs workflows. Fix: Engine(..., workflows=[...])")
         runner = self._runner = Runner(self.make_worker(), codec=self.codec, clock=self._clock)
         subscribe = self._bus.subscribe
-        self._unsubscribe.append(subscribe("news", lambda id: runner.news(id.decode())))
+        self._unsubscribe.append(subscribe("news", lambda message: runner.news(message.decode())))
         for queue in self._options.queues:
             self._unsubscribe.append(subscribe(f"ready:{queue}", lambda _: runner.hint()))
         if self._queue is not None:
@@ -234,7 +234,12 @@ class Engine:
         runner.start()
 
     def make_worker(
-        self, *, store: Store | None = None, clock: Clock | None = None, entropy: random.Random | None = None, **options: Any
+        self,
+        *,
+        store: Store | None = None,
+        clock: Clock | None = None,
+        entropy: random.Random | None = None,
+        **options: Any,
     ) -> Worker:
         """Return a worker over this engine's store, without threads (the runner and the simulator turn it)."""
         from replay.schedules import tick
@@ -278,7 +283,7 @@ class Engine:
         for owned in reversed(self._owned):
             owned.close()
 
-    def __enter__(self) -> Engine:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -299,7 +304,7 @@ class Engine:
             raise reply
         for queue in getattr(reply, "woken", ()):
             self._announce(queue)
-        return cast(T, reply)
+        return cast("T", reply)
 
     def _new_id(self) -> str:
         return f"{self._entropy.getrandbits(96):024x}"
@@ -334,7 +339,9 @@ class Engine:
         versions = [w for (key, _), w in self._workflows.items() if key == workflow]
         if not versions:
             known = ", ".join(sorted({key for key, _ in self._workflows})) or "none"
-            raise UnknownWorkflow(f"no workflow {workflow!r} is registered here (known: {known}). Fix: Engine(workflows=[...])")
+            raise UnknownWorkflow(
+                f"no workflow {workflow!r} is registered here (known: {known}). Fix: Engine(workflows=[...])"
+            )
         return versions[-1]
 
     def start(
@@ -365,7 +372,13 @@ class Engine:
             StoreUnavailable: The store cannot be reached; with a key or id it is safe to start again.
         """
         create = self.make_create(
-            workflow, input, idempotency_key=idempotency_key, timeout=timeout, id=id, metadata=metadata, priority=priority
+            workflow,
+            input,
+            idempotency_key=idempotency_key,
+            timeout=timeout,
+            id=id,
+            metadata=metadata,
+            priority=priority,
         )
         return self._start(create)
 
@@ -379,7 +392,9 @@ class Engine:
             )
         elif created.header.input != create.input:
             log.warning(
-                "execution %r was started before with another input; it keeps that one", create.id, extra={"execution_id": create.id}
+                "execution %r was started before with another input; it keeps that one",
+                create.id,
+                extra={"execution_id": create.id},
             )
         return Handle(self, create.id)
 
@@ -423,7 +438,13 @@ class Engine:
         )
 
     def start_and_wait(
-        self, workflow: Workflow[In, Out] | str, input: In | None = None, *, timeout: Any = None, wait_timeout: Any = None, **options: Any
+        self,
+        workflow: Workflow[In, Out] | str,
+        input: In | None = None,
+        *,
+        timeout: Any = None,
+        wait_timeout: Any = None,
+        **options: Any,
     ) -> Waited[Out]:
         """Start an execution and wait up to *wait_timeout* for its result; *timeout* and *options* as in `start`.
 
@@ -435,7 +456,13 @@ class Engine:
         return Waited(handle.id, handle.result(wait_timeout))
 
     def schedule(
-        self, workflow: Workflow[In, Out] | str, input: In | None = None, *, at: Any = None, delay: Any = None, **options: Any
+        self,
+        workflow: Workflow[In, Out] | str,
+        input: In | None = None,
+        *,
+        at: Any = None,
+        delay: Any = None,
+        **options: Any,
     ) -> Handle[Out]:
         """Start an execution at an instant (*at*) or after a duration (*delay*); the handle's id is the execution's.
 
@@ -443,7 +470,9 @@ class Engine:
             ValueError: Not exactly one of *at* and *delay* was given.
         """
         if (at is None) == (delay is None):
-            raise ValueError("pass exactly one of at= (aware datetime or epoch seconds) and delay= (seconds or timedelta)")
+            raise ValueError(
+                "pass exactly one of at= (aware datetime or epoch seconds) and delay= (seconds or timedelta)"
+            )
         now = self.ask(r.Ping())
         when = instant(at, "schedule(at=)") if at is not None else now + duration(delay, "schedule(delay=)")
         return self._start(self.make_create(workflow, input, at=when, **options))
@@ -512,7 +541,12 @@ class Engine:
     # --- talking to executions ---------------------------------------------------------------------------------
 
     def signal(
-        self, execution: str | Handle[Any], signal: Signal[T] | str, payload: T | None = None, *, dedupe_id: str | None = None
+        self,
+        execution: str | Handle[Any],
+        signal: Signal[T] | str,
+        payload: T | None = None,
+        *,
+        dedupe_id: str | None = None,
     ) -> None:
         """Send a signal; when this returns it is stored, and will be received exactly once, in order.
 
@@ -582,13 +616,19 @@ class Engine:
         statuses = () if status is None else (status,) if isinstance(status, str) else tuple(status)
         for each in statuses:
             Status(each)
+
+        def moment(value: Any) -> float | None:
+            return None if value is None else instant(value, "find_executions")
+
         query = r.Find(
-            tuple(str(each) for each in statuses),
-            workflow.key if isinstance(workflow, Workflow) else workflow,
-            None if parent is None else id_of(parent),
-            id_prefix,
-            *(None if t is None else instant(t, "find_executions") for t in (created_after, created_before)),
-            *(None if t is None else instant(t, "find_executions") for t in (updated_after, updated_before)),
+            statuses=tuple(str(each) for each in statuses),
+            workflow=workflow.key if isinstance(workflow, Workflow) else workflow,
+            parent_id=None if parent is None else id_of(parent),
+            id_prefix=id_prefix,
+            created_after=moment(created_after),
+            created_before=moment(created_before),
+            updated_after=moment(updated_after),
+            updated_before=moment(updated_before),
             metadata=tuple((key, json.dumps(value).encode()) for key, value in (metadata or {}).items()),
             limit=limit,
             cursor=cursor,

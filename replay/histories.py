@@ -82,13 +82,17 @@ def _text(value: Any) -> Any:
     if not isinstance(value, bytes):
         return value
     try:
-        return {"json": json.loads(value)} if json.dumps(json.loads(value)) is not None and _exact(value) else _base64(value)
+        return (
+            {"json": json.loads(value)}
+            if json.dumps(json.loads(value)) is not None and _exact(value)
+            else _base64(value)
+        )
     except ValueError:
         return _base64(value)
 
 
 def _exact(value: bytes) -> bool:
-    return json.loads(json.dumps(json.loads(value))) == json.loads(value)
+    return bool(json.loads(json.dumps(json.loads(value))) == json.loads(value))
 
 
 def _base64(value: bytes) -> dict[str, str]:

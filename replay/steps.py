@@ -98,7 +98,7 @@ def encoded(call: Call, value: Any, seconds: float, codec: Codec, payload_limit:
                 f"Fix: store it elsewhere and return a reference, or raise payload_limit"
             )
         seen = value if type(value) in _ATOMS else codec.decode(data)
-    except (NotSerializable, PayloadTooLarge) as refused:
+    except (NotSerializable, PayloadTooLarge):
         if inspect.isgenerator(value):
             refused = NotSerializable(
                 f"step {call.id!r} returned a generator, which cannot be stored. "

@@ -29,17 +29,17 @@ def open_store(url: str, *, namespace: str = "default", **options: Any) -> Store
     Raises:
         ConfigError: Its scheme is not known, or the rest of it is wrong.
     """
-    return cast(Store, _opener("stores", url)(url, namespace=namespace, **options))
+    return cast("Store", _opener("stores", url)(url, namespace=namespace, **options))
 
 
 def open_queue(url: str, *, namespace: str = "default") -> Queue:
     """Open the queue that *url* names. Raises `ConfigError` like `open_store`."""
-    return cast(Queue, _opener("queues", url)(url, namespace=namespace))
+    return cast("Queue", _opener("queues", url)(url, namespace=namespace))
 
 
 def open_bus(url: str, *, namespace: str = "default") -> Bus:
     """Open the bus that *url* names. Raises `ConfigError` like `open_store`."""
-    return cast(Bus, _opener("buses", url)(url, namespace=namespace))
+    return cast("Bus", _opener("buses", url)(url, namespace=namespace))
 
 
 def has_bus(url: str) -> bool:
@@ -59,12 +59,18 @@ def _scheme(url: str) -> str:
 def _opener(group: str, url: str) -> Any:
     scheme = _scheme(url)
     if "://" not in url:
-        raise ConfigError(f"{url!r} is not a URL. Fix: write one such as sqlite:///orders.db or redis://localhost:6379/0")
+        raise ConfigError(
+            f"{url!r} is not a URL. Fix: write one such as sqlite:///orders.db or redis://localhost:6379/0"
+        )
     module = _BUILT_IN[group].get(scheme)
     if module is not None:
-        return getattr(import_module(module), {"stores": "open_store", "queues": "open_queue", "buses": "open_bus"}[group])
+        return getattr(
+            import_module(module), {"stores": "open_store", "queues": "open_queue", "buses": "open_bus"}[group]
+        )
     found = tuple(entry_points(group=f"replay.{group}", name=scheme))
     if found:
         return found[0].load()
     known = ", ".join(f"{each}://" for each in _BUILT_IN[group])
-    raise ConfigError(f"no backend in {group} for {masked(url)!r}. Fix: use one of {known}, or install the backend's package")
+    raise ConfigError(
+        f"no backend in {group} for {masked(url)!r}. Fix: use one of {known}, or install the backend's package"
+    )

@@ -212,7 +212,9 @@ class Worker:
             StoreUnavailable: The store cannot be reached; try again soon.
         """
         held = [
-            r.Held(v.session.id, v.session.token, v.session.seen) for v in list(self._visits.values()) if v.session.token
+            r.Held(v.session.id, v.session.token, v.session.seen)
+            for v in list(self._visits.values())
+            if v.session.token
         ]
         if not held:
             return

@@ -25,7 +25,9 @@ PATIENCE = 60.0
 
 @click.command("demo", epilog="Example: replay demo my-orders.csv --keep orders.db")
 @click.argument("csv_file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--keep", type=click.Path(dir_okay=False, path_type=Path), help="Keep the SQLite file there (must not exist).")
+@click.option(
+    "--keep", type=click.Path(dir_okay=False, path_type=Path), help="Keep the SQLite file there (must not exist)."
+)
 def demo_command(csv_file: Path | None, keep: Path | None) -> None:
     """See a durable workflow survive a crash.
 

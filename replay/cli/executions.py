@@ -73,7 +73,9 @@ def show_command(store: str, namespace: str, as_json: bool, execution: str) -> N
     for name, value in facts:
         if value not in (None, ""):
             click.echo(f"{name:<9} {shell.safe(value)}")
-    trace = getattr(x.error, "_replay_traceback", None) or getattr(getattr(x.error, "cause", None), "_replay_traceback", None)
+    trace = getattr(x.error, "_replay_traceback", None) or getattr(
+        getattr(x.error, "cause", None), "_replay_traceback", None
+    )
     if trace:
         click.echo("traceback\n" + "\n".join("  " + shell.safe(line) for line in trace.splitlines()))
     click.echo("timeline")
@@ -84,7 +86,9 @@ def show_command(store: str, namespace: str, as_json: bool, execution: str) -> N
 @click.command("history", epilog="Example: replay history o-1 --store sqlite:///orders.db --export histories/o-1.json")
 @click.argument("execution")
 @shell.store_options
-@click.option("--export", "target", type=click.Path(dir_okay=False, path_type=Path), help="Write a file for `replay check`.")
+@click.option(
+    "--export", "target", type=click.Path(dir_okay=False, path_type=Path), help="Write a file for `replay check`."
+)
 def history_command(store: str, namespace: str, as_json: bool, execution: str, target: Path | None) -> None:
     """Print an execution's log, or export it as a golden history."""
     from replay.histories import History
@@ -103,7 +107,9 @@ def history_command(store: str, namespace: str, as_json: bool, execution: str, t
                 click.echo(f"{index:>6}  {shell.safe(row.decode())}")
 
 
-@click.command("start", epilog="Example: replay start shop:approve_order '{\"id\": \"o-1\"}' --store sqlite:///orders.db --wait")
+@click.command(
+    "start", epilog='Example: replay start shop:approve_order \'{"id": "o-1"}\' --store sqlite:///orders.db --wait'
+)
 @click.argument("workflow")
 @click.argument("value", default="null")
 @shell.store_options
@@ -111,7 +117,9 @@ def history_command(store: str, namespace: str, as_json: bool, execution: str, t
 @click.option("--id", "id_", help="The execution's id.")
 @click.option("--wait", "wait_", is_flag=True, help="Wait for the result.")
 @click.option("--wait-timeout", default=None, help="Longest wait (90s, 15m, ...).")
-@click.option("--raw", is_flag=True, help="VALUE is in the codec's own format (tagged JSON), so that it can hold classes.")
+@click.option(
+    "--raw", is_flag=True, help="VALUE is in the codec's own format (tagged JSON), so that it can hold classes."
+)
 def start_command(
     store: str, namespace: str, as_json: bool, workflow: str, value: str, key: str | None, id_: str | None, wait_: bool,
     wait_timeout: str | None, raw: bool,
@@ -160,7 +168,9 @@ def _print_result(engine: Any, id: str, timeout: float | None, as_json: bool) ->
 @click.argument("payload", default="null")
 @shell.store_options
 @click.option("--dedupe-id", help="Sending again with the same one changes nothing.")
-@click.option("--raw", is_flag=True, help="PAYLOAD is in the codec's own format (tagged JSON), so that it can hold classes.")
+@click.option(
+    "--raw", is_flag=True, help="PAYLOAD is in the codec's own format (tagged JSON), so that it can hold classes."
+)
 @click.option("--app", "-A", metavar="MODULE:OBJECT", help="The workflows, so that the signal can be checked.")
 def signal_command(
     store: str, namespace: str, as_json: bool, execution: str, signal: str, payload: str, dedupe_id: str | None, raw: bool,

@@ -36,7 +36,9 @@ def run(command: click.Command, name: str) -> NoReturn:
     """Run *command* and exit with the documented code; a user's mistake gives a message, not a traceback."""
     sys.path.insert(0, os.getcwd())
     try:
-        code = command.main(prog_name=name, standalone_mode=False, default_map=config_file(), auto_envvar_prefix="REPLAY")
+        code = command.main(
+            prog_name=name, standalone_mode=False, default_map=config_file(), auto_envvar_prefix="REPLAY"
+        )
         sys.stdout.flush()
         sys.exit(code if isinstance(code, int) else OK)
     except click.exceptions.Abort:
@@ -110,8 +112,17 @@ def store_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add `--store`, `--namespace` and `--json`."""
     for option in (
         click.option("--json", "as_json", is_flag=True, help="One JSON object per line."),
-        click.option("--namespace", default="default", show_default=True, help="Keeps applications apart that share a store."),
-        click.option("--store", "-s", required=True, metavar="URL", envvar="REPLAY_STORE", help="sqlite:///FILE, redis://HOST, ..."),
+        click.option(
+            "--namespace", default="default", show_default=True, help="Keeps applications apart that share a store."
+        ),
+        click.option(
+            "--store",
+            "-s",
+            required=True,
+            metavar="URL",
+            envvar="REPLAY_STORE",
+            help="sqlite:///FILE, redis://HOST, ...",
+        ),
     ):
         command = option(command)
     return command
@@ -141,7 +152,9 @@ def load(target: str) -> Any:
         raise
     for part in path.split(".") if path else ():
         if not hasattr(found, part):
-            raise click.UsageError(f"module {name!r} has no {part!r}. Fix: name a workflow, a list of them, or an Engine")
+            raise click.UsageError(
+                f"module {name!r} has no {part!r}. Fix: name a workflow, a list of them, or an Engine"
+            )
         found = getattr(found, part)
     if not path:
         for usual in ("engine", "workflows", "app"):
@@ -187,7 +200,9 @@ def parse_value(text: str, what: str) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
-        raise click.UsageError(f"{what} must be JSON (a text needs quotes: '\"text\"'), not {text[:60]!r}: {error}") from error
+        raise click.UsageError(
+            f"{what} must be JSON (a text needs quotes: '\"text\"'), not {text[:60]!r}: {error}"
+        ) from error
 
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}

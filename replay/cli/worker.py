@@ -59,19 +59,37 @@ def set_up_logging(level: str, format: str) -> None:
 @click.option("--queue", metavar="URL", envvar="REPLAY_QUEUE", help="amqp://HOST: carries hints between processes.")
 @click.option("--bus", metavar="URL", envvar="REPLAY_BUS", help="Default: the store's own.")
 @click.option("--namespace", default="default", show_default=True)
-@click.option("--queues", "-Q", default="default", show_default=True, help="Execution queues to serve, comma-separated.")
+@click.option(
+    "--queues", "-Q", default="default", show_default=True, help="Execution queues to serve, comma-separated."
+)
 @click.option("--concurrency", "-c", default=16, show_default=True, type=click.IntRange(1), help="Executions at once.")
 @click.option("--name", "-n", help="Unique among workers; default: host-pid-random.")
-@click.option("--lease", default=30.0, show_default=True, type=click.FloatRange(0.05), help="Seconds after which a silent worker's work passes on.")
+@click.option(
+    "--lease",
+    default=30.0,
+    show_default=True,
+    type=click.FloatRange(0.05),
+    help="Seconds after which a silent worker's work passes on.",
+)
 @click.option("--poll-interval", type=click.FloatRange(0.001), help="Longest seconds between looks into the store.")
-@click.option("--cache-size", default=1000, show_default=True, type=click.IntRange(0), help="Sleeping executions kept live.")
+@click.option(
+    "--cache-size", default=1000, show_default=True, type=click.IntRange(0), help="Sleeping executions kept live."
+)
 @click.option("--payload-limit", default=1_048_576, show_default=True, type=click.IntRange(1), help="Bytes per value.")
 @click.option("--log-limit", default=100_000, show_default=True, type=click.IntRange(1), help="Entries per execution.")
 @click.option("--argument-policy", default="warn", show_default=True, type=click.Choice(["warn", "error", "off"]))
-@click.option("--shutdown-timeout", default=30.0, show_default=True, type=click.FloatRange(0), help="Seconds for running steps to end.")
+@click.option(
+    "--shutdown-timeout",
+    default=30.0,
+    show_default=True,
+    type=click.FloatRange(0),
+    help="Seconds for running steps to end.",
+)
 @click.option("--burst", is_flag=True, help="Stop when there is nothing to do.")
 @click.option("--max-executions", type=click.IntRange(1), help="Stop after that many visits.")
-@click.option("--log-level", default="info", show_default=True, type=click.Choice(["debug", "info", "warning", "error"]))
+@click.option(
+    "--log-level", default="info", show_default=True, type=click.Choice(["debug", "info", "warning", "error"])
+)
 @click.option("--log-format", default="text", show_default=True, type=click.Choice(["text", "json"]))
 def worker_command(target: str, store: str | None, **options: Any) -> int:
     """Run the workflows of MODULE:OBJECT (a list of them, one, an Engine, or a function giving one).
@@ -117,7 +135,9 @@ def serve(engine: Engine, where: str, *, burst: bool) -> int:
         shell.fail(str(error), shell.UNREACHABLE)
     runner = engine.runner
     assert runner is not None
-    log.info("worker %s serves %s on %s", runner.worker.options.name, ", ".join(w.key for w in engine.workflows()), where)
+    log.info(
+        "worker %s serves %s on %s", runner.worker.options.name, ", ".join(w.key for w in engine.workflows()), where
+    )
     while not stopping.wait(0.05 if burst else 0.2):
         if runner.failure is not None:
             log.error("the worker stopped: %s", runner.failure)
@@ -127,7 +147,9 @@ def serve(engine: Engine, where: str, *, burst: bool) -> int:
     began = time.monotonic()
     clean = runner.stop(engine.shutdown_timeout)
     engine.close(timeout=0)
-    log.info("stopped after %.1f s%s", time.monotonic() - began, "" if clean else "; steps that did not end were given up")
+    log.info(
+        "stopped after %.1f s%s", time.monotonic() - began, "" if clean else "; steps that did not end were given up"
+    )
     return shell.OK if clean else shell.FAILURE
 
 

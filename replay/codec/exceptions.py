@@ -23,8 +23,12 @@ def take_apart(error: BaseException, name: str, encode: Callable[[Any], Any], de
         except NotSerializable:
             return safe_text(value)
 
-    state = {k: part(v) for k, v in vars(error).items() if isinstance(k, str) and k not in ("cause", "_replay_traceback")}
-    cause = getattr(error, "cause", None) if isinstance(getattr(error, "cause", None), BaseException) else error.__cause__
+    state = {
+        k: part(v) for k, v in vars(error).items() if isinstance(k, str) and k not in ("cause", "_replay_traceback")
+    }
+    cause = (
+        getattr(error, "cause", None) if isinstance(getattr(error, "cause", None), BaseException) else error.__cause__
+    )
     found: dict[str, Any] = {"type": name, "args": [part(a) for a in error.args], "text": safe_text(error)}
     if state:
         found["state"] = state
@@ -49,7 +53,7 @@ def put_together(cls: type[BaseException] | None, parts: dict[str, Any]) -> Base
         state = parts.get("state")
         if isinstance(state, dict):
             for key, value in state.items():
-                if isinstance(key, str) and not key.startswith("__") or key == "__notes__":
+                if (isinstance(key, str) and not key.startswith("__")) or key == "__notes__":
                     error.__dict__[key] = value
     cause = parts.get("cause")
     if isinstance(cause, BaseException):
@@ -66,8 +70,8 @@ def _new(cls: type[BaseException], args: tuple[Any, ...]) -> BaseException:
     builtin = next((base for base in cls.__mro__ if base.__module__ == "builtins"), Exception)
     error = cls.__new__(cls, *args)
     try:
-        builtin.__init__(error, *args)
-    except Exception:  # noqa: BLE001  # its builtin base wants other arguments: keep them as `args` alone
+        builtin.__init__(error, *args)  # type: ignore[misc]  # the nearest builtin's own, on purpose
+    except Exception:  # its builtin base wants other arguments: keep them as `args` alone
         error.args = args
     return error
 
@@ -83,7 +87,7 @@ def safe_text(value: Any) -> str:
     """Return `str(value)`, cut; its class's name if that fails."""
     try:
         return str(value)[:MAX_TEXT]
-    except Exception:  # noqa: BLE001  # a user's __str__ may raise anything
+    except Exception:  # a user's __str__ may raise anything
         return f"<{type(value).__name__}>"
 
 

@@ -123,7 +123,9 @@ class Registry:
         return any(".".join(parts[:n]) in self._trusted for n in range(1, len(parts) + 1))
 
 
-_STANDARD = frozenset({"decimal", "json.decoder", "subprocess", "socket", "ssl", "urllib.error", "sqlite3", "concurrent.futures"})
+_STANDARD = frozenset(
+    {"decimal", "json.decoder", "subprocess", "socket", "ssl", "urllib.error", "sqlite3", "concurrent.futures"}
+)
 """Modules of the standard library whose exceptions are rebuilt (their classes hold data only)."""
 
 

@@ -302,7 +302,9 @@ class TaggedJson:
                 return zlib.crc32(repr(args).encode("utf-8", "surrogatepass"))
         try:
             text = json.dumps(
-                self._plain([list(args), [[k, kwargs[k]] for k in sorted(kwargs)]], 0), separators=(",", ":"), sort_keys=True
+                self._plain([list(args), [[k, kwargs[k]] for k in sorted(kwargs)]], 0),
+                separators=(",", ":"),
+                sort_keys=True,
             )
         except (NotSerializable, RecursionError, TypeError, ValueError):
             return None
@@ -332,7 +334,9 @@ def _datetime_text(value: dt.datetime) -> Any:
         return [value.isoformat(), value.fold] if value.fold else value.isoformat()
     if isinstance(zone, ZoneInfo) and zone.key:
         return [value.replace(tzinfo=None).isoformat(), value.fold, zone.key]
-    raise NotSerializable(f"a datetime with tzinfo {zone!r} cannot be stored exactly. Fix: use zoneinfo or datetime.timezone")
+    raise NotSerializable(
+        f"a datetime with tzinfo {zone!r} cannot be stored exactly. Fix: use zoneinfo or datetime.timezone"
+    )
 
 
 def _time_text(value: dt.time) -> Any:
@@ -429,7 +433,9 @@ def _read_object(codec: TaggedJson, value: Any) -> Any:
         raise Undecodable(f"{name!r} is neither attrs nor a dataclass")
     unknown = stored.keys() - known.keys()
     if unknown:
-        raise Undecodable(f"class {name!r} has no field {sorted(unknown)[0]!r} any more. Fix: keep the field, or rename by hand")
+        raise Undecodable(
+            f"class {name!r} has no field {min(unknown)!r} any more. Fix: keep the field, or rename by hand"
+        )
     for field, about in known.items():
         value = stored[field] if field in stored else _default(about, name, field)
         object.__setattr__(new, field, value)
@@ -438,8 +444,8 @@ def _read_object(codec: TaggedJson, value: Any) -> Any:
 
 def _default(about: Any, cls: str, field: str) -> Any:
     default = about.default
-    if isinstance(default, attrs.Factory) and not default.takes_self:  # type: ignore[arg-type]
-        return default.factory()  # type: ignore[attr-defined]
+    if type(default).__name__ == "Factory" and not default.takes_self:
+        return default.factory()
     if getattr(about, "default_factory", None).__class__.__name__ not in ("NoneType", "_MISSING_TYPE"):
         return about.default_factory()
     if default is attrs.NOTHING or default.__class__.__name__ in ("_MISSING_TYPE", "Factory"):
@@ -452,7 +458,7 @@ def _read_model(codec: TaggedJson, value: Any) -> Any:
     cls = codec._registry.find(name)
     if not hasattr(cls, "__pydantic_fields__"):
         raise Undecodable(f"{name!r} is not a pydantic model")
-    new = cls.__new__(cls)
+    new: Any = object.__new__(cls)
     object.__setattr__(new, "__dict__", data)
     object.__setattr__(new, "__pydantic_fields_set__", set(fields_set))
     object.__setattr__(new, "__pydantic_extra__", extra or None)

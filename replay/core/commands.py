@@ -45,9 +45,7 @@ class Command(Generic[T_co]):
     __slots__ = ()
 
     def __iter__(self) -> Generator[Command[Any], Any, T_co]:
-        return cast(T_co, (yield self))
-
-
+        return cast("T_co", (yield self))
 
 
 @attrs.frozen
@@ -89,7 +87,7 @@ class Step(Command[T_co]):
         """Fail an attempt with `StepTimeout` after *seconds* (or a `timedelta`); its thread is abandoned."""
         return cast("Step[T_co]", self._with(timeout=duration(seconds, "step.timeout")))
 
-    def down(self, undo: Callable[[T_co], Any]) -> Step[T_co]:  # type: ignore[misc]  # T_co only flows in here
+    def down(self, undo: Callable[[T_co], Any]) -> Step[T_co]:
         """Register *undo*, called with the step's result if the workflow rolls back."""
         if not callable(undo):
             raise TypeError(f"step {self.id!r}: .down(...) takes a function of the step's result, not {undo!r}")

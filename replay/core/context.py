@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+C = TypeVar("C")
+J = TypeVar("J", bound="c.All[Any] | c.Race[Any]")
 U = TypeVar("U")
 A1 = TypeVar("A1")
 A2 = TypeVar("A2")
@@ -31,7 +34,7 @@ In = TypeVar("In")
 OnParentClose = Literal["cancel", "abandon", "wait"]
 
 
-class SignalOf(Protocol[T]):
+class SignalOf(Protocol[T_co]):
     """A signal's definition, `Signal(id, payload type)`."""
 
     @property
@@ -40,12 +43,12 @@ class SignalOf(Protocol[T]):
         ...
 
     @property
-    def payload_type(self) -> type[T] | None:
+    def payload_type(self) -> type[T_co] | None:
         """The payload's type, None: any."""
         ...
 
 
-class EventOf(Protocol[T]):
+class EventOf(Protocol[T_co]):
     """An event's definition, `Event(id, payload type)`."""
 
     @property
@@ -54,7 +57,7 @@ class EventOf(Protocol[T]):
         ...
 
     @property
-    def payload_type(self) -> type[T] | None:
+    def payload_type(self) -> type[T_co] | None:
         """The payload's type, None: any."""
         ...
 
@@ -99,7 +102,13 @@ class Context:
     __slots__ = ("_answer_patch", "_last", "_line", "_lost", "_now", "_sources", "attempt", "execution_id", "replaying")
 
     def __init__(
-        self, execution_id: str, sources: Sources, answer_patch: Callable[[str], bool], *, attempt: int = 1, now: float = 0.0
+        self,
+        execution_id: str,
+        sources: Sources,
+        answer_patch: Callable[[str], bool],
+        *,
+        attempt: int = 1,
+        now: float = 0.0,
     ) -> None:
         self.execution_id = execution_id
         self.attempt = attempt
@@ -115,9 +124,7 @@ class Context:
     # --- commands ------------------------------------------------------------------------------
 
     @overload
-    def step(
-        self, id: str, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
-    ) -> c.Step[T]: ...
+    def step(self, id: str, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> c.Step[T]: ...
     @overload
     def step(self, id: str, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> c.Step[T]: ...
     def step(self, id: str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> c.Step[Any]:
@@ -145,7 +152,9 @@ class Context:
         return self._built(c.Sleep(id or "sleep", until=c.instant(when, "ctx.sleep_until")))
 
     @overload
-    def wait_for_signal(self, signal: SignalOf[T], timeout: None = None, id: str | None = None) -> c.WaitForSignal[T]: ...
+    def wait_for_signal(
+        self, signal: SignalOf[T], timeout: None = None, id: str | None = None
+    ) -> c.WaitForSignal[T]: ...
     @overload
     def wait_for_signal(
         self, signal: SignalOf[T], timeout: object, id: str | None = None
@@ -162,7 +171,11 @@ class Context:
         return self._built(c.WaitForSignal(id or name, name, limit, None if isinstance(signal, str) else signal))
 
     def switch(
-        self, id: str, value: Any, branches: Iterable[c.Branch[T]], default: c.Branch[T] | T | Callable[..., Any] | None = None
+        self,
+        id: str,
+        value: Any,
+        branches: Iterable[c.Branch[T]],
+        default: c.Branch[T] | T | Callable[..., Any] | None = None,
     ) -> c.Switch[T]:
         """Run the first branch that matches *value*; the choice is recorded before it runs, matchers never run on replay.
 
@@ -240,7 +253,7 @@ class Context:
         return self._built(c.WaitForExecution(id or f"wait:{execution_id}"[:200], execution_id, limit))
 
     @overload
-    def all(self, a: c.Member[A1], /) -> c.All[tuple[A1]]: ...
+    def all(self, a: c.Member[A1], /) -> c.All[tuple[A1]]: ...  # type: ignore[overload-overlap]  # a command is iterable, too
     @overload
     def all(self, a: c.Member[A1], b: c.Member[A2], /, *, limit: int | None = None) -> c.All[tuple[A1, A2]]: ...
     @overload
@@ -253,15 +266,23 @@ class Context:
     ) -> c.All[tuple[A1, A2, A3, A4]]: ...
     @overload
     def all(
-        self, a: c.Member[A1], b: c.Member[A2], d: c.Member[A3], e: c.Member[A4], f: c.Member[A5], /, *, limit: int | None = None
+        self,
+        a: c.Member[A1],
+        b: c.Member[A2],
+        d: c.Member[A3],
+        e: c.Member[A4],
+        f: c.Member[A5],
+        /,
+        *,
+        limit: int | None = None,
     ) -> c.All[tuple[A1, A2, A3, A4, A5]]: ...
     @overload
-    def all(self, members: Mapping[K, c.Member[T]], /, *, limit: int | None = None) -> c.All[dict[K, T]]: ...
+    def all(self, members: Mapping[K, c.Member[T]], /, *, limit: int | None = None) -> c.All[dict[K, T]]: ...  # type: ignore[overload-overlap]
     @overload
     def all(self, members: Iterable[c.Member[T]], /, *, limit: int | None = None) -> c.All[list[T]]: ...
     @overload
     def all(self, *members: c.Member[T], limit: int | None = None) -> c.All[tuple[T, ...]]: ...
-    def all(self, first: Any = (), /, *rest: Any, limit: int | None = None, id: str | None = None) -> c.All[Any]:
+    def all(self, *members: Any, limit: int | None = None, id: str | None = None) -> c.All[Any]:
         """Run members side by side, at most *limit* at a time; gives their results in the shape they came in.
 
         A member is a command, or a generator of commands. On the first failure members that wait are cancelled, running
@@ -269,15 +290,15 @@ class Context:
         """
         if limit is not None and limit < 1:
             raise ValueError(f"ctx.all(limit=...) must be at least 1, not {limit}")
-        if first == () and not rest:
+        if not members:
             return self._built(c.All(id or "all", (), (), "tuple", limit))
-        members, names, shape = c.shape_members(first, rest, "ctx.all")
-        keys = tuple(first) if shape == "dict" else ()
-        return self._joined(c.All(id or "all", members, names, shape, limit, keys))
+        found, names, shape = c.shape_members(members[0], members[1:], "ctx.all")
+        keys = tuple(members[0]) if shape == "dict" else ()
+        return self._joined(c.All(id or "all", found, names, shape, limit, keys))
 
     def map(self, id: str, fn: Callable[[U], T], items: Iterable[U], *, limit: int | None = None) -> c.All[list[T]]:
         """Run step `fn(item)` for each item side by side, at most *limit* at a time; gives the list of results."""
-        steps = tuple(c.Step(id, fn, (item,)) for item in items)
+        steps: tuple[c.Step[T], ...] = tuple(c.Step(id, fn, (item,)) for item in items)
         if limit is not None and limit < 1:
             raise ValueError(f"ctx.map(limit=...) must be at least 1, not {limit}")
         return self._built(c.All(id, steps, tuple(map(str, range(len(steps)))), "list", limit))
@@ -286,12 +307,14 @@ class Context:
     def race(self, members: Mapping[str, c.Member[T]], /) -> c.Race[Winner[T]]: ...
     @overload
     def race(self, **members: c.Member[T]) -> c.Race[Winner[T]]: ...
-    def race(self, members: Any = None, /, **named: Any) -> c.Race[Any]:
+    def race(self, *members: Any, **named: Any) -> c.Race[Any]:
         """Run named members side by side until the first settles; gives `Winner(name, value)`, or raises its failure.
 
         The winner is recorded; the others are cancelled, their timers and waits removed.
         """
-        found = {**(members or {}), **named}
+        if len(members) > 1:
+            raise TypeError("ctx.race takes named members, or one mapping of them: ctx.race(paid=..., expired=...)")
+        found = {**(members[0] if members else {}), **named}
         if not found:
             raise ValueError("ctx.race needs at least one member; an empty race would never end")
         return self._joined(c.Race("race", tuple(found.values()), tuple(map(str, found))))
@@ -332,15 +355,15 @@ class Context:
 
     # --- bookkeeping of commands that are built but not yielded -------------------------------------
 
-    def _built(self, command: Any) -> Any:
+    def _built(self, command: C) -> C:
         if self._last is not None:
             self._lost.append((self._last, self._line))
-        self._last = command
+        self._last = cast("Any", command)
         if not self.replaying:
             self._line = sys._getframe(2).f_lineno
         return command
 
-    def _joined(self, command: Any) -> Any:
+    def _joined(self, command: J) -> J:
         """As `_built`, for a command whose members are thereby used."""
         self._built(command)
         used = {id(m) for m in command.members} | {id(getattr(m, "origin", None)) for m in command.members}

@@ -215,7 +215,7 @@ Fact: TypeAlias = (
 )  # fmt: skip
 """The closed union of entries: every `match` over it ends in `assert_never`."""
 
-KINDS: dict[str, type[Any]] = {cls.__name__: cls for cls in Fact.__args__}  # type: ignore[attr-defined]
+KINDS: dict[str, type[Any]] = {cls.__name__: cls for cls in Fact.__args__}
 _FIELDS = {cls: tuple(f.name for f in attrs.fields(cls)) for cls in KINDS.values()}
 
 OUTSIDE_FIBERS = (Began, AttemptFailed, Ended, Retried, Edited, Intervened)
@@ -242,7 +242,8 @@ def from_row(row: list[Any]) -> Fact:
         fields = row[1:]
         if cls is Ended or cls is AttemptFailed or cls is Retried:
             fields[-1] = tuple(fields[-1])
-        return cls(*fields)  # type: ignore[no-any-return]
+        entry: Fact = cls(*fields)
+        return entry
     except (KeyError, TypeError, IndexError) as error:
         raise ValueError(f"not a log entry of this version: {str(row)[:200]}") from error
 

@@ -37,7 +37,9 @@ class Fiber:
         "watching",
     )
 
-    def __init__(self, number: int, prefix: str, of: Join | None, name: int, gen: Generator[Any, Any, Any] | None) -> None:
+    def __init__(
+        self, number: int, prefix: str, of: Join | None, name: int, gen: Generator[Any, Any, Any] | None
+    ) -> None:
         self.number = number
         self.prefix = prefix
         self.of = of
@@ -127,7 +129,9 @@ class Trail:
         self.cuts: dict[int, int] = {}  # fiber -> log index after which it ran under the influence of the failure
 
 
-def voids(trail: Trail, births: list[tuple[int, int]], rows: list[list[Any]], undone_from: int | None) -> tuple[int, ...]:
+def voids(
+    trail: Trail, births: list[tuple[int, int]], rows: list[list[Any]], undone_from: int | None
+) -> tuple[int, ...]:
     """Return the log indexes to void so that the failure that left *trail* is tried again.
 
     Args:

@@ -103,7 +103,11 @@ class Frontier:
                 return self._take_up_step(fiber, now)
             case c.Sleep():
                 if fiber.due is None:
-                    due = command.until if command.until is not None else self.interpreter.context.now() + (command.seconds or 0)
+                    due = (
+                        command.until
+                        if command.until is not None
+                        else self.interpreter.context.now() + (command.seconds or 0)
+                    )
                     return e.TimerSet(at, number, id, due) if due > now else e.TimerFired(at, number, id)
                 self._set_timer(fiber, fiber.due)
             case c.WaitForSignal():
@@ -130,7 +134,9 @@ class Frontier:
                     return e.TimerSet(at, number, id, self.interpreter.context.now() + command.timeout)
                 if fiber.due is not None:
                     self._set_timer(fiber, fiber.due)
-                self._wait_for_end(fiber, command.execution_id, watch=command.execution_id not in self.interpreter.children)
+                self._wait_for_end(
+                    fiber, command.execution_id, watch=command.execution_id not in self.interpreter.children
+                )
             case c.Race():
                 join = fiber.join
                 if join is not None and join.winner is not None and not join.live:
@@ -225,7 +231,9 @@ class Frontier:
             consumed = () if waiting else (message.seq,)
             if not waiting:
                 del self._ended[target]
-            return e.ExecutionEnded(now, fiber.number, fiber.id, target, said["status"], said["result"], error), consumed
+            return e.ExecutionEnded(
+                now, fiber.number, fiber.id, target, said["status"], said["result"], error
+            ), consumed
         return None
 
     def _set_timer(self, fiber: Fiber, due: float) -> None:

@@ -42,7 +42,6 @@ from replay.core.errors import (
     ExecutionCancelled,
     ExecutionFailed,
     NonDeterminism,
-    NotACommand,
     StepFailed,
 )
 from replay.core.fibers import Fiber, Join, Trail, voids
@@ -194,12 +193,12 @@ class Interpreter:
             try:
                 command = send(row[4])
             except StopIteration as stop:
-                self._leave_straight(index - began, lambda value=stop.value: self._finish(root, value, None))
+                self._leave_straight(index - began, self._finish, root, stop.value, None)
                 return index
             except NonDeterminism:
                 raise
             except (Exception, Cancelled) as error:
-                self._leave_straight(index - began, lambda raised=error: self._finish(root, None, raised))
+                self._leave_straight(index - began, self._finish, root, None, error)
                 return index
             if command.__class__ is Step and context._last is command and not context._lost:
                 id = command.id
@@ -209,22 +208,22 @@ class Interpreter:
                 elif id.__class__ is str and 0 < len(id) <= 200 and id[0] not in "_r":  # surely not reserved
                     ids[id] = 1
                 else:
-                    self._leave_straight(index - began, lambda wanted=command: self._begin(root, wanted))
+                    self._leave_straight(index - began, self._begin, root, command)
                     return index
                 context._last = None
                 root.command = command
                 root.id = id
             else:
-                self._leave_straight(index - began, lambda wanted=command: self._begin(root, wanted))
+                self._leave_straight(index - began, self._begin, root, command)
                 return index
         self.position += index - began
         return index
 
-    def _leave_straight(self, fed: int, then: Callable[[], None]) -> None:
+    def _leave_straight(self, fed: int, then: Callable[..., None], *args: Any) -> None:
         """Go on in the general way after *fed* rows, the last of which is the current one."""
         self.position += fed - 1
         self.root.command = None
-        then()
+        then(*args)
         self._drive()
         self.position += 1
 
@@ -361,9 +360,7 @@ class Interpreter:
         except Exception as error:
             self._resume(fiber, error=error)
             return
-        if isinstance(result, Generator):
-            self._join(fiber, All(switch.id, (result,), (branch.id,), "switch"))
-        elif isinstance(result, Command):
+        if isinstance(result, Generator | Command):
             self._join(fiber, All(switch.id, (result,), (branch.id,), "switch"))
         else:
             self._resume(fiber, result)
@@ -721,7 +718,9 @@ class Interpreter:
 
     def waits(self) -> list[Fiber]:
         """Return the fibers that are blocked on a command of their own, in order of number."""
-        return [f for _, f in sorted(self.fibers.items()) if f.command is not None and (f.join is None or not f.join.live)]
+        return [
+            f for _, f in sorted(self.fibers.items()) if f.command is not None and (f.join is None or not f.join.live)
+        ]
 
     def location(self) -> str:
         """Return `file:line` of the workflow's current yield."""
@@ -739,7 +738,7 @@ class Interpreter:
         self.fresh.clear()
 
 
-def close_generator(gen: Generator[Any, Any, Any]) -> None:
+def close_generator(gen: Any) -> None:
     """Close *gen*, even if it yields on in its `finally` blocks: each further close takes it one yield nearer to its end."""
     for _ in range(MAX_MISUSES):
         try:
@@ -748,7 +747,7 @@ def close_generator(gen: Generator[Any, Any, Any]) -> None:
             if gen.gi_frame is not None:
                 continue
         except (Exception, Cancelled):
-            pass  # user code that fails while closing: there is nothing to save
+            return  # user code that fails while closing: there is nothing to save
         return
 
 

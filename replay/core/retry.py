@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import attrs
 
 
-def _positive(what: str) -> object:
+def _positive(what: str) -> Any:
     def check(_: object, __: object, value: float) -> None:
         if not value > 0:
             raise ValueError(f"Retry({what}=...) must be greater than 0, not {value!r}")

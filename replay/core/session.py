@@ -361,11 +361,10 @@ class Session:
         self._draining = self._draining or woken.drain
         for returned in woken.returned:
             self._return(returned)
-        for fiber, call in list(self._flights.items()):
+        for call in list(self._flights.values()):
             if call.timeout is not None and call.started is not None and call.started + call.timeout <= self.now:
                 yield AskToStop((call,), abandon=True)
-                self._fail(call, _timed_out(call), self.now - call.started, final=False)
-                self._flights.pop(fiber, None)
+                self._return(Returned(call, error=_timed_out(call), seconds=self.now - call.started))
         if woken.news:
             yield from self._commit(Keep(self._settings.lease))
         elif woken.report and not self._reported:
@@ -428,6 +427,9 @@ class Session:
             return  # abandoned: its result is refused
         del self._flights[call.fiber]
         assert self._interpreter is not None
+        fiber = self._interpreter.fibers.get(call.fiber)
+        if fiber is None or fiber.command is not call.command:
+            return  # what came back just before it (a race's winner, say) has cancelled it
         if returned.error is None:
             entry = e.StepDone(
                 self.now, call.fiber, call.id, returned.value, call.digest, call.attempt, round(returned.seconds, 6)
@@ -546,8 +548,7 @@ class Session:
         self.now = max(self.now, reply.now)
         self.parked = reply.parked
         self._clear()
-        for event in publish:
-            yield event
+        yield from publish
         if reply.messages:
             self._receive(reply.messages)
             return True
@@ -613,7 +614,9 @@ class Session:
                 if outcome.status == "failed" and (yield from self._retry(outcome.error, voids)):
                     return True
         self._record_end(e.Ended(self.now, 0, "", outcome.status, voids))
-        cancels = tuple(child.execution_id for child in interpreter.children.values() if child.on_parent_close == "cancel")
+        cancels = tuple(
+            child.execution_id for child in interpreter.children.values() if child.on_parent_close == "cancel"
+        )
         yield from self._commit(End(outcome.status, result, error), cancels=cancels)
         self.parked = False
         return True
@@ -664,7 +667,7 @@ class Session:
         try:
             self._pending.append(self._codec.encode(e.to_row(entry)))
         except NotSerializable as refused:
-            plain = attrs.evolve(entry, error=RuntimeError(f"{entry.error} ({refused})"))  # type: ignore[union-attr]
+            plain = attrs.evolve(entry, error=RuntimeError(f"{getattr(entry, 'error', None)} ({refused})"))  # type: ignore[arg-type]
             self._pending.append(self._codec.encode(e.to_row(plain)))
 
     def _stick(self, error: BaseException) -> Steps:

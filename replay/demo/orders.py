@@ -88,12 +88,12 @@ def ship(order: Order) -> str:
 
 
 def _effect() -> None:
-    time.sleep(0.15)
     ledger = os.environ.get("REPLAY_DEMO_LEDGER")
     if ledger:
         step = current_step()
         with Path(ledger).open("a") as file:
             file.write(f"{step.token}\t{os.getpid()}\n")
+    time.sleep(0.15)
 
 
 def read_orders(path: Path) -> list[Order]:

@@ -134,12 +134,18 @@ def _replay_prefix(workflow: Workflow[Any, Any], recorded: Recorded, upto: int) 
     try:
         interpreter = replay(workflow, recorded, upto=upto)
     except NonDeterminism as error:
-        raise AssertionError(f"workflow {workflow.key!r} is not replay-safe (replaying {upto} entries):\n{error}") from error
+        raise AssertionError(
+            f"workflow {workflow.key!r} is not replay-safe (replaying {upto} entries):\n{error}"
+        ) from error
     interpreter.close()
 
 
 def _run(
-    workflow: Workflow[Any, Any], input: Any, signals: Sequence[tuple[Any, Any]], options: Mapping[str, Any], point: CrashPoint | None
+    workflow: Workflow[Any, Any],
+    input: Any,
+    signals: Sequence[tuple[Any, Any]],
+    options: Mapping[str, Any],
+    point: CrashPoint | None,
 ) -> tuple[Simulation, SimHandle]:
     sim = Simulation(**options, crash_at=point)
     handle = sim.start(workflow, input, id="x-1")
@@ -152,7 +158,9 @@ def _ending(sim: Simulation, handle: SimHandle, *, same: bool = True) -> Ending:
     current = f" at {execution.current}" if execution.current and not execution.status.ended else ""
     if not same:
         return Ending(execution.status, "", type(execution.error).__name__)
-    return Ending(execution.status + current, repr(execution.result), f"{type(execution.error).__name__}: {execution.error}")
+    return Ending(
+        execution.status + current, repr(execution.result), f"{type(execution.error).__name__}: {execution.error}"
+    )
 
 
 def _ran_again(sim: Simulation, handle: SimHandle) -> str | None:

@@ -83,11 +83,19 @@ def scenarios(
     def runs(draw: st.DrawFn) -> Run:
         input = draw(inputs) if inputs is not None else None
         outcomes = _Outcomes(draw, steps or {}, failures=failures)
-        plan: dict[str, Any] = {"input": input, "workers": draw(st.integers(1, max_workers)), "seed": draw(st.integers(0, 999))}
+        plan: dict[str, Any] = {
+            "input": input,
+            "workers": draw(st.integers(1, max_workers)),
+            "seed": draw(st.integers(0, 999)),
+        }
         if crashes:
             plan["crash"] = draw(st.none() | st.builds(CrashPoint, st.integers(1, 40), st.booleans()))
         sim = Simulation(
-            [workflow, *others], seed=plan["seed"], workers=plan["workers"], steps=_Stubs(outcomes), crash_at=plan.get("crash")
+            [workflow, *others],
+            seed=plan["seed"],
+            workers=plan["workers"],
+            steps=_Stubs(outcomes),
+            crash_at=plan.get("crash"),
         )
         handle = sim.start(workflow, input, id="x-1")
         if cancels:
@@ -130,7 +138,9 @@ def _drive(sim: Simulation, handle: Any, plan: dict[str, Any], draw: st.DrawFn, 
             continue
         if known and len(plan["signals"]) < 10 and draw(st.booleans()):
             signal = draw(st.sampled_from(known))
-            payload = draw(st.from_type(signal.payload_type)) if signal.payload_type is not None else draw(st.integers(0, 3))
+            payload = (
+                draw(st.from_type(signal.payload_type)) if signal.payload_type is not None else draw(st.integers(0, 3))
+            )
             plan["signals"].append((signal.id, payload, round(sim.now() - start, 3)))
             sim.signal(handle, signal, payload)
             continue

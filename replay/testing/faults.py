@@ -71,7 +71,7 @@ class Injector:
         self.effects += 1
         self.labels.append(label)
         point = self._point if self._point is not None and self._point.number == self.effects else None
-        if point is not None and point.before or self._draws(self.faults.crash):
+        if (point is not None and point.before) or self._draws(self.faults.crash):
             trace(f"crash before {label}")
             raise Crash
         store = label.startswith("store")
@@ -79,7 +79,7 @@ class Injector:
             trace(f"unavailable before {label}")
             raise StoreUnavailable("simulated: the request was lost")
         result = effect()
-        if point is not None and not point.before or self._draws(self.faults.crash):
+        if (point is not None and not point.before) or self._draws(self.faults.crash):
             trace(f"crash after {label}")
             raise Crash
         if store and self._draws(self.faults.unavailable):

@@ -17,7 +17,9 @@ from replay.engine import packages
 from replay.histories import Recorded
 
 
-def replay(workflow: Workflow[Any, Any], recorded: Recorded, *, upto: int | None = None, codec: Any = None) -> Interpreter:
+def replay(
+    workflow: Workflow[Any, Any], recorded: Recorded, *, upto: int | None = None, codec: Any = None
+) -> Interpreter:
     """Feed the first *upto* entries of a log (default: all) to *workflow*'s code and return the interpreter.
 
     Raises:

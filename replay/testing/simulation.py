@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from replay.backends.memory import MemoryBus, MemoryStore
 from replay.codec import TaggedJson
@@ -19,7 +19,7 @@ from replay.core.fibers import Fiber
 from replay.definition import Signal, Workflow
 from replay.engine import Engine, Handle
 from replay.ports import Clock, Store
-from replay.requests import Get, Load
+from replay.requests import Find, Get, Load
 from replay.steps import run_call
 from replay.testing.clock import START, SkewedClock, VirtualClock
 from replay.testing.faults import Crash, CrashPoint, Faults, FaultyStore, Injector
@@ -152,7 +152,9 @@ class Simulation:
         """Return a handle of any execution."""
         return SimHandle(self, id)
 
-    def signal(self, execution: str | Handle[Any], signal: Signal[Any] | str, payload: Any = None, **options: Any) -> None:
+    def signal(
+        self, execution: str | Handle[Any], signal: Signal[Any] | str, payload: Any = None, **options: Any
+    ) -> None:
         """As `Engine.signal`."""
         self.engine.signal(execution, signal, payload, **options)
 
@@ -188,7 +190,9 @@ class Simulation:
         self.clock.move_to(until)
         self.run()
 
-    def settle(self, handle: Handle[Any], signals: Sequence[tuple[Any, Any]] = (), *, within: float = 400 * 86400.0) -> bool:
+    def settle(
+        self, handle: Handle[Any], signals: Sequence[tuple[Any, Any]] = (), *, within: float = 400 * 86400.0
+    ) -> bool:
         """Run until *handle*'s execution ends, sending each signal as soon as it is waited for; whether it ended.
 
         Virtual time passes when nothing else can happen, at most *within* seconds.
@@ -209,6 +213,8 @@ class Simulation:
                 return False
             if self.injector.effects > CALM_AFTER:
                 self.stop_faults()
+            if not self._running and not self.engine.ask(Find(due_before=until, limit=1)).headers:
+                return False  # it waits for a message that nobody sends; only workers' polling goes on
             self.clock.move_to(due)
         raise AssertionError(f"execution {handle.id!r} comes to no end (seed {self.seed}):\n{self.timeline(40)}")
 
@@ -304,7 +310,9 @@ class Simulation:
             self.executed.append((call.execution_id, call.id, call.attempt))
             self._say(node.name, f"runs {call.id} (attempt {call.attempt})")
             try:
-                returned = self.injector.around(f"step {call.id}", lambda: self._perform(running), lambda t: self._say(node.name, t))
+                returned = self.injector.around(
+                    f"step {call.id}", lambda: self._perform(running), lambda t: self._say(node.name, t)
+                )
             except Crash:
                 self._bury(node)
                 return
@@ -320,7 +328,9 @@ class Simulation:
         if self.injector.faults.pause or self.injector.faults.skew:
             return
         mark = f'"{call.id}"'.encode()
-        rows = [row for row in self.engine.ask(Load(call.execution_id)) if row.startswith(b'["StepDone"') and mark in row]
+        rows = [
+            row for row in self.engine.ask(Load(call.execution_id)) if row.startswith(b'["StepDone"') and mark in row
+        ]
         header = self.engine.ask(Get(call.execution_id))
         if rows and header is not None and not header.amendments:
             done = self.engine.codec.decode_rows(rows)
@@ -407,7 +417,7 @@ class Simulation:
         for worker in [node.worker for node in self._nodes] + self._dead:
             worker.close()
 
-    def __enter__(self) -> Simulation:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -438,4 +448,3 @@ class _LossyBus(MemoryBus):
 
 def _signal_id(signal: Any) -> str:
     return signal if isinstance(signal, str) else str(signal.id)
-

@@ -82,5 +82,7 @@ class Stubs:
             if stub is not None:
                 return stub(call)
         if self._strict:
-            raise AssertionError(f"step {call.id!r} is not stubbed. Fix: steps={{{plain!r}: returns(...)}}, or strict=False")
+            raise AssertionError(
+                f"step {call.id!r} is not stubbed. Fix: steps={{{plain!r}: returns(...)}}, or strict=False"
+            )
         return call.fn(*call.args, **call.kwargs)

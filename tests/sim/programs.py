@@ -11,13 +11,13 @@ from typing import Any
 from hypothesis import strategies as st
 
 from replay import Branch, Cancelled, Context, ExecutionFailed, Retry, StepFailed, current_step, workflow
+from replay.codec import TaggedJson
 from replay.core import commands as c
 from replay.core.context import Context as PlainContext
 from replay.core.effects import Call
 from replay.core.ids import child_id
 from replay.core.interpreter import close_generator
 from replay.core.outcomes import Completed, Err, Ok, Received, TimedOut, Winner
-from replay.codec import TaggedJson
 from replay.determinism import ExecutionSources
 from replay.requests import Header
 from replay.steps import run_call
@@ -249,7 +249,8 @@ class Naive:
                 hit = next(
                     b
                     for b in [*command.branches, command.default]
-                    if b is command.default or (b.match(command.value) if callable(b.match) else b.match == command.value)
+                    if b is command.default
+                    or (b.match(command.value) if callable(b.match) else b.match == command.value)
                 )
                 result = hit.run() if callable(hit.run) else hit.run
                 return self.run(result, f"{prefix}{hit.id}/") if isinstance(result, Generator) else result

@@ -49,7 +49,9 @@ def ending(sim: Simulation) -> tuple[str, Any]:
     return str(execution.status), "error" if execution.error is not None else execution.result
 
 
-SETTINGS = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+SETTINGS = settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
 
 
 @SETTINGS
@@ -76,7 +78,9 @@ def test_replay_from_every_prefix_of_the_log_wants_what_the_log_says(nodes: Any,
 
 @SETTINGS
 @given(programs, inboxes, st.integers(1, 30), st.booleans())
-def test_a_run_with_a_crash_anywhere_ends_as_without(nodes: Any, inbox: dict[str, int], number: int, before: bool) -> None:
+def test_a_run_with_a_crash_anywhere_ends_as_without(
+    nodes: Any, inbox: dict[str, int], number: int, before: bool
+) -> None:
     with simulate(nodes, inbox) as sim:
         expected = ending(sim)
     with simulate(nodes, inbox, crash_at=CrashPoint(number, before)) as crashed:

@@ -1,0 +1,39 @@
+"""Bugs that were found by fuzzing, each as the smallest program that failed before."""
+
+from __future__ import annotations
+
+from replay import Context, StepFailed, workflow
+from replay.testing import Simulation, assert_recovers, takes
+
+
+def ok() -> int:
+    return 1
+
+
+def no() -> int:
+    raise ValueError("no")
+
+
+def test_a_step_that_comes_back_together_with_the_winner_of_its_race_is_refused() -> None:
+    @workflow
+    def racing(ctx: Context) -> object:
+        won = yield from ctx.race(a=ctx.step("a", ok), b=ctx.step("b", no))
+        return won.name
+
+    for seed in range(20):
+        with Simulation([racing], seed=seed, steps={"a": takes(1.0, 1), "b": takes(1.0, 2)}) as sim:
+            handle = sim.start(racing)
+            assert sim.settle(handle)
+            assert handle.result() in ("a", "b")
+
+
+def test_members_that_fail_in_the_same_turn_fail_their_all_once() -> None:
+    @workflow
+    def failing(ctx: Context) -> object:
+        try:
+            yield from ctx.all(ctx.step("a", no), ctx.step("b", no), ctx.sleep(5))
+        except StepFailed as error:
+            return error.step_id
+        return None
+
+    assert assert_recovers(failing, same=False) > 4
