@@ -135,7 +135,7 @@ class Context:
         Raises (at the yield):
             StepFailed: The function raised (after its retries); the cause is in `.cause`.
         """
-        command: c.Step[Any] = c.Step(id, fn, args, kwargs)
+        command = c.new_step(id, fn, args, kwargs)
         if self._last is not None:
             self._lost.append((self._last, self._line))
         self._last = command

@@ -145,6 +145,7 @@ class Session:
         self._stop_by: float | None = None
         self._reported = False
         self._pending_patches: list[str] = []
+        self._rows: list[bytes] = []
         self._clear()
 
     def _clear(self) -> None:
@@ -234,10 +235,8 @@ class Session:
         if header.amendments:
             changes, self._tokens = e.effective(self._codec.decode_rows(rows))
         input = self._codec.decode(header.input)
-        context = settings.context(
-            header,
-            lambda change: self._patched(change, rows),
-        )
+        self._rows = rows
+        context = settings.context(header, self._patched)
         policy = settings.argument_policy
         interpreter = Interpreter(
             lambda ctx: self._definition.generator(ctx, input),
@@ -261,16 +260,18 @@ class Session:
         self._length = len(rows)
         interpreter.go_live()
         self._recorded = set()
+        self._rows = []  # a long log must not stay in memory while its execution sleeps
         self._frontier = Frontier(interpreter, self._codec.decode, header.deadline, self._child_id)
         for text in dict.fromkeys(interpreter.warnings):
             yield Warn(text)
 
-    def _patched(self, change: str, rows: list[bytes]) -> bool:
+    def _patched(self, change: str) -> bool:
         """Answer `ctx.patched`: as recorded; where the log goes on without a record, False; at the frontier, True."""
         if change in self._patches:
             return self._patches[change]
         interpreter = self._interpreter
         assert interpreter is not None
+        rows = self._rows
         if not interpreter.live:
             if self._recorded is None:
                 marks = [row for row in rows if row.startswith(b'["Patched"')]
