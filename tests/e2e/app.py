@@ -1,0 +1,41 @@
+"""Workflows for worker processes in tests: each body leaves a line in the file that `REPLAY_TEST_LEDGER` names."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+from replay import Context, Flow, Signal, current_step, workflow
+
+GO = Signal("go", int)
+
+
+def note(execution: int, step: int) -> int:
+    with open(os.environ["REPLAY_TEST_LEDGER"], "a") as file:
+        file.write(f"{current_step().token}\n")
+    time.sleep(float(os.environ.get("REPLAY_TEST_PAUSE", "0.001")))  # a body takes a moment, so that kills fall into it
+    return execution * 10 + step
+
+
+@workflow
+def five_steps(ctx: Context, number: int) -> Flow[int]:
+    total = 0
+    for step in range(5):
+        total += yield from ctx.step(f"s{step}", note, number, step)
+    return total
+
+
+@workflow
+def sleepy(ctx: Context, seconds: float) -> Flow[str]:
+    yield from ctx.step("nap", time.sleep, seconds)
+    return "slept"
+
+
+@workflow
+def waits(ctx: Context) -> Flow[Any]:
+    return (yield from ctx.wait_for_signal(GO))
+
+
+def all_workflows() -> list[Any]:
+    return [five_steps, sleepy, waits]

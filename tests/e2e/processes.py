@@ -1,0 +1,51 @@
+"""Worker processes for tests, ended by their pid."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+class Worker:
+    """One `replay-worker` process."""
+
+    def __init__(self, store: str, folder: Path, *options: str, target: str = "tests.e2e.app:all_workflows") -> None:
+        command = [sys.executable, "-m", "replay.cli.worker", target, "--store", store, "--lease", "1", *options]
+        environment = {**os.environ, "REPLAY_TEST_LEDGER": str(folder / "ledger"), "PYTHONPATH": str(ROOT)}
+        self.log = folder / f"worker-{time.monotonic_ns()}.log"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(command, env=environment, cwd=ROOT, stderr=log, stdout=log)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self, timeout: float = 20) -> int:
+        if self.process.poll() is None:
+            self.process.terminate()
+        return self.process.wait(timeout)
+
+
+@contextmanager
+def workers(count: int, store: str, folder: Path, *options: str) -> Iterator[list[Worker]]:
+    running = [Worker(store, folder, *options) for _ in range(count)]
+    try:
+        yield running
+    finally:
+        for worker in running:
+            worker.kill()
+
+
+def until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    """Wait for a condition."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
