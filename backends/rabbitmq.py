@@ -17,7 +17,7 @@ import attrs
 from replay.backends.rabbitmq_link import FAREWELL, Health, Link, logger
 from replay.backends.rabbitmq_roles import Consumer, Publisher, Unsent
 from replay.backends.rabbitmq_topology import Topology
-from replay.backends.rabbitmq_url import connection_parameters, redact
+from replay.backends.rabbitmq_url import read_url
 
 FLUSH = 1.0  # seconds that `close` waits for confirmations
 
@@ -54,7 +54,8 @@ def open_queue(url: str, *, namespace: str = "default") -> RabbitQueue:
 
     Args:
         url: `amqp://user:password@host:port/vhost` or `amqps://...`. Options: those of `pika.URLParameters`
-            (`heartbeat`, `blocked_connection_timeout`, ... in seconds), and for TLS `cafile`, `certfile`, `keyfile`.
+            (`heartbeat`, `blocked_connection_timeout`, ... in seconds), for TLS `cafile`, `certfile`, `keyfile`, and
+            `stall_timeout`: seconds that one queue may take to answer before it is given up and made anew.
         namespace: Separates installations that share a virtual host.
 
     Raises:
@@ -70,11 +71,10 @@ class RabbitQueue:
     """
 
     def __init__(self, url: str, *, namespace: str = "default") -> None:
-        self._url = redact(url)
+        self._url = read_url(url)
         self._namespace = namespace
-        self._parameters = connection_parameters(url)
         self._topology = Topology(namespace)
-        self._health = Health(self._url)
+        self._health = Health(self._url.shown)
         self._unsent = Unsent()
         self._lock = threading.Lock()  # guards the fields below
         self._loop: Any = None
@@ -100,7 +100,7 @@ class RabbitQueue:
                 state = "closed" if self._closed else "consuming already"
                 raise RuntimeError(f"{self!r} is {state}. Fix: open another queue object with open_queue(...)")
             loop = self._running_loop()
-            consumer = Consumer(loop, self._parameters, self._topology, self._health, queues, on_hint, prefetch)
+            consumer = Consumer(loop, self._url, self._topology, self._health, queues, on_hint, prefetch)
             self._consumer = consumer
             loop.add_callback_threadsafe(consumer.open)
 
@@ -150,7 +150,7 @@ class RabbitQueue:
         return answer[0] if answer else None
 
     def __repr__(self) -> str:
-        return f"RabbitQueue({self._url!r}, namespace={self._namespace!r})"
+        return f"RabbitQueue({self._url.shown!r}, namespace={self._namespace!r})"
 
     # --- the I/O thread --------------------------------------------------------------------------
 
@@ -180,7 +180,7 @@ class RabbitQueue:
                 finished = True
             except Exception as error:
                 # A bug, ours or pika's: hints must not end with it, so go on with fresh connections.
-                logger.exception("%s: unexpected error on the I/O thread", self._url)
+                logger.exception("%s: unexpected error on the I/O thread", self._url.shown)
                 for link in self._links():
                     link.reopen(error)
         self._loop.close()
@@ -190,7 +190,7 @@ class RabbitQueue:
 
     def _the_publisher(self) -> Publisher:
         if self._publisher is None:
-            publisher = Publisher(self._loop, self._parameters, self._topology, self._health, self._unsent)
+            publisher = Publisher(self._loop, self._url, self._topology, self._health, self._unsent)
             self._publisher = publisher
             publisher.open()
         return self._publisher

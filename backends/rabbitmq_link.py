@@ -6,6 +6,10 @@ Hard rules, on which everything here rests:
 2. There is one way to recover: whatever goes wrong with the channel or the connection, both are dropped and opened
    again after a pause, and everything on the broker is declared again. No state of the broker is ever assumed.
 3. Nothing raises out of a callback because the broker is away.
+4. Whatever is waited for has a deadline. A queue can hang while its broker is well (RabbitMQ was seen to leave a quorum
+   queue without a leader when killed soon after its creation, and to ignore what is published on a channel that knew a
+   queue of this name before it was deleted). The first time, a fresh connection is tried; the second time in a row, the
+   queue is deleted by a consumer of it and made anew: it holds hints only.
 """
 
 from __future__ import annotations
@@ -13,19 +17,21 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
 from replay.backends.rabbitmq_topology import Topology
+from replay.backends.rabbitmq_url import RabbitUrl
 
 logger = logging.getLogger("replay.rabbitmq")
 
 FIRST_RETRY = 0.1  # seconds: a broker that only cut us off is there again at once
 RETRY_CAP = 5.0  # seconds: so that an idle worker is back soon after a long outage
 FAREWELL = 0.5  # seconds for the broker to answer our goodbye
+DELETION = 30.0  # seconds that deleting a queue may take; RabbitMQ waits 5 for the leader that is missing
 
-_REFUSED, _MISSING, _DIFFERENT = 403, 404, 406  # reply codes of AMQP
+_REFUSED, _MISSING, _DIFFERENT, _CRASHED = 403, 404, 406, 541  # reply codes of AMQP
 
 
 class Health:
@@ -55,20 +61,24 @@ class Link:
     """Keeps one connection; subclasses say what it is for in `begin`, and call `working` when that is under way."""
 
     role = "link"
+    remakes = False  # whether it deletes a queue that hangs
 
-    def __init__(self, loop: Any, parameters: Any, topology: Topology, health: Health) -> None:
+    def __init__(self, loop: Any, url: RabbitUrl, topology: Topology, health: Health) -> None:
         self.loop = loop
         self.topology = topology
         self.up = False
         self.reconnects = 0
         self.channel: Any = None
         self.connection: Any = None
-        self._parameters = parameters
+        self._parameters = url.parameters
+        self.stall_timeout = url.stall_timeout
         self._health = health
         self._attempt = 0
         self._up_since = 0.0
         self._timer: Any = None
         self._asking: deque[str] = deque()
+        self._stalls: Counter[str] = Counter()  # queue -> times in a row that it did not answer
+        self._patient_from = 0.0  # instant before which no wait counts
         self._why: object = None
         self._on_closed: Callable[[], None] | None = None
 
@@ -81,6 +91,15 @@ class Link:
     def lost(self) -> None:
         """Forget what belonged to the lost channel."""
 
+    def waiting_for(self) -> tuple[str, float] | None:
+        """Return the broker's name of the queue whose answer is awaited longest, and since when (monotonic)."""
+        raise NotImplementedError
+
+    def answered(self, name: str) -> None:
+        """Note that the queue *name* gave an answer that was waited for."""
+        if self._stalls:
+            del self._stalls[name]
+
     def working(self, *, sound: bool = True) -> None:
         """Note that what `begin` started is in force; without *sound* the outage is not called over yet."""
         if not self.up:
@@ -91,6 +110,10 @@ class Link:
 
     def declare(self, name: str, then: Callable[[], None]) -> None:
         """Make sure that the queue *name* exists, then call *then*."""
+        if self.remakes and self._stalls[name] >= 2:
+            del self._stalls[name]
+            self._delete(name, lambda: self.declare(name, then))
+            return
         if name in self.topology.as_found:
             then()
             return
@@ -140,11 +163,12 @@ class Link:
             self._on_lost(None, error)
 
     def reopen(self, why: object) -> None:
-        """Drop the connection, whatever its state; it is opened again after a pause."""
+        """Drop the connection, whatever its state, within `FAREWELL` seconds; it is opened again after a pause."""
         connection = self.connection
         if connection is not None and not (connection.is_closed or connection.is_closing):
             self._why = why
             connection.close()
+            self.loop.call_later(FAREWELL, lambda: self._hang_up(connection))
 
     def close(self, on_closed: Callable[[], None]) -> None:
         """Say goodbye and stay closed; *on_closed* is called within about `FAREWELL` seconds."""
@@ -155,11 +179,9 @@ class Link:
             on_closed()
             return
         self.reopen("closed")
-        self.loop.call_later(FAREWELL, self._hang_up)
 
-    def _hang_up(self) -> None:
-        connection = self.connection
-        if connection is not None and not connection.is_closed:
+    def _hang_up(self, connection: Any) -> None:
+        if connection is self.connection and not connection.is_closed:
             # pika offers no public way to drop a connection whose peer has stopped answering.
             connection._terminate_stream(ConnectionError("no answer to our goodbye"))
 
@@ -170,7 +192,40 @@ class Link:
     def _on_channel(self, channel: Any) -> None:
         channel.add_on_close_callback(self._on_channel_closed)
         self.channel = channel
+        self._patient_from = time.monotonic()
         self.begin()
+        self._watch(channel)
+
+    def _watch(self, channel: Any) -> None:
+        """Drop the connection when a queue does not answer (rule 4)."""
+        if channel is not self.channel:
+            return
+        waiting = self.waiting_for()
+        if waiting is not None:
+            name, since = waiting
+            if time.monotonic() - max(since, self._patient_from) > self.stall_timeout:
+                self._stalls[name] += 1
+                self._attempt = 0  # The broker is well, and enough time was lost already.
+                self.reopen(f"queue {name!r} does not answer")
+                return
+        self.loop.call_later(self.stall_timeout / 4, lambda: self._watch(channel))
+
+    def _delete(self, name: str, then: Callable[[], None]) -> None:
+        """Delete the queue *name*, on a channel of its own as a refusal closes it, then call *then* in any case."""
+        main = self.channel
+        self._patient_from = time.monotonic() + DELETION
+        logger.warning("queue %r did not answer twice: it is deleted and made anew, as it holds hints only", name)
+
+        def ask(channel: Any) -> None:
+            channel.add_on_close_callback(closed)
+            channel.queue_delete(name, callback=lambda _answer: channel.close())
+
+        def closed(_channel: Any, _why: Any) -> None:
+            if self.current(main):
+                self._patient_from = time.monotonic()
+                then()
+
+        self.connection.channel(on_open_callback=ask)
 
     def _on_channel_closed(self, channel: Any, why: Any) -> None:
         if channel is not self.channel:
@@ -201,6 +256,9 @@ class Link:
             return
         if self.up and time.monotonic() - self._up_since > RETRY_CAP:
             self._attempt = 0
+        waiting = self.waiting_for()
+        if waiting is not None and getattr(error, "reply_code", 0) == _CRASHED:
+            self._stalls[waiting[0]] += 1
         self.connection = self.channel = None
         self.up = False
         self._asking.clear()

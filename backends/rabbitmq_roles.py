@@ -6,11 +6,14 @@ import functools
 import itertools
 import json
 import threading
+import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from replay.backends.rabbitmq_link import Health, Link, logger
 from replay.backends.rabbitmq_topology import Topology, hint, is_hint
+from replay.backends.rabbitmq_url import RabbitUrl
 
 WINDOW = 1_000  # hints on their way at once; the rest wait, folded into one number per queue
 UNSENT_PER_QUEUE = 10_000  # more waiting hints would not wake more workers
@@ -62,15 +65,15 @@ class Publisher(Link):
 
     role = "publisher"
 
-    def __init__(self, loop: Any, parameters: Any, topology: Topology, health: Health, unsent: Unsent) -> None:
-        super().__init__(loop, parameters, topology, health)
+    def __init__(self, loop: Any, url: RabbitUrl, topology: Topology, health: Health, unsent: Unsent) -> None:
+        super().__init__(loop, url, topology, health)
         self.published = self.confirmed = self.returned = self.refused = 0
         self._unsent = unsent
         self._properties: Any = None
         self._tag = 0
-        self._unconfirmed: dict[int, str] = {}
+        self._unconfirmed: dict[int, tuple[str, float]] = {}  # tag -> queue, when sent; oldest first
         self._declared: set[str] = set()
-        self._declaring: set[str] = set()
+        self._declaring: dict[str, float] = {}  # queue -> when asked
         self._blocked = False
         self._when_flushed: Callable[[], None] | None = None
 
@@ -88,7 +91,7 @@ class Publisher(Link):
 
     def lost(self) -> None:
         """Take back what was on its way: it may be lost, and sending it again at worst doubles a hint."""
-        for queue in self._unconfirmed.values():
+        for queue, _sent in self._unconfirmed.values():
             self._unsent.add(queue, 1)
         if self._when_flushed is not None:  # Closing does not wait for an outage to end.
             self.loop.add_callback_threadsafe(self._when_flushed)
@@ -98,6 +101,13 @@ class Publisher(Link):
         self._declaring.clear()
         self._blocked = False
 
+    def waiting_for(self) -> tuple[str, float] | None:
+        """Return the queue of the oldest unconfirmed hint, or of the oldest unanswered declaration."""
+        if self._blocked:  # That has a deadline of its own.
+            return None
+        waits = [*itertools.islice(self._unconfirmed.values(), 1), *itertools.islice(self._declaring.items(), 1)]
+        return next(((self.topology.name(queue), since) for queue, since in waits), None)
+
     def flush(self) -> None:
         """Send what waits, as far as the broker takes it; called again whenever that changes."""
         if not self.up or self._blocked or len(self._unconfirmed) >= WINDOW or not self.current(self.channel):
@@ -106,7 +116,7 @@ class Publisher(Link):
             if queue in self._declared:
                 self._send(queue, self._unsent.take(queue, WINDOW - len(self._unconfirmed)))
             elif queue not in self._declaring:
-                self._declaring.add(queue)
+                self._declaring[queue] = time.monotonic()
                 self.declare(self.topology.name(queue), functools.partial(self._on_declared, queue))
 
     def when_flushed(self, timeout: float, then: Callable[[], None]) -> None:
@@ -131,16 +141,16 @@ class Publisher(Link):
         self.flush()
 
     def _on_declared(self, queue: str) -> None:
-        self._declaring.discard(queue)
+        self._declaring.pop(queue, None)
         self._declared.add(queue)
         self.flush()
 
     def _send(self, queue: str, hints: int) -> None:
-        name, body = self.topology.name(queue), hint(queue)
+        name, body, now = self.topology.name(queue), hint(queue), time.monotonic()
         for _ in range(hints):
             self.channel.basic_publish("", name, body, self._properties, mandatory=True)
             self._tag += 1
-            self._unconfirmed[self._tag] = queue
+            self._unconfirmed[self._tag] = (queue, now)
         self.published += hints
 
     def _on_confirmation(self, frame: Any) -> None:
@@ -150,11 +160,13 @@ class Publisher(Link):
         tags = [method.delivery_tag]
         if method.multiple:
             tags = list(itertools.takewhile(lambda tag: tag <= method.delivery_tag, self._unconfirmed))
-        known = sum(self._unconfirmed.pop(tag, None) is not None for tag in tags)
+        for tag in tags:
+            queue, _sent = self._unconfirmed.pop(tag)
+            self.answered(self.topology.name(queue))
         if isinstance(method, Basic.Ack):
-            self.confirmed += known
+            self.confirmed += len(tags)
         else:
-            self.refused += known
+            self.refused += len(tags)
         self.working()
         self.flush()
         self._check_flushed()
@@ -181,24 +193,28 @@ class Consumer(Link):
     """Takes hints, acknowledged as soon as they are noted; sends what is no hint to the dead-letter queue."""
 
     role = "consumer"
+    remakes = True
 
     def __init__(
         self,
         loop: Any,
-        parameters: Any,
+        url: RabbitUrl,
         topology: Topology,
         health: Health,
         queues: Sequence[str],
         on_hint: Callable[[str], None],
         prefetch: int,
     ) -> None:
-        super().__init__(loop, parameters, topology, health)
+        super().__init__(loop, url, topology, health)
         self.consumed = self.malformed = 0
         self._queues = list(dict.fromkeys(queues))
         self._on_hint = on_hint
         self._prefetch = max(1, min(prefetch, 65_535))
         self._tags: dict[str, str] = {}  # consumer tag -> queue
-        self._in_force: set[str] = set()  # queues
+        self._taken: Counter[str] = Counter()  # queue -> messages so far
+        self._taken_before: dict[str, int] = {}  # ... at the last audit
+        self._deaf: Counter[str] = Counter()  # queue -> audits in a row at which it seemed to give us nothing
+        self._waiting: dict[str, float] = {}  # queue -> since when we wait for its consumer to be in force
 
     def begin(self) -> None:
         """Declare and consume all queues."""
@@ -209,9 +225,16 @@ class Consumer(Link):
     def lost(self) -> None:
         """Forget the consumers; unacknowledged hints come again by themselves."""
         self._tags.clear()
-        self._in_force.clear()
+        self._waiting.clear()
+        self._taken_before.clear()
+        self._deaf.clear()
+
+    def waiting_for(self) -> tuple[str, float] | None:
+        """Return the first queue whose consumer is not in force."""
+        return next(((self.topology.name(queue), since) for queue, since in self._waiting.items()), None)
 
     def _consume_all(self) -> None:
+        self._waiting = dict.fromkeys(self._queues, time.monotonic())
         for queue in self._queues:
             self._consume(queue)
         if not self._queues:
@@ -225,23 +248,54 @@ class Consumer(Link):
             self._take(queue, channel, method.delivery_tag, body)
 
         def in_force(_answer: Any) -> None:
-            self._in_force.add(queue)
-            if len(self._in_force) == len(self._queues):
+            self._waiting.pop(queue, None)
+            # They are answered in turn, so that the next one's time begins now.
+            self._waiting = dict.fromkeys(self._waiting, time.monotonic())
+            self.answered(self.topology.name(queue))
+            if not self._waiting and not self.up:
                 self.working()
+                self._audit_later(self.channel)
 
         tag = self.channel.basic_consume(self.topology.name(queue), on_message, callback=in_force)
         self._tags[tag] = queue
+
+    def _audit_later(self, channel: Any) -> None:
+        """Look now and then whether our consumers are real: RabbitMQ may lose one without a word."""
+        self.loop.call_later(self.stall_timeout, lambda: self._audit(channel))
+
+    def _audit(self, channel: Any) -> None:
+        if not self.current(channel):
+            return
+        for queue in self._queues:
+            self._waiting.setdefault(queue, time.monotonic())
+            audited = functools.partial(self._on_audited, queue)
+            channel.queue_declare(self.topology.name(queue), passive=True, callback=audited)
+        self._audit_later(channel)
+
+    def _on_audited(self, queue: str, answer: Any) -> None:
+        name, found = self.topology.name(queue), answer.method
+        self._waiting.pop(queue, None)
+        idle = self._taken[queue] == self._taken_before.get(queue)
+        self._taken_before[queue] = self._taken[queue]
+        if idle and (found.consumer_count == 0 or found.message_count > 0):
+            self._deaf[queue] += 1
+        else:
+            self._deaf[queue] = 0
+        if self._deaf[queue] >= 2:  # Once may be chance: a busy broker answers with zeros.
+            self.reopen(f"queue {name!r} gives us nothing although it should")
 
     def _on_cancelled(self, frame: Any) -> None:
         """Consume again from a queue that was deleted; by then it is declared again."""
         queue = self._tags.pop(frame.method.consumer_tag, None)
         if queue is not None and self.current(self.channel):
             self.topology.as_found.discard(self.topology.name(queue))
+            self._waiting[queue] = time.monotonic()
             self._consume(queue)
 
     def _take(self, queue: str, channel: Any, tag: int, body: bytes) -> None:
         if self._on_closed is not None or not self.current(channel):
             return  # Not acknowledged, so another consumer gets it.
+        self._taken[queue] += 1
         if not is_hint(body, queue):
             self.malformed += 1
             if self.malformed == 1 or self.malformed % 1_000 == 0:

@@ -8,11 +8,29 @@ import socket
 import urllib.parse
 from typing import Any
 
+import attrs
+
 # Seconds each; a URL may say otherwise. A peer that vanished without a word is noticed after two heartbeats.
 DEFAULTS = {"heartbeat": "30", "blocked_connection_timeout": "30", "socket_timeout": "5", "stack_timeout": "10"}
+STALL = 10.0  # seconds that one queue may take to answer
 _TLS = ("cafile", "certfile", "keyfile")
-_KNOWN = {*DEFAULTS, *_TLS, "channel_max", "frame_max", "tcp_options"}
+_KNOWN = {*DEFAULTS, *_TLS, "stall_timeout", "channel_max", "frame_max", "tcp_options"}
 _REMEDY = "Fix: amqp://user:password@host:5672/vhost, with special characters percent-encoded"
+
+
+@attrs.frozen
+class RabbitUrl:
+    """A URL, understood.
+
+    Attributes:
+        shown: What may be shown of it.
+        parameters: pika's connection parameters.
+        stall_timeout: Seconds that one queue may take to answer before something is done about it.
+    """
+
+    shown: str
+    parameters: Any = attrs.field(repr=False)
+    stall_timeout: float
 
 
 def redact(url: str) -> str:
@@ -23,8 +41,8 @@ def redact(url: str) -> str:
     return f"{scheme}://{user}{colon and ':***'}{at}{place.partition('?')[0]}"
 
 
-def connection_parameters(url: str) -> Any:
-    """Return pika's parameters for *url*, with our defaults where it is silent.
+def read_url(url: str) -> RabbitUrl:
+    """Return what *url* says, with our defaults where it is silent.
 
     Raises:
         ValueError: It is malformed; the message does not contain its password.
@@ -38,8 +56,9 @@ def connection_parameters(url: str) -> Any:
     if problem:
         raise ValueError(f"{redact(url)!r} is not a usable URL of a RabbitMQ: {problem}. {_REMEDY}")
     tls = {name: options.pop(name) for name in _TLS if name in options}
-    query = urllib.parse.urlencode({**DEFAULTS, **options})
     try:
+        stall_timeout = float(options.pop("stall_timeout", STALL))
+        query = urllib.parse.urlencode({**DEFAULTS, **options})
         parameters = pika.URLParameters(urllib.parse.urlunsplit(parts._replace(query=query)))
         if parts.scheme == "amqps":
             parameters.ssl_options = pika.SSLOptions(_tls_context(tls), parameters.host)
@@ -49,7 +68,7 @@ def connection_parameters(url: str) -> Any:
         "connection_name": f"replay@{socket.gethostname()}:{os.getpid()}",
         "product": "replay",
     }
-    return parameters
+    return RabbitUrl(redact(url), parameters, stall_timeout)
 
 
 def _problem(parts: urllib.parse.SplitResult, options: dict[str, str]) -> str:
