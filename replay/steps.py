@@ -98,16 +98,20 @@ def encoded(call: Call, value: Any, seconds: float, codec: Codec, payload_limit:
                 f"Fix: store it elsewhere and return a reference, or raise payload_limit"
             )
         seen = value if type(value) in _ATOMS else codec.decode(data)
-    except (NotSerializable, PayloadTooLarge):
-        if inspect.isgenerator(value):
-            refused = NotSerializable(
-                f"step {call.id!r} returned a generator, which cannot be stored. "
-                f"Fix: `yield from` sub-flows in the workflow; return a list from steps"
-            )
-        return Returned(call, error=refused, seconds=seconds, final=True)
+    except (NotSerializable, PayloadTooLarge) as refused:
+        return Returned(call, error=_explained(call, value, refused), seconds=seconds, final=True)
     except Exception as error:  # a custom codec that fails: the step's outcome, not the engine's
         return Returned(call, error=NotSerializable(f"{type(error).__name__}: {error}"), seconds=seconds, final=True)
     return Returned(call, seen, data, None, seconds)
+
+
+def _explained(call: Call, value: Any, refused: Exception) -> Exception:
+    if not inspect.isgenerator(value):
+        return refused
+    return NotSerializable(
+        f"step {call.id!r} returned a generator, which cannot be stored. "
+        f"Fix: `yield from` sub-flows in the workflow; return a list from steps"
+    )
 
 
 class Pool:

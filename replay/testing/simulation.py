@@ -356,9 +356,11 @@ class Simulation:
             returned = run_call(call, self.engine.codec, limit)
         finally:
             call.fn = original
+        if isinstance(returned.error, Crash):
+            raise returned.error
         if isinstance(returned.error, Hangs):
             running.ready_at = None
-        elif isinstance(returned.error, AssertionError | Crash) and "is not stubbed" in str(returned.error):
+        elif isinstance(returned.error, AssertionError) and "is not stubbed" in str(returned.error):
             raise returned.error
         elif "at" in result:
             running.ready_at = result["at"]

@@ -1,0 +1,165 @@
+"""Loud misuse (DESIGN 4.16): each mistake has its own error, with a remedy, and loses nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from replay import Context, ForgottenYield, NotACommand, ReservedId, workflow
+from replay.testing import Simulation
+
+
+def act(*args: Any) -> str:
+    return "done"
+
+
+def failing(definition: Any) -> Any:
+    with Simulation([definition]) as sim:
+        handle = sim.start(definition)
+        sim.run()
+        execution = sim.engine.get_execution(handle)
+    assert execution.status == "failed", execution
+    return execution.error
+
+
+def test_a_command_on_a_line_of_its_own_is_a_forgotten_yield_that_names_its_line() -> None:
+    @workflow
+    def forgetful(ctx: Context) -> Any:
+        ctx.step("lost", act)
+        yield ctx.step("kept", act)
+
+    error = failing(forgetful)
+    assert isinstance(error, ForgottenYield)
+    assert "'lost'" in str(error)
+    assert f"line {forgetful.fn.__code__.co_firstlineno + 2}" in str(error)
+    assert "Fix:" in str(error)
+
+
+def test_a_command_built_right_before_the_return_is_a_forgotten_yield() -> None:
+    @workflow
+    def forgetful(ctx: Context) -> Any:
+        yield ctx.step("kept", act)
+        result = ctx.step("lost", act).retry(3)
+        return str(result)
+
+    assert isinstance(failing(forgetful), ForgottenYield)
+
+
+def test_commands_that_are_built_first_and_yielded_later_are_fine() -> None:
+    @workflow
+    def orderly(ctx: Context) -> Any:
+        steps = [ctx.step("s", act, n) for n in range(3)]
+        extra = ctx.step("e", act).retry(2).timeout(5)
+        for step in steps:
+            yield step
+        yield extra
+        return (yield ctx.all(*[ctx.step("m", act), ctx.step("n", act).down(print)]))
+
+    with Simulation([orderly]) as sim:
+        handle = sim.start(orderly)
+        sim.run()
+        assert handle.result() == ("done", "done")
+
+
+@pytest.mark.parametrize(
+    ("value", "hint"), [(5, "not a command"), ([1], "ctx.all"), (None, "not a command"), ("x", "not a command")]
+)
+def test_yielding_something_else_names_the_line_and_the_remedy(value: Any, hint: str) -> None:
+    @workflow
+    def wrong(ctx: Context) -> Any:
+        yield value
+
+    error = failing(wrong)
+    assert isinstance(error, NotACommand)
+    assert hint in str(error)
+    assert "test_misuse.py:" in str(error)
+
+
+def test_yielding_a_helper_asks_for_yield_from() -> None:
+    def helper(ctx: Context) -> Any:
+        yield ctx.step("x", act)
+
+    @workflow
+    def yields(ctx: Context) -> Any:
+        yield helper(ctx)
+
+    @workflow
+    def returns(ctx: Context) -> Any:
+        yield ctx.note("x")
+        return helper(ctx)
+
+    for definition in (yields, returns):
+        assert "yield from helper(...)" in str(failing(definition))
+
+
+def test_an_unserialisable_result_of_the_workflow_fails_it_with_the_path() -> None:
+    @workflow
+    def opaque(ctx: Context) -> Any:
+        yield ctx.note("x")
+        return {"a": [1, act]}
+
+    assert ".a[1]" in str(failing(opaque))
+
+
+@pytest.mark.parametrize("id", ["__x", "rollback:x", "", "x" * 201])
+def test_reserved_and_impossible_ids_are_refused(id: str) -> None:
+    @workflow
+    def reserved(ctx: Context) -> Any:
+        yield ctx.step(id, act)
+
+    assert isinstance(failing(reserved), ReservedId)
+
+
+def test_a_repeated_id_gets_a_number() -> None:
+    @workflow
+    def looping(ctx: Context) -> Any:
+        for _ in range(3):
+            yield ctx.step("ship", act)
+
+    with Simulation([looping]) as sim:
+        handle = sim.start(looping)
+        sim.run()
+        assert [step.id for step in sim.engine.detail(handle).steps] == ["ship", "ship#2", "ship#3"]
+
+
+def test_a_payload_over_the_limit_is_refused_with_its_size() -> None:
+    from replay import PayloadTooLarge
+
+    @workflow
+    def big(ctx: Context) -> Any:
+        return (yield ctx.step("big", lambda: "x" * 2_000_000))
+
+    error = failing(big)
+    assert isinstance(error.cause, PayloadTooLarge)
+    assert "2,000,002 bytes" in str(error)
+
+
+def test_a_workflow_that_catches_our_errors_for_ever_still_ends() -> None:
+    @workflow
+    def stubborn(ctx: Context) -> Any:
+        while True:
+            try:
+                yield 5
+            except NotACommand:
+                pass
+
+    assert isinstance(failing(stubborn), NotACommand)
+
+
+def test_decorating_what_cannot_be_a_workflow_is_a_type_error_with_the_remedy() -> None:
+    def plain(ctx: Context) -> int:
+        return 1
+
+    async def coroutine(ctx: Context) -> int:
+        return 1
+
+    async def generator(ctx: Context) -> Any:
+        yield 1
+
+    def many(ctx: Context, a: int, b: int) -> Any:
+        yield
+
+    for wrong, hint in ((plain, "never yields"), (coroutine, "async def"), (generator, "async def"), (many, "Fix: bundle")):
+        with pytest.raises(TypeError, match=hint):
+            workflow(wrong)  # type: ignore[call-overload]
