@@ -449,7 +449,7 @@ class MemoryStore:
             self._end(x, request.then)
         else:
             self._set_status(x, "pending")
-            x.result = x.error = x.ended_at = x.purge_at = None
+            x.result = x.error = x.ended_at = x.purge_at = x.deadline = None
             x.lost = 0
             self._make_ready(x)
         return r.Amended(x.header(), self._now, tuple(self._woken))

@@ -619,7 +619,7 @@ class SqliteStore:
         else:
             self._move(header.workflow, header.status, "pending")
             self._set(
-                x, status="pending", result=None, error=None, ended_at=None, purge_at=None, lost=0, updated_at=self._now,
+                x, status="pending", result=None, error=None, ended_at=None, purge_at=None, deadline=None, lost=0, updated_at=self._now,
                 due_at=self._ready_at(header.queue, header.priority),
             )  # fmt: skip
         return r.Amended(self._known(request.id, self._db)[1], self._now, tuple(self._woken))

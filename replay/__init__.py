@@ -39,7 +39,8 @@ from replay.core.errors import (
 from replay.core.outcomes import Completed, Err, Ok, Received, TimedOut, Winner
 from replay.core.retry import Retry
 from replay.definition import Event, Signal, Workflow, workflow
-from replay.engine import Engine, Handle, Waited
+from replay.engine import Engine, Handle, Waited, WorkflowInfo
+from replay.operator import Operator, Stuck
 from replay.records import Detail, Execution, Page, Status, StepRecord, Tree
 from replay.steps import CurrentStep, current_step
 
@@ -72,6 +73,7 @@ __all__ = [
     "NotACommand",
     "NotSerializable",
     "Ok",
+    "Operator",
     "OperatorRefused",
     "Page",
     "PayloadTooLarge",
@@ -90,6 +92,7 @@ __all__ = [
     "StepRecord",
     "StepTimeout",
     "StoreUnavailable",
+    "Stuck",
     "TaggedJson",
     "TimedOut",
     "Tree",
@@ -100,6 +103,7 @@ __all__ = [
     "Waited",
     "Winner",
     "Workflow",
+    "WorkflowInfo",
     "current_step",
     "serializable",
     "workflow",

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 import attrs
 
@@ -36,6 +36,9 @@ from replay.ports import Bus, Clock, Codec, Queue, Store
 from replay.records import Detail, Execution, Page, Status, Tree, audit_of, execution_of, steps_of
 from replay.runner import Runner
 from replay.worker import Options, Worker
+
+if TYPE_CHECKING:
+    from replay.operator import Operator
 
 log = logging.getLogger("replay.engine")
 T = TypeVar("T")
@@ -674,6 +677,13 @@ class Engine:
             )
             for _, w in sorted(self._workflows.items())
         )
+
+    @property
+    def operator(self) -> Operator:
+        """What a person does to executions: retry, skip, edit, fork, ... See `Operator`."""
+        from replay.operator import Operator
+
+        return Operator(self)
 
     def recover(self) -> None:
         """Have the embedded worker look for work now. Not needed: every claim recovers what crashed workers left."""

@@ -449,8 +449,8 @@ class Amend(Request[Amended]):
     """An operator's transition: appends `entries`, and makes the execution due (`then=None`) or ended.
 
     Refused with `OperatorRefused` unless the status is one of `statuses` and the log's length is `expected`.
-    Any lease is broken (its holder is fenced). With `then=None` the execution becomes `pending`, due now, result, error
-    and `ended_at` cleared, `lost` 0. Idempotent by `nonce` (kept as `last_commit`).
+    Any lease is broken (its holder is fenced). With `then=None` the execution becomes `pending`, due now, result, error,
+    `ended_at` and `deadline` cleared, `lost` 0. Idempotent by `nonce` (kept as `last_commit`).
     """
 
     id: str

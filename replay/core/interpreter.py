@@ -110,6 +110,7 @@ class Interpreter:
         self.fresh: deque[Fiber] = deque()  # fibers that blocked since the frontier looked (live only)
         self.live = False
         self.cancelled: e.CancelReceived | None = None
+        self._cancelled_at: int | None = None
         self.children: dict[str, Child] = {}
         self.position = 0  # log index of the next row
         self.begun = 0  # the workflow's attempt that began last
@@ -404,6 +405,7 @@ class Interpreter:
     def _cancel_all(self, entry: e.CancelReceived) -> None:
         if self.cancelled is None:
             self.cancelled = entry
+            self._cancelled_at = self.position
             if self.root.number in self.fibers:
                 self._cancel(self.root, Cancelled(entry.reason), settle=False)
             else:
@@ -700,7 +702,7 @@ class Interpreter:
         trail = self._trail_of(error)
         undone_from = None
         if not isinstance(error, CompensationFailed):
-            undone_from = min((done.index for done in self._undone), default=None)
+            undone_from = min((done.index for done in self._undone), default=self._cancelled_at)
         if trail is None:
             if undone_from is None:
                 return ()

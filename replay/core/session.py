@@ -694,7 +694,7 @@ class Session:
 
 def _describe(fiber: Fiber) -> dict[str, Any]:
     command = fiber.command
-    found: dict[str, Any] = {"kind": type(command).__name__, "id": fiber.id, "at": fiber.where()}
+    found: dict[str, Any] = {"kind": type(command).__name__, "id": fiber.id, "fiber": fiber.number, "at": fiber.where()}
     match command:
         case c.Step():
             found |= {"kind": "step", "attempt": fiber.tries + 1}
