@@ -80,6 +80,7 @@ class Link:
         self._stalls: Counter[str] = Counter()  # queue -> times in a row that it did not answer
         self._patient_from = 0.0  # instant before which no wait counts
         self._why: object = None
+        self._silent = False
         self._on_closed: Callable[[], None] | None = None
 
     # --- for subclasses ------------------------------------------------------------------------
@@ -162,11 +163,15 @@ class Link:
             self.connection = None
             self._on_lost(None, error)
 
-    def reopen(self, why: object) -> None:
-        """Drop the connection, whatever its state, within `FAREWELL` seconds; it is opened again after a pause."""
+    def reopen(self, why: object, *, outage: bool = True) -> None:
+        """Drop the connection, whatever its state, within `FAREWELL` seconds; it is opened again after a pause.
+
+        Without *outage* the operator is not told, and the pause is short.
+        """
         connection = self.connection
         if connection is not None and not (connection.is_closed or connection.is_closing):
             self._why = why
+            self._silent = not outage
             connection.close()
             self.loop.call_later(FAREWELL, lambda: self._hang_up(connection))
 
@@ -267,7 +272,11 @@ class Link:
         if self._on_closed is not None:
             self._on_closed()
             return
-        self._health.down(self.role, brief(why))
+        silent, self._silent = self._silent, False
+        if silent:
+            self._attempt = 0
+        else:
+            self._health.down(self.role, brief(why))
         pause = min(RETRY_CAP, FIRST_RETRY * 2**self._attempt) * random.uniform(0.5, 1.0)
         self._attempt = min(self._attempt + 1, 10)
         self.reconnects += 1

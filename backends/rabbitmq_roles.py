@@ -18,6 +18,7 @@ from replay.backends.rabbitmq_url import RabbitUrl
 WINDOW = 1_000  # hints on their way at once; the rest wait, folded into one number per queue
 UNSENT_PER_QUEUE = 10_000  # more waiting hints would not wake more workers
 UNSENT_QUEUES = 1_000
+MOURNING = 0.25  # seconds: a queue that is back at once is never reported as deleted to its consumers, who stay deaf
 
 
 class Unsent:
@@ -116,8 +117,7 @@ class Publisher(Link):
             if queue in self._declared:
                 self._send(queue, self._unsent.take(queue, WINDOW - len(self._unconfirmed)))
             elif queue not in self._declaring:
-                self._declaring[queue] = time.monotonic()
-                self.declare(self.topology.name(queue), functools.partial(self._on_declared, queue))
+                self._declare(queue)
 
     def when_flushed(self, timeout: float, then: Callable[[], None]) -> None:
         """Call *then* once, when nothing waits or is on its way any more, or after *timeout* seconds."""
@@ -171,14 +171,20 @@ class Publisher(Link):
         self.flush()
         self._check_flushed()
 
-    def _on_return(self, _channel: Any, method: Any, _properties: Any, body: bytes) -> None:
+    def _on_return(self, channel: Any, method: Any, _properties: Any, body: bytes) -> None:
         """Bring back a queue that was deleted, and say its hint again."""
         self.returned += 1
         queue = json.loads(body)["q"]
         self.topology.as_found.discard(method.routing_key)
-        self._declared.discard(queue)
         self._unsent.add(queue, 1)
-        self.flush()
+        if queue in self._declared:
+            self._declared.discard(queue)
+            self._declaring[queue] = time.monotonic()
+            self.loop.call_later(MOURNING, lambda: self._declare(queue) if self.current(channel) else None)
+
+    def _declare(self, queue: str) -> None:
+        self._declaring[queue] = time.monotonic()
+        self.declare(self.topology.name(queue), functools.partial(self._on_declared, queue))
 
     def _block(self, blocked: bool) -> None:
         self._blocked = blocked
@@ -285,12 +291,11 @@ class Consumer(Link):
             self.reopen(f"queue {name!r} gives us nothing although it should")
 
     def _on_cancelled(self, frame: Any) -> None:
-        """Consume again from a queue that was deleted; by then it is declared again."""
+        """Start over when a queue was deleted: a channel that knew the old one stays deaf to the new one of its name."""
         queue = self._tags.pop(frame.method.consumer_tag, None)
-        if queue is not None and self.current(self.channel):
+        if queue is not None:
             self.topology.as_found.discard(self.topology.name(queue))
-            self._waiting[queue] = time.monotonic()
-            self._consume(queue)
+            self.reopen(f"queue {self.topology.name(queue)!r} was deleted", outage=False)
 
     def _take(self, queue: str, channel: Any, tag: int, body: bytes) -> None:
         if self._on_closed is not None or not self.current(channel):
