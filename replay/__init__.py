@@ -42,6 +42,7 @@ from replay.definition import Event, Signal, Workflow, workflow
 from replay.engine import Engine, Handle, Waited, WorkflowInfo
 from replay.operator import Operator, Stuck
 from replay.records import Detail, Execution, Page, Status, StepRecord, Tree
+from replay.schedules import ScheduleRecord
 from replay.steps import CurrentStep, current_step
 
 __all__ = [
@@ -84,6 +85,7 @@ __all__ = [
     "Retry",
     "RollbackReport",
     "ScheduleError",
+    "ScheduleRecord",
     "Signal",
     "SignalRefused",
     "Status",

@@ -35,6 +35,7 @@ from replay.definition import Event, Signal, Workflow, check_priority, signal_id
 from replay.ports import Bus, Clock, Codec, Queue, Store
 from replay.records import Detail, Execution, Page, Status, Tree, audit_of, execution_of, steps_of
 from replay.runner import Runner
+from replay.schedules import CatchUp, Overlap, ScheduleRecord, Schedules, tick
 from replay.worker import Options, Worker
 
 if TYPE_CHECKING:
@@ -245,8 +246,6 @@ class Engine:
         **options: Any,
     ) -> Worker:
         """Return a worker over this engine's store, without threads (the runner and the simulator turn it)."""
-        from replay.schedules import tick
-
         return Worker(
             store or self.store,
             self._workflows.values(),
@@ -479,6 +478,75 @@ class Engine:
         now = self.ask(r.Ping())
         when = instant(at, "schedule(at=)") if at is not None else now + duration(delay, "schedule(delay=)")
         return self._start(self.make_create(workflow, input, at=when, **options))
+
+    # --- schedules ----------------------------------------------------------------------------------------
+
+    def ensure_schedule(
+        self,
+        workflow: Workflow[In, Any] | str,
+        input: In | None = None,
+        *,
+        id: str,
+        cron: str | None = None,
+        interval: Any = None,
+        timezone: str = "UTC",
+        overlap: Overlap = "allow",
+        catch_up: CatchUp = "one",
+        catch_up_window: Any = None,
+        jitter: Any = None,
+        until: Any = None,
+        timeout: Any = None,
+    ) -> ScheduleRecord:
+        """Have a workflow started again and again. Safe on every boot: with unchanged arguments nothing changes.
+
+        Args:
+            id: The schedule's id; a tick's execution has this id, `~` and the planned instant as its id.
+            cron: Five or six fields (seconds last), names, or a macro such as `@daily`.
+            interval: Seconds (or `timedelta`); ticks stay on the grid that the first call began.
+            timezone: IANA name; what the cron expression is read in.
+            overlap: What a tick does while the last execution still runs.
+            catch_up: Which ticks are made up for after a time without workers: none, the newest, or all.
+            catch_up_window: Older ticks than this are given up; default: a day.
+            jitter: Each tick is late by up to this, the same on every worker.
+            until: No tick after this instant.
+            timeout: Within which each execution must end.
+
+        Raises:
+            ScheduleError: An argument is invalid, or the id belongs to another workflow.
+        """
+        options = {
+            "cron": cron, "interval": interval, "timezone": timezone, "overlap": overlap, "catch_up": catch_up,
+            "catch_up_window": catch_up_window, "jitter": jitter, "until": until, "timeout": timeout,
+        }  # fmt: skip
+        return Schedules(self).ensure(workflow, input, id, **options)
+
+    def get_schedule(self, id: str) -> ScheduleRecord:
+        """Return a schedule. Raises `UnknownSchedule`, like the following."""
+        return Schedules(self).get(id)
+
+    def list_schedules(self) -> tuple[ScheduleRecord, ...]:
+        """Return all schedules, in order of id."""
+        return Schedules(self).list()
+
+    def pause_schedule(self, id: str) -> ScheduleRecord:
+        """Start nothing until `resume_schedule`."""
+        return Schedules(self).pause(id, paused=True)
+
+    def resume_schedule(self, id: str) -> ScheduleRecord:
+        """Go on from now; ticks that fell into the pause are not made up for."""
+        return Schedules(self).pause(id, paused=False)
+
+    def update_schedule(self, id: str, **options: Any) -> ScheduleRecord:
+        """Change some of the options of `ensure_schedule` (or the `input`)."""
+        return Schedules(self).update(id, **options)
+
+    def remove_schedule(self, id: str) -> None:
+        """Remove a schedule; executions that it started go on."""
+        Schedules(self).remove(id)
+
+    def trigger_schedule(self, id: str) -> Handle[Any]:
+        """Start an execution now, beside the regular ticks."""
+        return Schedules(self).trigger(id)
 
     # --- waiting --------------------------------------------------------------------------------------------
 

@@ -1,0 +1,145 @@
+"""Schedules (DESIGN 4.12) in a simulated cluster with a virtual clock, crashes included."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import pytest
+
+from replay import Context, ScheduleError, UnknownSchedule, workflow
+from replay.cron import Cron
+from replay.testing import Faults, Simulation
+
+START = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
+
+
+def act() -> int:
+    return 1
+
+
+@workflow
+def job(ctx: Context, seconds: float) -> Any:
+    yield ctx.step("act", act)
+    if seconds:
+        yield ctx.sleep(seconds)
+    return seconds
+
+
+@workflow
+def other(ctx: Context) -> Any:
+    yield ctx.step("act", act)
+
+
+def ticks(sim: Simulation, id: str = "s") -> list[float]:
+    """Return the planned instants of all executions that a schedule started."""
+    found: list[float] = []
+    cursor = None
+    while True:
+        page = sim.engine.find_executions(id_prefix=f"{id}~", limit=1000, cursor=cursor)
+        found += [execution.metadata["planned"] for execution in page]
+        cursor = page.cursor
+        if cursor is None:
+            return sorted(found)
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "UTC"])
+def test_every_tick_of_weeks_around_a_clock_change_fires_once_and_never_early_despite_crashes(zone: str) -> None:
+    faults = Faults(crash=0.02, unavailable=0.02, lose_hint=0.1)
+    with Simulation([job], seed=5, workers=2, start=START, faults=faults) as sim:
+        sim.engine.ensure_schedule(job, 0, id="s", cron="30 */6 * * *", timezone=zone, catch_up="all")
+        began = sim.now()
+        sim.advance(days=40)
+        expected = []
+        at: float | None = began
+        while (at := Cron("30 */6 * * *", zone).next_after(at)) is not None and at <= sim.now() - 60:  # type: ignore[arg-type]
+            expected.append(at)
+        fired = ticks(sim)
+        assert fired[: len(expected)] == expected
+        assert len(set(fired)) == len(fired)
+        for execution in sim.engine.find_executions(id_prefix="s~", limit=1000):
+            assert execution.created_at >= execution.metadata["planned"]
+
+
+def test_ensure_with_unchanged_arguments_changes_nothing_and_intervals_stay_on_their_grid() -> None:
+    with Simulation([job], start=START) as sim:
+        first = sim.engine.ensure_schedule(job, 0, id="s", interval=3600)
+        for _ in range(20):
+            sim.advance(minutes=7)
+            sim.engine.ensure_schedule(job, 0, id="s", interval=3600)
+        again = sim.engine.get_schedule("s")
+        assert again.next_at == first.next_at + 2 * 3600  # type: ignore[operator]
+        assert ticks(sim) == [START.timestamp() + 3600, START.timestamp() + 7200]
+
+
+def test_rebinding_to_another_workflow_is_refused_and_bad_specs_name_the_problem() -> None:
+    with Simulation([job, other]) as sim:
+        sim.engine.ensure_schedule(job, 0, id="s", interval=60)
+        with pytest.raises(ScheduleError, match="belongs to workflow"):
+            sim.engine.ensure_schedule(other, id="s", interval=60)
+        for options in (
+            {}, {"cron": "* * *"}, {"cron": "0 0 31 2 *"}, {"cron": "* * * * *", "interval": 5}, {"interval": 0},
+            {"cron": "* * * * *", "timezone": "Mars/Base"}, {"interval": 60, "overlap": "sometimes"},
+        ):  # fmt: skip
+            with pytest.raises(ScheduleError):
+                sim.engine.ensure_schedule(job, 0, id="t", **options)  # type: ignore[arg-type]
+        with pytest.raises(UnknownSchedule):
+            sim.engine.get_schedule("t")
+
+
+def test_pause_resume_trigger_update_and_remove() -> None:
+    with Simulation([job], start=START) as sim:
+        engine = sim.engine
+        engine.ensure_schedule(job, 0, id="s", interval=3600)
+        sim.advance(hours=1)
+        assert engine.pause_schedule("s").paused
+        sim.advance(hours=5)
+        assert len(ticks(sim)) == 1
+        engine.resume_schedule("s")
+        sim.advance(hours=1)
+        assert len(ticks(sim)) == 2
+        assert sim.handle(engine.trigger_schedule("s").id).status() == "pending"
+        record = engine.update_schedule("s", interval=600)
+        assert record.interval == 600
+        assert len(record.next_fires) == 5
+        assert record.runs[0][0] == ticks_of(record)
+        engine.remove_schedule("s")
+        sim.advance(hours=5)
+        assert engine.list_schedules() == ()
+
+
+def ticks_of(record: Any) -> float:
+    return float(record.last_at)
+
+
+@pytest.mark.parametrize(("overlap", "started", "cancelled"), [("allow", 6, 0), ("skip", 2, 0), ("buffer_one", 3, 0), ("cancel_previous", 6, 5)])
+def test_overlap_policies(overlap: Any, started: int, cancelled: int) -> None:
+    with Simulation([job], start=START) as sim:
+        sim.engine.ensure_schedule(job, 250.0, id="s", interval=60, overlap=overlap)
+        sim.advance(seconds=6 * 60 + 30)
+        found = sim.engine.find_executions(id_prefix="s~").items
+        assert len(found) == started
+        assert sum(x.status == "cancelled" for x in found) == cancelled
+
+
+@pytest.mark.parametrize(("catch_up", "expected"), [("skip", 0), ("one", 1), ("all", 5)])
+def test_missed_ticks_follow_the_catch_up_rule(catch_up: Any, expected: int) -> None:
+    with Simulation([job], start=START) as sim:
+        sim.engine.ensure_schedule(job, 0, id="s", interval=3600, catch_up=catch_up)
+        sim.clock.move_to(sim.now() + 5 * 3600 + 1800)  # nobody worked for five and a half hours
+        sim.run()
+        assert len(ticks(sim)) == expected
+
+
+def test_a_one_time_schedule_is_an_execution_that_waits() -> None:
+    with Simulation([job], start=START) as sim:
+        handle = sim.handle(sim.engine.schedule(job, 0, delay=3600).id)
+        sim.advance(minutes=59)
+        assert handle.status() == "pending"
+        sim.advance(minutes=2)
+        assert handle.result() == 0
+        later = sim.handle(sim.engine.schedule(job, 0, at=START + dt.timedelta(days=2)).id)
+        sim.engine.cancel(later)
+        assert later.status() == "cancelled"
+        with pytest.raises(ValueError, match="exactly one"):
+            sim.engine.schedule(job, 0)
