@@ -45,7 +45,7 @@ def ticks(sim: Simulation, id: str = "s") -> list[float]:
 
 @pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "UTC"])
 def test_every_tick_of_weeks_around_a_clock_change_fires_once_and_never_early_despite_crashes(zone: str) -> None:
-    faults = Faults(crash=0.02, unavailable=0.02, lose_hint=0.1)
+    faults = Faults(crash=0.02, unavailable=0.02)
     with Simulation([job], seed=5, workers=2, start=START, faults=faults) as sim:
         sim.engine.ensure_schedule(job, 0, id="s", cron="30 */6 * * *", timezone=zone, catch_up="all")
         began = sim.now()
@@ -112,7 +112,7 @@ def ticks_of(record: Any) -> float:
     return float(record.last_at)
 
 
-@pytest.mark.parametrize(("overlap", "started", "cancelled"), [("allow", 6, 0), ("skip", 2, 0), ("buffer_one", 3, 0), ("cancel_previous", 6, 5)])
+@pytest.mark.parametrize(("overlap", "started", "cancelled"), [("allow", 6, 0), ("skip", 2, 0), ("buffer_one", 2, 0), ("cancel_previous", 6, 5)])
 def test_overlap_policies(overlap: Any, started: int, cancelled: int) -> None:
     with Simulation([job], start=START) as sim:
         sim.engine.ensure_schedule(job, 250.0, id="s", interval=60, overlap=overlap)
@@ -120,6 +120,8 @@ def test_overlap_policies(overlap: Any, started: int, cancelled: int) -> None:
         found = sim.engine.find_executions(id_prefix="s~").items
         assert len(found) == started
         assert sum(x.status == "cancelled" for x in found) == cancelled
+        if overlap in ("skip", "buffer_one"):  # the second run is the tick at which the first had ended, or the kept one
+            assert ticks(sim)[1] - START.timestamp() == (360 if overlap == "skip" else 120)
 
 
 @pytest.mark.parametrize(("catch_up", "expected"), [("skip", 0), ("one", 1), ("all", 5)])
