@@ -282,7 +282,7 @@ class RedisSentinel(_Served):
         primary, replica = self.primary.info("replication"), self.replica.info("replication")
         return (
             primary["role"] == "master"
-            and primary["connected_slaves"] == "1"
+            and "state=online" in primary.get("slave0", "")
             and replica["role"] == "slave"
             and replica["master_link_status"] == "up"
             and len(self._ask("replicas", MASTER_NAME)) == 1
