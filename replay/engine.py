@@ -39,6 +39,7 @@ from replay.schedules import CatchUp, Overlap, ScheduleRecord, Schedules, tick
 from replay.worker import Options, Worker
 
 if TYPE_CHECKING:
+    from replay.describe import Description
     from replay.operator import Operator
 
 log = logging.getLogger("replay.engine")
@@ -745,6 +746,12 @@ class Engine:
             )
             for _, w in sorted(self._workflows.items())
         )
+
+    def describe(self, workflow: Workflow[Any, Any] | str, input: Any = None) -> Description:
+        """Return a workflow's shape (`.nodes`, `.edges`, `.mermaid()`, `.unexplored`); nothing is executed."""
+        from replay.describe import describe
+
+        return describe(self.workflow(workflow), input)
 
     @property
     def operator(self) -> Operator:

@@ -147,7 +147,7 @@ class Schedules:
         if seconds is not None and seconds <= 0:
             raise ScheduleError(f"interval must be longer than 0 seconds, not {interval!r}")
         until = options.pop("until", None)
-        found = {
+        found: dict[str, Any] = {
             key: duration(value, key) if key in ("catch_up_window", "jitter", "timeout") and value is not None else value
             for key, value in options.items()
             if value is not None

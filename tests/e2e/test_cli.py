@@ -1,0 +1,163 @@
+"""The commands on the shell, each through a real process on a real store; wrong usage gives a message, not a traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from replay import Engine
+from replay.cli.root import _COMMANDS
+from tests.e2e.app import GO, five_steps, waits
+from tests.e2e.processes import ROOT, Worker, until
+
+
+def replay(*args: str, code: int = 0, cwd: Path = ROOT, **environment: str) -> str:
+    """Run `replay`, check the exit code, return its output."""
+    found = subprocess.run(
+        [sys.executable, "-c", "from replay.cli import main; main()", *args],
+        capture_output=True, text=True, cwd=cwd, timeout=60, check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "REPLAY_TEST_LEDGER": os.devnull, **environment},
+    )  # fmt: skip
+    assert found.returncode == code, (found.stdout, found.stderr)
+    assert "Traceback" not in found.stderr, found.stderr
+    return found.stdout if code == 0 else found.stdout + found.stderr
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A store with a completed, a waiting and a pending execution."""
+    folder = tmp_path_factory.mktemp("cli")
+    url = f"sqlite:///{folder}/x.db"
+    os.environ["REPLAY_TEST_LEDGER"] = os.devnull
+    with Engine(url, workflows=[five_steps, waits], worker=True) as engine:
+        engine.start(five_steps, 1, id="done").result(30)
+        engine.start(waits, id="waiting")
+        until(lambda: engine.get_execution("waiting").status == "sleeping")
+    return url
+
+
+@pytest.mark.parametrize("command", sorted(_COMMANDS))
+def test_every_command_has_help_with_an_example(command: str) -> None:
+    text = replay(command, "--help")
+    assert "Example:" in text or "Commands:" in text
+
+
+def test_help_lists_all_commands_and_exit_codes() -> None:
+    text = replay("--help")
+    assert all(command in text for command in _COMMANDS)
+    assert "130" in text
+
+
+def test_list_is_tab_separated_when_piped_and_json_on_request(store: str) -> None:
+    lines = replay("list", "--store", store).splitlines()
+    assert lines[0].split("\t")[:3] == ["id", "workflow", "status"]
+    assert {line.split("\t")[0] for line in lines[1:]} == {"done", "waiting"}
+    found = [json.loads(line) for line in replay("list", "--store", store, "--json", "--status", "completed").splitlines()]
+    assert [x["id"] for x in found] == ["done"]
+    assert "completed\t1" in replay("list", "--store", store, "--count")
+
+
+def test_show_draws_the_timeline_and_says_where_it_is_now(store: str) -> None:
+    assert "step s4 -> 14" in replay("show", "done", "--store", store)
+    assert "waits for signal go at" in replay("show", "waiting", "--store", store)
+    detail = json.loads(replay("show", "waiting", "--store", store, "--json"))
+    assert detail["execution"]["current"][0]["signal"] == "go"
+
+
+def test_history_can_be_exported_and_checked(store: str, tmp_path: Path) -> None:
+    replay("history", "done", "--store", store, "--export", str(tmp_path / "h" / "done.json"))
+    assert "1 histories replayed, 0 do not fit" in replay("check", "tests.e2e.app:all_workflows", "--histories", str(tmp_path / "h"))
+    text = (tmp_path / "h" / "done.json").read_text().replace('"s3"', '"renamed"')
+    (tmp_path / "h" / "done.json").write_text(text)
+    message = replay("check", "tests.e2e.app:all_workflows", "--histories", str(tmp_path / "h"), code=4)
+    assert "StepDone('renamed')" in message
+    assert "Step('s3')" in message
+    assert "2 histories replayed" in replay("check", "tests.e2e.app:all_workflows", "--store", store)
+    assert '"format"' in replay("export", "--store", store)
+    assert "StepDone" in replay("history", "done", "--store", store)
+
+
+def test_start_signal_wait_and_cancel(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/x.db"
+    worker = Worker(url, tmp_path)
+    try:
+        assert replay("start", "tests.e2e.app:five_steps", "2", "--store", url, "--wait", "--wait-timeout", "30s").strip() == "110"
+        assert replay("start", "tests.e2e.app:waits", "--store", url, "--id", "w").strip() == "w"
+        assert "no result" not in replay("wait", "w", "--store", url, "--timeout", "0.1s", code=6)
+        replay("signal", "w", GO.id, "7", "--store", url)
+        assert json.loads(replay("wait", "w", "--store", url, "--timeout", "30", "--json")) == {"id": "w", "result": 7}
+        assert "already ended" in replay("signal", "w", GO.id, "7", "--store", url, code=1)
+        replay("start", "tests.e2e.app:waits", "--store", url, "--id", "v")
+        replay("cancel", "v", "--store", url, "--reason", "enough")
+        assert "enough" in replay("wait", "v", "--store", url, "--timeout", "30", code=1)
+        assert worker.process.poll() is None
+        assert "five_steps" in replay("workers", "--store", url)
+        replay("doctor", "--store", url)
+    finally:
+        worker.kill()
+    replay("delete", "v", "--store", url)
+    assert "would be removed" in replay("purge", "--older-than", "0s", "--store", url)
+    replay("purge", "--older-than", "0s", "--store", url, "--yes")
+    assert replay("list", "--store", url).count("\n") == 1
+
+
+def test_operator_commands(store: str) -> None:
+    assert "retry takes failed" in replay("retry", "done", "--store", store, code=1)
+    assert replay("fork", "done", "--store", store, "--before", "s2").strip().startswith("fork-")
+    assert replay("stuck", "--store", store).startswith("id\t")
+    assert "flowchart TD" in replay("describe", "tests.e2e.app:waits", "--mermaid")
+
+
+def test_schedules(store: str) -> None:
+    replay("schedule", "add", "nightly", "tests.e2e.app:five_steps", "1", "--cron", "0 2 * * *", "--store", store)
+    assert "0 2 * * *" in replay("schedule", "list", "--store", store)
+    assert "coming" in replay("schedule", "show", "nightly", "--store", store)
+    assert json.loads(replay("schedule", "pause", "nightly", "--store", store, "--json"))["paused"] is True
+    replay("schedule", "resume", "nightly", "--store", store)
+    replay("schedule", "update", "nightly", "--cron", "0 3 * * *", "--app", "tests.e2e.app:all_workflows", "--store", store)
+    assert replay("schedule", "trigger", "nightly", "--store", store).startswith("nightly~now-")
+    replay("schedule", "remove", "nightly", "--store", store)
+    replay("schedule", "show", "nightly", "--store", store, code=5)
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "text"),
+    [
+        (["show", "nobody", "--store", "{store}"], 5, "no execution"),
+        (["show", "x"], 2, "--store"),
+        (["list", "--store", "nonsense"], 2, "not a URL"),
+        (["list", "--store", "mysql://x"], 2, "no backend"),
+        (["list", "--store", "{store}", "--status", "nonsense"], 2, "nonsense"),
+        (["start", "no.such:thing", "--store", "{store}"], 2, "no module"),
+        (["start", "tests.e2e.app:nothing", "--store", "{store}"], 2, "has no"),
+        (["start", "tests.e2e.app:five_steps", "{bad", "--store", "{store}"], 2, "must be JSON"),
+        (["nonsense"], 2, "No such command"),
+        (["demo", "/no/such/file.csv"], 2, "does not exist"),
+    ],
+)
+def test_wrong_usage_says_what_is_wrong(store: str, args: list[str], code: int, text: str) -> None:
+    assert text in replay(*[arg.replace("{store}", store) for arg in args], code=code)
+
+
+def test_settings_come_from_the_environment_and_from_the_project_file(store: str, tmp_path: Path) -> None:
+    assert "done" in replay("list", REPLAY_STORE=store)
+    (tmp_path / "pyproject.toml").write_text(f'[tool.replay]\nstore = "{store}"\n')
+    assert "done" in replay("list", cwd=tmp_path)
+    assert "***" in replay("config", "show", REPLAY_STORE="redis://me:secret@host/0")
+    assert "secret" not in replay("config", "show", REPLAY_STORE="redis://me:secret@host/0")
+
+
+def test_the_demo_survives_its_kill(tmp_path: Path) -> None:
+    text = replay("demo")
+    assert "worker-1 killed with SIGKILL" in text
+    assert "no recorded step ran again" in text
+    assert "all ended: 5 completed" in text
+    bad = tmp_path / "bad.csv"
+    bad.write_text("id,item\n1,x\n")
+    assert "column 'quantity' is missing" in replay("demo", str(bad), code=2)
