@@ -1,0 +1,192 @@
+"""The rules of `replay lint`: code, reason, remedy, severity; and what a broken one looks like (`Finding`)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import attrs
+
+Severity = Literal["error", "warning"]
+
+
+@attrs.frozen
+class Rule:
+    """One rule. `reason` says why in a line, `remedy` what to write instead."""
+
+    code: str
+    name: str
+    reason: str
+    remedy: str
+    severity: Severity = "error"
+
+
+@attrs.frozen
+class Finding:
+    """A place where a workflow breaks a rule.
+
+    Attributes:
+        code: The rule, a key of `RULES`.
+        message: What was found.
+        remedy: What to write instead.
+        path: The file.
+        line: Counted from 1.
+        column: Counted from 1.
+        workflow: Name of the workflow function whose code (or helper's code) this is.
+    """
+
+    code: str
+    message: str
+    remedy: str
+    path: str
+    line: int
+    column: int
+    workflow: str
+
+    @property
+    def severity(self) -> Severity:
+        """The rule's severity."""
+        return RULES[self.code].severity
+
+    def text(self) -> str:
+        """Return the finding in one line, as editors and CI understand it."""
+        return f"{self.path}:{self.line}:{self.column}: {self.code} {self.message} (fix: {self.remedy})"
+
+    def json(self) -> dict[str, Any]:
+        """Return the finding as plain data."""
+        return {**attrs.asdict(self), "severity": self.severity}
+
+
+_RULES = (
+    Rule(
+        "RW101",
+        "wall clock",
+        "The clock shows another time at each replay.",
+        "use ctx.now(), or read the clock in a step",
+    ),
+    Rule(
+        "RW102",
+        "randomness",
+        "Each replay draws other numbers.",
+        "use ctx.random(), or draw in a step",
+    ),
+    Rule(
+        "RW103",
+        "random UUID",
+        "Each replay makes another id.",
+        "use ctx.uuid()",
+    ),
+    Rule(
+        "RW104",
+        "environment",
+        "Another worker has other variables, another host, another folder.",
+        "read it in a step, or pass it in with the input",
+    ),
+    Rule(
+        "RW105",
+        "input and output",
+        "Effects happen again at each replay, and what they return may differ.",
+        "do it in a step: yield ctx.step(id, function, ...)",
+    ),
+    Rule(
+        "RW106",
+        "print",
+        "It prints again at each replay.",
+        "use ctx.log, which is silent while replaying",
+        "warning",
+    ),
+    Rule(
+        "RW107",
+        "threads and event loops",
+        "What runs beside the workflow is not recorded, and does not survive the worker.",
+        "use ctx.all, ctx.race or ctx.map; a step may use threads",
+    ),
+    Rule(
+        "RW108",
+        "blocking sleep",
+        "It blocks the worker, and starts anew after a crash.",
+        "use yield ctx.sleep(seconds)",
+    ),
+    Rule(
+        "RW109",
+        "order of a set",
+        "A set of texts has another order in every process, and a folder's listing on every machine.",
+        "iterate over sorted(...)",
+    ),
+    Rule(
+        "RW110",
+        "hash() and id()",
+        "Both differ from process to process.",
+        "use the value itself, or hashlib",
+    ),
+    Rule(
+        "RW201",
+        "command not yielded",
+        "A command does nothing until it is yielded.",
+        "write yield or yield from in front of it",
+    ),
+    Rule(
+        "RW202",
+        "yield of a generator",
+        "A helper's generator is not a command; its commands would never run.",
+        "write yield from",
+    ),
+    Rule(
+        "RW203",
+        "one id in two members",
+        "Only their position tells the two steps apart: whoever reorders the members exchanges their results.",
+        "give each member's step an id of its own",
+        "warning",
+    ),
+    Rule(
+        "RW204",
+        "async workflow",
+        "Workflows are generators; the engine does not await.",
+        "write def with yield; a step may be async",
+    ),
+    Rule(
+        "RW205",
+        "workflow without a yield",
+        "A function that never yields is no generator.",
+        "yield at least one command, or call it as a step",
+    ),
+    Rule(
+        "RW206",
+        "loop variable captured late",
+        "The lambda runs after the loop, so that every step sees the last value.",
+        "pass the value: ctx.step(id, function, value), or lambda value=value: ...",
+    ),
+    Rule(
+        "RW301",
+        "yield in finally",
+        "finally also runs when the worker lets go of the execution; the command is discarded then.",
+        "undo steps with .down(...) and ctx.rollback(), or yield after the try statement",
+        "warning",
+    ),
+    Rule(
+        "RW302",
+        "effect in finally or with",
+        "finally and the end of a with block also run whenever the worker lets go of the execution, maybe many times.",
+        "do it in a step, or undo a step with .down(...)",
+    ),
+    Rule(
+        "RW303",
+        "shared state",
+        "Other executions, and each replay, change it too.",
+        "keep state in local variables, the input, or a step's result",
+    ),
+    Rule(
+        "RW304",
+        "mutable default",
+        "All executions of a worker share it.",
+        "use None, and make it in the body",
+    ),
+    Rule(
+        "RW305",
+        "Cancelled swallowed",
+        "The execution cannot be cancelled, nor let go of.",
+        "catch Exception, or clean up and raise again",
+    ),
+)
+
+RULES: dict[str, Rule] = {rule.code: rule for rule in _RULES}
+"""All rules by code, in the order of the documentation."""
