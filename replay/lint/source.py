@@ -83,17 +83,21 @@ class Source:
             node = self.parents[node]
         return self.scopes[node]
 
-    def resolve(self, node: ast.AST) -> str | None:
+    def resolve(self, node: ast.AST, depth: int = 0) -> str | None:
         """Return the dotted name of an imported or built-in thing (`time.time`, `builtins.open`), else `None`."""
         if isinstance(node, ast.Attribute):
-            base = self.resolve(node.value)
+            base = self.resolve(node.value, depth)
             return None if base is None else f"{base}.{node.attr}"
         if not isinstance(node, ast.Name):
             return None
         found = self.scope_of(node).lookup(node.id)
         if found is None:
             return f"builtins.{node.id}" if hasattr(builtins, node.id) else self._starred(node.id)
-        return found[1].imports[0] if found[1].imports else None
+        binding = found[1]
+        if binding.imports:
+            return binding.imports[0]
+        another_name = len(binding.values) == 1 and not binding.is_parameter and not binding.is_other and depth < 5
+        return self.resolve(binding.values[0], depth + 1) if another_name else None
 
     def _starred(self, name: str) -> str | None:
         return f"replay.{name}" if "*" in self.module.names and name in ("workflow", "Cancelled", "Context") else None
@@ -130,7 +134,9 @@ def _allowances(text: str) -> Iterator[tuple[int, frozenset[str]]]:
 
 def own_nodes(function: ast.AST) -> Iterator[ast.AST]:
     """Yield the nodes of a function's body that run when it runs: not those of functions and classes defined in it."""
-    todo: list[ast.AST] = list(getattr(function, "body", [])) if not isinstance(function, ast.Lambda) else [function.body]
+    todo: list[ast.AST] = (
+        list(getattr(function, "body", [])) if not isinstance(function, ast.Lambda) else [function.body]
+    )
     while todo:
         node = todo.pop()
         yield node
@@ -171,7 +177,13 @@ class _Binder(ast.NodeVisitor):
         outside, self.scope = self.scope, Scope(node, self.scope)
         self.source.scopes[node] = self.scope
         arguments = node.args
-        for argument in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg):
+        for argument in (
+            *arguments.posonlyargs,
+            *arguments.args,
+            *arguments.kwonlyargs,
+            arguments.vararg,
+            arguments.kwarg,
+        ):
             if argument is not None:
                 binding = self.scope.bind(argument.arg)
                 binding.is_parameter, binding.annotation = True, argument.annotation
@@ -179,9 +191,11 @@ class _Binder(ast.NodeVisitor):
         self.scope = outside
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
-        # The class's own names are not visible in its methods: collect them in a scope that nobody asks.
         self.scope.bind(node.name).is_other = True
-        names, self.scope.names = self.scope.names, dict(self.scope.names)
+        names, self.scope.names = (
+            self.scope.names,
+            {},
+        )  # the class's own names are not visible in its methods: drop them
         self.generic_visit(node)
         self.scope.names = names
 
@@ -237,6 +251,11 @@ class _Binder(ast.NodeVisitor):
     def visit_MatchAs(self, node: ast.MatchAs | ast.MatchStar) -> None:
         if node.name:
             self.scope.bind(node.name).is_other = True
+        self.generic_visit(node)
+
+    def visit_MatchMapping(self, node: ast.MatchMapping) -> None:
+        if node.rest:
+            self.scope.bind(node.rest).is_other = True
         self.generic_visit(node)
 
     def visit_MatchStar(self, node: ast.MatchStar) -> None:

@@ -1,0 +1,163 @@
+"""Commands that never happen, or happen with the wrong values (RW201-RW206)."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+from replay.lint.flow import Flow
+from replay.lint.hidden import Hit
+from replay.lint.source import Function, is_generator
+
+
+def check(flow: Flow) -> Iterator[Hit]:
+    """Find commands not yielded, generators yielded, ids used twice, and lambdas that see a loop's last value."""
+    if flow.is_workflow:
+        if isinstance(flow.code, ast.AsyncFunctionDef):
+            yield "RW204", flow.code, f"workflow {flow.workflow} is async"
+        elif not is_generator(flow.code):
+            yield "RW205", flow.code, f"workflow {flow.workflow} never yields"
+    yields = is_generator(flow.code)
+    for node in flow.nodes():
+        if isinstance(node, ast.Expr):
+            yield from _dropped(flow, node.value)
+        elif isinstance(node, ast.Assign | ast.AnnAssign | ast.NamedExpr):
+            yield from _unused(flow, node)
+        elif (
+            isinstance(node, ast.Return)
+            and yields
+            and (flow.is_command(node.value) or _makes_generator(flow, node.value))
+        ):
+            yield "RW201", node, f"{_spoken(flow, node.value)} is returned, not yielded"
+        elif isinstance(node, ast.Yield):
+            yield from _yielded(flow, node)
+    for kind, command in flow.built():
+        if kind == "all":
+            yield from _same_ids(flow, command)
+        yield from _late_lambdas(flow, command)
+
+
+def _spoken(flow: Flow, node: ast.AST | None) -> str:
+    """Return a command or helper's call as a reader would say it: `ctx.step('ship')`, `helper(...)`."""
+    command = _innermost(flow, node)
+    if command is not None:
+        id = _literal_id(flow, command)
+        return f"{ast.unparse(command.func)}({'...' if id is None else repr(id)})"
+    return f"{ast.unparse(node.func)}(...)" if isinstance(node, ast.Call) else "it"
+
+
+def _innermost(flow: Flow, node: ast.AST | None) -> ast.Call | None:
+    """Return the `ctx.step(...)` under its chained methods, if an expression builds a command."""
+    if not flow.is_command(node):
+        return None
+    while isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and not flow.is_context(node.func.value):
+        node = node.func.value
+    return node if isinstance(node, ast.Call) else None
+
+
+def _literal_id(flow: Flow, node: ast.AST) -> str | None:
+    command = _innermost(flow, node)
+    first = command.args[0] if command is not None and command.args else None
+    return first.value if isinstance(first, ast.Constant) and isinstance(first.value, str) else None
+
+
+def _makes_generator(flow: Flow, node: ast.AST | None) -> bool:
+    """Return whether an expression is the call of a generator function of this file."""
+    if not isinstance(node, ast.Call):
+        return False
+    called = flow.source.function_of(node.func)
+    return isinstance(called, ast.FunctionDef) and not _wraps(called) and is_generator(called)
+
+
+def _wraps(function: Function) -> bool:
+    """Return whether a decorator makes something else of a generator function (`@contextmanager`, `@property`)."""
+    names = [each.func if isinstance(each, ast.Call) else each for each in function.decorator_list]
+    return any("workflow" not in ast.unparse(name) for name in names)
+
+
+def _dropped(flow: Flow, node: ast.expr) -> Iterator[Hit]:
+    if flow.is_command(node):
+        yield "RW201", node, f"{_spoken(flow, node)} is built and never yielded"
+    elif _makes_generator(flow, node):
+        yield "RW201", node, f"{_spoken(flow, node)} is a generator that is never run"
+    elif _continues(flow, node):
+        yield "RW201", node, "ctx.continue_as_new(...) does nothing until it is returned: write return in front of it"
+
+
+def _continues(flow: Flow, node: ast.expr) -> bool:
+    called = node.func if isinstance(node, ast.Call) else None
+    return isinstance(called, ast.Attribute) and called.attr == "continue_as_new" and flow.is_context(called.value)
+
+
+def _unused(flow: Flow, node: ast.Assign | ast.AnnAssign | ast.NamedExpr) -> Iterator[Hit]:
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+    named = [target.id for target in targets if isinstance(target, ast.Name)]
+    if len(named) < len(targets) or not (flow.is_command(node.value) or _makes_generator(flow, node.value)):
+        return
+    if not any(_is_read(flow, name) for name in named) and not isinstance(node, ast.NamedExpr):
+        yield "RW201", node, f"{_spoken(flow, node.value)} is kept in {' = '.join(named)!r} and never yielded"
+
+
+def _is_read(flow: Flow, name: str) -> bool:
+    declared = flow.source.scopes[flow.code].outer
+    loads = (each for each in ast.walk(flow.code) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Load))
+    return name in declared or any(each.id == name for each in loads)
+
+
+def _yielded(flow: Flow, node: ast.Yield) -> Iterator[Hit]:
+    value = node.value
+    if isinstance(value, ast.GeneratorExp):
+        yield "RW202", node, "a generator expression is yielded; collect commands with ctx.all(...)"
+    elif _makes_generator(flow, value):
+        yield "RW202", node, f"{_spoken(flow, value)} is a generator, and yielded"
+    elif isinstance(value, ast.Name):
+        found = flow.source.scope_of(value).lookup(value.id)
+        made = [_makes_generator(flow, each) for each in found[1].values] if found else []
+        if found and made and all(made) and not found[1].is_other:
+            yield "RW202", node, f"{value.id} is a generator, and yielded"
+
+
+def _same_ids(flow: Flow, command: ast.Call) -> Iterator[Hit]:
+    members: list[ast.expr] = []
+    for argument in command.args:
+        members += argument.elts if isinstance(argument, ast.List | ast.Tuple) else [argument]
+    seen: set[str] = set()
+    for member in members:
+        if flow.command(member) not in ("step", "child", "start"):
+            continue
+        id = _literal_id(flow, member)
+        if id in seen:
+            yield "RW203", member, f"two members of ctx.all have the id {id!r}"
+        if id is not None:
+            seen.add(id)
+
+
+# --- late binding -------------------------------------------------------------------------------------------
+
+
+def _late_lambdas(flow: Flow, command: ast.Call) -> Iterator[Hit]:
+    """Find lambdas in a command that is built in a loop and yielded after it."""
+    variables = _loop_variables_at_yield(flow, command)
+    if not variables:
+        return
+    for node in ast.walk(command):
+        if isinstance(node, ast.Lambda):
+            parameters = {a.arg for a in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)}
+            used = {each.id for each in ast.walk(node.body) if isinstance(each, ast.Name)} - parameters
+            for name in sorted(used & variables):
+                yield "RW206", node, f"the lambda sees the last value of loop variable {name!r}"
+
+
+def _loop_variables_at_yield(flow: Flow, command: ast.Call) -> set[str]:
+    """Return the variables that go on changing between a command and its yield: a loop that yields waits for it."""
+    variables: set[str] = set()
+    for node in flow.source.up(command):
+        if isinstance(node, ast.ListComp | ast.GeneratorExp | ast.SetComp | ast.DictComp):
+            variables |= {name for generator in node.generators for name in _names(generator.target)}
+        elif isinstance(node, ast.For) and not flow.yields_in(list(node.body)):
+            variables |= _names(node.target)
+    return variables
+
+
+def _names(target: ast.AST) -> set[str]:
+    return {node.id for node in ast.walk(target) if isinstance(node, ast.Name)}

@@ -1,0 +1,115 @@
+"""Iteration in an order that differs between processes (RW109): sets, and folders' listings."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+from replay.lint.flow import Flow
+from replay.lint.hidden import Hit
+from replay.lint.source import Binding
+
+_SET_TYPES = ("builtins.set", "builtins.frozenset", "typing.Set", "typing.AbstractSet", "collections.abc.Set")
+_SET_METHODS = {"union", "intersection", "difference", "symmetric_difference"}
+_SET_OPERATORS = (ast.BitOr, ast.BitAnd, ast.Sub, ast.BitXor)
+_LISTINGS = {"os.listdir", "os.scandir", "os.walk", "glob.glob", "glob.iglob"}
+_PATH_LISTINGS = {"iterdir", "rglob"}
+_KEEPS_ORDER = {
+    f"builtins.{name}" for name in ("list", "tuple", "enumerate", "iter", "zip", "map", "filter", "reversed")
+}
+_LOSES_ORDER = {f"builtins.{name}" for name in ("sorted", "set", "frozenset", "len", "sum", "min", "max", "any", "all")}
+
+
+def check(flow: Flow) -> Iterator[Hit]:
+    """Find places where the order of a set or listing decides what comes next."""
+    for node in flow.nodes():
+        for iterated in _iterated(flow, node):
+            what = unordered(flow, iterated)
+            if what is not None and not _is_sorted_later(flow, node):
+                yield "RW109", iterated, f"{what} is iterated in no particular order"
+
+
+def _iterated(flow: Flow, node: ast.AST) -> Iterator[ast.expr]:
+    """Yield the expressions whose order this node passes on."""
+    if isinstance(node, ast.For):
+        yield node.iter
+    elif isinstance(node, ast.ListComp | ast.GeneratorExp | ast.DictComp):
+        yield from (generator.iter for generator in node.generators)
+    elif (
+        (isinstance(node, ast.Starred) and isinstance(node.ctx, ast.Load))
+        or isinstance(node, ast.YieldFrom)
+        or (isinstance(node, ast.Assign) and any(isinstance(target, ast.Tuple | ast.List) for target in node.targets))
+    ):
+        yield node.value
+    elif isinstance(node, ast.Call):
+        yield from _iterated_by_call(flow, node)
+
+
+def _iterated_by_call(flow: Flow, node: ast.Call) -> Iterator[ast.expr]:
+    if flow.source.resolve(node.func) in _KEEPS_ORDER or flow.command(node) in ("all", "map"):
+        yield from node.args
+    elif isinstance(node.func, ast.Attribute) and not node.args and node.func.attr == "pop":
+        yield node.func.value
+    elif isinstance(node.func, ast.Attribute) and node.func.attr in ("join", "extend"):
+        yield from node.args
+
+
+def _is_sorted_later(flow: Flow, node: ast.AST) -> bool:
+    """Return whether the iteration stands directly in a call to which order does not matter: `sorted(f(x) for x in s)`."""
+    around = flow.source.parents[node]
+    while isinstance(around, ast.Call | ast.GeneratorExp | ast.ListComp | ast.comprehension | ast.Starred):
+        if isinstance(around, ast.Call):
+            name = flow.source.resolve(around.func)
+            if name in _LOSES_ORDER:
+                return True
+            if name not in _KEEPS_ORDER:
+                return False
+        around = flow.source.parents[around]
+    return isinstance(around, ast.SetComp)
+
+
+def unordered(flow: Flow, node: ast.AST, depth: int = 0) -> str | None:
+    """Return what kind of thing without an order an expression is, if it is one."""
+    if isinstance(node, ast.Set | ast.SetComp):
+        return "a set"
+    if isinstance(node, ast.BinOp) and isinstance(node.op, _SET_OPERATORS):
+        sides = (node.left, node.right)
+        return "a set" if any(unordered(flow, side, depth) or _is_keys(side) for side in sides) else None
+    if isinstance(node, ast.IfExp):
+        return unordered(flow, node.body, depth) or unordered(flow, node.orelse, depth)
+    if isinstance(node, ast.Call):
+        return _unordered_call(flow, node, depth)
+    if isinstance(node, ast.Name) and depth < 5:
+        found = flow.source.scope_of(node).lookup(node.id)
+        return _unordered_name(flow, found[1], depth + 1) if found else None
+    return None
+
+
+def _unordered_call(flow: Flow, node: ast.Call, depth: int) -> str | None:
+    name = flow.source.resolve(node.func)
+    if name in _SET_TYPES:
+        return "a set"
+    if name in _LISTINGS:
+        return f"{name}()"
+    if not isinstance(node.func, ast.Attribute):
+        return None
+    if node.func.attr in _PATH_LISTINGS:
+        return f"Path.{node.func.attr}()"
+    on_set = node.func.attr in _SET_METHODS or node.func.attr == "copy"
+    return "a set" if on_set and unordered(flow, node.func.value, depth) else None
+
+
+def _unordered_name(flow: Flow, binding: Binding, depth: int) -> str | None:
+    note = binding.annotation
+    if isinstance(note, ast.Subscript):
+        note = note.value
+    if note is not None and flow.source.resolve(note) in _SET_TYPES:
+        return "a set"
+    if binding.is_parameter or binding.is_other or not binding.values:
+        return None
+    kinds = [unordered(flow, value, depth) for value in binding.values]
+    return kinds[0] if all(kinds) else None
+
+
+def _is_keys(node: ast.expr) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("keys", "items")

@@ -1,0 +1,181 @@
+"""Put the rules to work: on a text, a function with its helpers, a module, or a folder."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import inspect
+import linecache
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from types import FunctionType, MappingProxyType
+from typing import Any
+
+import attrs
+
+from replay.lint import commands, hidden, order, state
+from replay.lint.flow import Flow, flows, workflow_functions
+from replay.lint.rules import RULES, Finding
+from replay.lint.source import Function, Source
+
+_CHECKS = (hidden.check, order.check, commands.check, state.check)
+
+
+def lint_source(source: str, filename: str) -> list[Finding]:
+    """Check the workflows in a text, and the helpers of that text which they call.
+
+    Raises:
+        SyntaxError: It is not Python.
+    """
+    parsed = Source(source, filename)
+    return _tidy(finding for function in workflow_functions(parsed) for finding in _scan(parsed, function))
+
+
+def lint_function(fn: Any) -> list[Finding]:
+    """Check a workflow (the decorated object, or its function), its helpers, and helpers imported from other modules.
+
+    Nothing is called: sources are read from where the functions came from.
+
+    Raises:
+        TypeError: It is not a function, nor a decorated one.
+        OSError: Its source is not at hand.
+    """
+    function = _unwrapped(fn)
+    parsed, node = _parsed_function(function)
+    return _tidy(_scan_across(parsed, node, function, set()))
+
+
+def lint_module(module_name_or_path: str) -> list[Finding]:
+    """Check a file, all Python files below a folder, or a module found by its dotted name (not imported, its packages are).
+
+    Raises:
+        FileNotFoundError: There is no such file or module.
+        SyntaxError: A file is not Python.
+    """
+    return [finding for path in _files(module_name_or_path) for finding in lint_source(_text(path), str(path))]
+
+
+def _files(target: str) -> list[Path]:
+    path = Path(target)
+    if path.is_dir():
+        hidden_folder = any
+        return sorted(p for p in path.rglob("*.py") if not hidden_folder(part.startswith(".") for part in p.parts[1:]))
+    if path.is_file():
+        return [path]
+    try:
+        found = None if path.suffix == ".py" or "/" in target else importlib.util.find_spec(target)
+    except (ImportError, ValueError, AttributeError):
+        found = None
+    if found is None:
+        raise FileNotFoundError(f"{target!r} is neither a file, a folder, nor a module. Fix: give e.g. shop/orders.py")
+    if found.submodule_search_locations:
+        return [file for folder in found.submodule_search_locations for file in _files(folder)]
+    if found.origin is None or not found.origin.endswith(".py"):
+        raise FileNotFoundError(
+            f"module {target!r} has no source file ({found.origin}). Fix: give the path of its source"
+        )
+    return [Path(found.origin)]
+
+
+def _text(path: Path) -> str:
+    with path.open(encoding="utf-8-sig") as file:
+        return file.read()
+
+
+# --- one function ----------------------------------------------------------------------------------------
+
+
+def _scan(source: Source, function: Function) -> Iterator[Finding]:
+    for flow in flows(source, function):
+        yield from _check(flow)
+
+
+def _check(flow: Flow) -> Iterator[Finding]:
+    for check in _CHECKS:
+        for code, node, message in check(flow):
+            if flow.source.is_allowed(code, node):
+                continue
+            line, column = _place(node)
+            yield Finding(code, message, RULES[code].remedy, flow.source.filename, line, column, flow.workflow)
+
+
+def _place(node: ast.AST) -> tuple[int, int]:
+    return getattr(node, "lineno", 1), getattr(node, "col_offset", 0) + 1
+
+
+def _tidy(findings: Iterable[Finding]) -> list[Finding]:
+    """Return findings in the order of the files, each place once (helpers are shared by workflows)."""
+    places = {(f.path, f.line, f.column, f.code): f for f in reversed(list(findings))}
+    return [places[place] for place in sorted(places)]
+
+
+# --- across modules ---------------------------------------------------------------------------------------
+
+
+def _unwrapped(fn: Any) -> FunctionType:
+    for _ in range(20):
+        if isinstance(fn, FunctionType) and not hasattr(fn, "__wrapped__"):
+            return fn
+        inner = getattr(fn, "fn", None) or getattr(fn, "__wrapped__", None)
+        if inner is None:
+            break
+        fn = inner
+    raise TypeError(f"{fn!r} is not a function. Fix: pass the decorated workflow, or its function")
+
+
+def _parsed_function(function: Callable[..., Any]) -> tuple[Source, Function]:
+    filename = inspect.getsourcefile(function) or function.__code__.co_filename
+    linecache.checkcache(filename)
+    text = "".join(linecache.getlines(filename, getattr(function, "__globals__", None)))
+    source = Source(text, filename)
+    first = function.__code__.co_firstlineno
+    for node in source.functions:
+        start = min([node.lineno, *(each.lineno for each in node.decorator_list)])
+        if node.name == function.__name__ and start <= first <= node.lineno:
+            return source, node
+    raise OSError(f"the source of {function.__qualname__} is not in {filename}. Fix: lint its file instead")
+
+
+def _scan_across(source: Source, node: Function, function: FunctionType, seen: set[Any]) -> Iterator[Finding]:
+    """Check a function, and the generator functions that it delegates to in other modules."""
+    if function.__code__ in seen:
+        return
+    seen.add(function.__code__)
+    for flow in flows(source, node):
+        yield from _check(flow)
+        for helper in _imported_helpers(flow, MappingProxyType(function.__globals__)):
+            try:
+                other, found = _parsed_function(helper)
+            except (OSError, SyntaxError):
+                continue
+            for finding in _scan_across(other, found, helper, seen):
+                yield attrs.evolve(finding, workflow=flow.workflow)
+
+
+def _imported_helpers(flow: Flow, names: Mapping[str, Any]) -> Iterator[FunctionType]:
+    """Yield what `yield from helper(...)` and `yield from module.helper(...)` name, looked up without calling anything."""
+    for node in flow.nodes():
+        called = node.value.func if isinstance(node, ast.YieldFrom) and isinstance(node.value, ast.Call) else None
+        if (
+            called is None
+            or flow.source.function_of(called) is not None
+            or flow.is_command(getattr(node, "value", None))
+        ):
+            continue
+        found = _look_up(called, names)
+        if found is None:
+            continue
+        try:
+            helper = _unwrapped(found)
+        except TypeError:
+            continue
+        if inspect.isgeneratorfunction(helper) and helper.__module__.split(".")[0] != "replay":
+            yield helper
+
+
+def _look_up(node: ast.expr, names: Mapping[str, Any]) -> Any:
+    if isinstance(node, ast.Name):
+        return names.get(node.id)
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+        return getattr(names.get(node.value.id), node.attr, None)
+    return None
