@@ -58,8 +58,8 @@ def lint_module(module_name_or_path: str) -> list[Finding]:
 def _files(target: str) -> list[Path]:
     path = Path(target)
     if path.is_dir():
-        hidden_folder = any
-        return sorted(p for p in path.rglob("*.py") if not hidden_folder(part.startswith(".") for part in p.parts[1:]))
+        files = path.rglob("*.py")
+        return sorted(p for p in files if not any(part.startswith(".") for part in p.relative_to(path).parts))
     if path.is_file():
         return [path]
     try:

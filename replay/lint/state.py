@@ -124,10 +124,11 @@ def _finally(flow: Flow, body: list[ast.stmt]) -> Iterator[Hit]:
 
 def _loops_inside(flow: Flow, node: ast.AST, body: list[ast.stmt]) -> bool:
     for around in flow.source.up(node):
+        if node in body:
+            return False
         if isinstance(around, ast.For | ast.While):
             return True
-        if around in body:
-            return False
+        node = around
     return False
 
 
