@@ -30,7 +30,9 @@ def rate(count: int, work: Callable[[], Any]) -> float:
     return count / (time.perf_counter() - began)
 
 
-def report(workload: str, unit: str, found: Mapping[str, list[float]], *, n: int, baseline: str | None = None, **facts: Any) -> None:
+def report(
+    workload: str, unit: str, found: Mapping[str, list[float]], *, n: int, baseline: str | None = None, **facts: Any
+) -> None:
     """Print one JSON line for each case on standard output, and a table on standard error."""
     base = statistics.median(found[baseline]) if baseline is not None else None
     for case, figures in found.items():
@@ -51,7 +53,10 @@ def report(workload: str, unit: str, found: Mapping[str, list[float]], *, n: int
         }
         print(json.dumps(line), flush=True)
         ratio = "" if base is None else f"{median / base:9.3f} x {baseline}"
-        print(f"{workload:<12} {case:<28} {median:>14,.1f} {unit:<14} [{min(figures):,.1f} .. {max(figures):,.1f}]{ratio}", file=sys.stderr)
+        print(
+            f"{workload:<12} {case:<28} {median:>14,.1f} {unit:<14} [{min(figures):,.1f} .. {max(figures):,.1f}]{ratio}",
+            file=sys.stderr,
+        )
 
 
 def versions() -> dict[str, str]:

@@ -1,6 +1,6 @@
 """Replay from stored bytes: commands per second, with and without orjson, against the raw limits of the same machine.
 
-    python -m benchmarks.replaying [--steps 10000] [--profile]
+python -m benchmarks.replaying [--steps 10000] [--profile]
 """
 
 from __future__ import annotations
@@ -58,7 +58,9 @@ def log_of(n: int, result: Any, codec: TaggedJson, *, digests: bool = False) -> 
 
 def replay(definition: Any, n: int, rows: list[bytes], codec: TaggedJson) -> None:
     """Replay *rows* as a session does."""
-    interpreter = Interpreter(lambda ctx: definition.generator(ctx, n), make_context(HEADER, lambda change: True), digest=codec.digest)
+    interpreter = Interpreter(
+        lambda ctx: definition.generator(ctx, n), make_context(HEADER, lambda change: True), digest=codec.digest
+    )
     for start in range(0, len(rows), CHUNK):
         interpreter.feed_rows(codec.decode_rows(rows[start : start + CHUNK]))
     assert interpreter.outcome is not None and interpreter.outcome.value == n

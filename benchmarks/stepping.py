@@ -1,6 +1,6 @@
 """Live work: sequential steps of one execution, many executions side by side, latency; against raw limits of the same file.
 
-    python -m benchmarks.stepping [--store memory|sqlite|URL] [--steps 2000]
+python -m benchmarks.stepping [--store memory|sqlite|URL] [--steps 2000]
 """
 
 from __future__ import annotations
@@ -93,10 +93,23 @@ def main() -> None:
                 baseline = "raw single commits"
             label = f"{options.executions} side by side"
             cases[label] = lambda: side_by_side(engine, options.executions, max(10, options.steps // 50))
-            report("steps", "steps/s", measure(cases, options.runs), n=options.steps, baseline=baseline, store=options.store)
+            report(
+                "steps",
+                "steps/s",
+                measure(cases, options.runs),
+                n=options.steps,
+                baseline=baseline,
+                store=options.store,
+            )
             report("executions", "executions/s", measure({"2,000 of 3 steps": lambda: side_by_side(engine, 2000, 3) / 3}, options.runs),
                    n=2000, store=options.store)  # fmt: skip
-            report("latency", "ms p50", measure({"start to result": lambda: latency(engine)}, options.runs), n=200, store=options.store)
+            report(
+                "latency",
+                "ms p50",
+                measure({"start to result": lambda: latency(engine)}, options.runs),
+                n=200,
+                store=options.store,
+            )
 
 
 if __name__ == "__main__":

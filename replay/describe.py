@@ -128,14 +128,18 @@ class Explorer:
             self._path, self._taken, self._commands = self._todo.pop(0), 0, 0
             self._last, self._label = "(start)", ""
             self._follow(workflow, input)
-        return Description(workflow.key, tuple(self.nodes.values()), tuple(Edge(*e) for e in self.edges), tuple(self.unexplored))
+        return Description(
+            workflow.key, tuple(self.nodes.values()), tuple(Edge(*e) for e in self.edges), tuple(self.unexplored)
+        )
 
     def _follow(self, workflow: Workflow[Any, Any], input: Any) -> None:
         header = Header("describe", workflow.key, workflow.version, "", "", b"", 0.0, 0.0)
         context = make_context(header, lambda change: bool(self.choose(2, "patched")))
         gen = None
         try:
-            gen = workflow.generator(context, Unknown(self, "input") if input is None and workflow.takes_input else input)
+            gen = workflow.generator(
+                context, Unknown(self, "input") if input is None and workflow.takes_input else input
+            )
             self._drive(gen, context, "")
             self._arrive("(end)")
         except (StepFailed, ExecutionFailed):
@@ -143,7 +147,9 @@ class Explorer:
         except _Unsure as unsure:
             self.unexplored[str(unsure)] = None
         except Exception as error:
-            self.unexplored[f"after {self._last}: {type(error).__name__}: {str(error)[:120]} (a value is unknown here)"] = None
+            self.unexplored[
+                f"after {self._last}: {type(error).__name__}: {str(error)[:120]} (a value is unknown here)"
+            ] = None
         finally:
             if gen is not None:
                 close_generator(gen)
@@ -193,7 +199,15 @@ class Explorer:
         id = prefix + getattr(command, "id", "")
         match command:
             case c.Step():
-                self._see(Node("step", id, at, timeout=command.options.timeout, has_compensation=command.options.down is not None))
+                self._see(
+                    Node(
+                        "step",
+                        id,
+                        at,
+                        timeout=command.options.timeout,
+                        has_compensation=command.options.down is not None,
+                    )
+                )
                 failed = self._fails()
                 if command.options.settled:
                     return Err(StepFailed(id)) if failed else Ok(Unknown(self, id))
@@ -260,7 +274,8 @@ class Explorer:
     def _all(self, command: c.All[Any], ctx: Context, prefix: str, id: str, at: str) -> Any:
         self._see(Node("all", id, at, members=command.names))
         results = [
-            self._member(member, ctx, f"{prefix}{name}/", at) for member, name in zip(command.members, command.names, strict=True)
+            self._member(member, ctx, f"{prefix}{name}/", at)
+            for member, name in zip(command.members, command.names, strict=True)
         ]
         match command.shape:
             case "list":

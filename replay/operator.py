@@ -88,7 +88,9 @@ class Operator:
             if header.token is not None:
                 found.append(Stuck(execution, "expired", f"worker {header.worker} fell silent; {since}"))
             elif header.workflow not in served:
-                found.append(Stuck(execution, "unknown_workflow", f"no live worker serves {header.workflow!r}; {since}"))
+                found.append(
+                    Stuck(execution, "unknown_workflow", f"no live worker serves {header.workflow!r}; {since}")
+                )
             else:
                 found.append(Stuck(execution, "overdue", f"{since}, and nobody has taken it"))
         return tuple(found)
@@ -117,7 +119,9 @@ class Operator:
         header = self._header(execution, OPEN, "force_fail ends what has not ended")
         error = self._engine.codec.encode(OperatorRefused(f"failed by {self._by}: {reason}"))
         entry = e.Intervened(self._now(), 0, "", self._by, reason, "force_fail")
-        return self._amend(header, OPEN, (entry, e.Ended(self._now(), 0, "", "failed")), then=r.End("failed", error=error))
+        return self._amend(
+            header, OPEN, (entry, e.Ended(self._now(), 0, "", "failed")), then=r.End("failed", error=error)
+        )
 
     def retry(self, execution: str | Handle[Any], reason: str = "") -> Execution:
         """Try a failed execution again from its failed command; recorded results stay, unless they were rolled back.
@@ -155,7 +159,9 @@ class Operator:
             waits = self._engine.codec.decode(header.current)
             fiber = next((w["fiber"] for w in waits if w.get("id") == step_id and w.get("kind") == "step"), None)
             if fiber is None:
-                raise OperatorRefused(f"execution {header.id!r} does not wait for step {step_id!r} now (see `replay show`)")
+                raise OperatorRefused(
+                    f"execution {header.id!r} does not wait for step {step_id!r} now (see `replay show`)"
+                )
             before: tuple[e.Fact, ...] = (e.Intervened(now, 0, "", self._by, reason, "skip_step", step_id),)
         else:
             failed = next((row for row in reversed(rows) if row[0] == "StepFailed"), None)
@@ -178,7 +184,9 @@ class Operator:
         """
         header = self._header(execution, OPEN, "edit_step_result takes executions that have not ended (fork others)")
         rows = self._rows(header)
-        index = next((i for i in reversed(range(len(rows))) if rows[i][0] == "StepDone" and rows[i][3] == step_id), None)
+        index = next(
+            (i for i in reversed(range(len(rows))) if rows[i][0] == "StepDone" and rows[i][3] == step_id), None
+        )
         if index is None:
             raise OperatorRefused(f"execution {header.id!r} has no result of a step {step_id!r}")
         outside = {cls.__name__ for cls in e.OUTSIDE_FIBERS} | {"TimerSet"}
@@ -191,7 +199,9 @@ class Operator:
         entry = e.Edited(self._now(), 0, step_id, self._by, reason, index, value)
         return self._amend(header, OPEN, (entry,), amendments=1)
 
-    def fork(self, execution: str | Handle[Any], *, before: str | None = None, reason: str = "", id: str | None = None) -> Handle[Any]:
+    def fork(
+        self, execution: str | Handle[Any], *, before: str | None = None, reason: str = "", id: str | None = None
+    ) -> Handle[Any]:
         """Begin a new execution with the log of another up to its first entry of step *before* (default: the whole log
         without its end).
 
@@ -234,7 +244,11 @@ class Operator:
         self._engine.ask(r.Delete(header.id))
 
     def bulk(
-        self, action: Callable[[str], Any], executions: Iterable[Execution], *, on_refusal: Callable[[str, Exception], None] | None = None
+        self,
+        action: Callable[[str], Any],
+        executions: Iterable[Execution],
+        *,
+        on_refusal: Callable[[str, Exception], None] | None = None,
     ) -> int:
         """Apply *action* to each of *executions*; return how many it took. Refusals go to *on_refusal*."""
         done = 0

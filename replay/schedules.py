@@ -148,7 +148,9 @@ class Schedules:
             raise ScheduleError(f"interval must be longer than 0 seconds, not {interval!r}")
         until = options.pop("until", None)
         found: dict[str, Any] = {
-            key: duration(value, key) if key in ("catch_up_window", "jitter", "timeout") and value is not None else value
+            key: duration(value, key)
+            if key in ("catch_up_window", "jitter", "timeout") and value is not None
+            else value
             for key, value in options.items()
             if value is not None
         }
@@ -203,7 +205,11 @@ class Schedules:
         old = _spec(row)
         known = {f.name for f in attrs.fields(Spec)}
         input = options.pop("input", None) if "input" in options else self._engine.codec.decode(old.input.encode())
-        keep = {name: getattr(old, name) for name in known if name not in ("input", "anchor", "version", "queue", "retention", "priority")}
+        keep = {
+            name: getattr(old, name)
+            for name in known
+            if name not in ("input", "anchor", "version", "queue", "retention", "priority")
+        }
         if options.get("cron") is not None:
             keep["interval"] = None
         if options.get("interval") is not None:

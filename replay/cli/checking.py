@@ -17,7 +17,11 @@ from replay.histories import History
 
 @click.command("check", epilog="Example: replay check shop:all --histories tests/histories")
 @click.argument("target", metavar="MODULE:OBJECT")
-@click.option("--histories", type=click.Path(exists=True, path_type=Path), help="Files of `replay history --export`, or a folder of them.")
+@click.option(
+    "--histories",
+    type=click.Path(exists=True, path_type=Path),
+    help="Files of `replay history --export`, or a folder of them.",
+)
 @click.option("--store", "-s", metavar="URL", help="Replay executions of this store instead.")
 @click.option("--namespace", default="default", show_default=True)
 @click.option("--sample", type=click.IntRange(1), help="With --store: this many, drawn at random.")

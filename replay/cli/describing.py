@@ -24,7 +24,14 @@ def describe_command(workflow: str, mermaid: bool, as_json: bool) -> None:
             click.echo(found.mermaid())
         else:
             rows = [
-                (n.kind, n.id, n.signal or n.workflow or ", ".join(n.branches or n.members), n.timeout or n.duration, "yes" if n.has_compensation else "", n.at)
+                (
+                    n.kind,
+                    n.id,
+                    n.signal or n.workflow or ", ".join(n.branches or n.members),
+                    n.timeout or n.duration,
+                    "yes" if n.has_compensation else "",
+                    n.at,
+                )
                 for n in found.nodes
             ]
             shell.emit_table(("kind", "id", "what", "seconds", "undo", "at"), rows)

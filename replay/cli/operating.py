@@ -58,7 +58,9 @@ def retry_command(
         click.echo(f"{len(page)} {status} executions of {everything} would be tried again; add --yes to do it")
         return
     act = operator.retry_rollback if rollback else operator.retry
-    done = operator.bulk(lambda id: act(id, reason), page, on_refusal=lambda id, why: click.echo(f"{id}: {why}", err=True))
+    done = operator.bulk(
+        lambda id: act(id, reason), page, on_refusal=lambda id, why: click.echo(f"{id}: {why}", err=True)
+    )
     click.echo(f"{done} of {len(page)} are tried again")
 
 
@@ -68,7 +70,9 @@ def retry_command(
 @_by
 @_reason
 @click.option("--before", metavar="STEP", help="Keep the log up to this step; default: all of it.")
-def fork_command(store: str, namespace: str, as_json: bool, execution: str, by: str | None, reason: str, before: str | None) -> None:
+def fork_command(
+    store: str, namespace: str, as_json: bool, execution: str, by: str | None, reason: str, before: str | None
+) -> None:
     """Begin a new execution with a part of another's log."""
     handle = _operator(store, namespace, by).fork(execution, before=before, reason=reason)
     shell.emit_json({"id": handle.id}) if as_json else click.echo(handle.id)
@@ -90,19 +94,33 @@ def stuck_command(store: str, namespace: str, as_json: bool) -> int:
     found = _operator(store, namespace, None).stuck()
     if as_json:
         for each in found:
-            shell.emit_json({"id": each.execution.id, "workflow": each.execution.workflow, "reason": each.reason, "message": each.message})
+            shell.emit_json(
+                {
+                    "id": each.execution.id,
+                    "workflow": each.execution.workflow,
+                    "reason": each.reason,
+                    "message": each.message,
+                }
+            )
     else:
         shell.emit_table(
             ("id", "workflow", "reason", "message"),
-            [(s.execution.id, s.execution.workflow, s.reason, s.message.splitlines()[0] if s.message else "") for s in found],
+            [
+                (s.execution.id, s.execution.workflow, s.reason, s.message.splitlines()[0] if s.message else "")
+                for s in found
+            ],
         )
     return shell.CHECK_FAILED if found else shell.OK
 
 
-@click.command("purge", epilog="Example: replay purge --older-than 30d --status completed --store sqlite:///orders.db --yes")
+@click.command(
+    "purge", epilog="Example: replay purge --older-than 30d --status completed --store sqlite:///orders.db --yes"
+)
 @shell.store_options
 @click.option("--older-than", required=True, metavar="DURATION", help="Ended longer ago than this (90s, 15m, 2h, 30d).")
-@click.option("--status", multiple=True, default=("completed",), show_default=True, help="Only these statuses (repeatable).")
+@click.option(
+    "--status", multiple=True, default=("completed",), show_default=True, help="Only these statuses (repeatable)."
+)
 @click.option("--workflow", help="Only this workflow.")
 @click.option("--yes", is_flag=True, help="Do it, not only count.")
 def purge_command(

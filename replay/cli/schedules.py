@@ -43,13 +43,22 @@ def list_(store: str, namespace: str, as_json: bool) -> None:
             shell.emit_json(record)
         return
     rows = [
-        (r.id, r.workflow, r.cron or f"every {r.interval:g} s", r.timezone, "paused" if r.paused else shell.when(r.next_at), shell.when(r.last_at))
+        (
+            r.id,
+            r.workflow,
+            r.cron or f"every {r.interval:g} s",
+            r.timezone,
+            "paused" if r.paused else shell.when(r.next_at),
+            shell.when(r.last_at),
+        )
         for r in records
     ]
     shell.emit_table(("id", "workflow", "when", "zone", "next (UTC)", "last (UTC)"), rows)
 
 
-@schedule_command.command("add", epilog="Example: replay schedule add nightly shop:report --cron '0 2 * * *' --store sqlite:///orders.db")
+@schedule_command.command(
+    "add", epilog="Example: replay schedule add nightly shop:report --cron '0 2 * * *' --store sqlite:///orders.db"
+)
 @click.argument("id")
 @click.argument("workflow")
 @click.argument("value", default="null")
@@ -57,7 +66,12 @@ def list_(store: str, namespace: str, as_json: bool) -> None:
 @click.option("--cron", help="Five or six fields, or @daily and the like.")
 @click.option("--interval", help="90s, 15m, 2h, ...")
 @click.option("--timezone", default="UTC", show_default=True)
-@click.option("--overlap", default="allow", show_default=True, type=click.Choice(["allow", "skip", "buffer_one", "cancel_previous"]))
+@click.option(
+    "--overlap",
+    default="allow",
+    show_default=True,
+    type=click.Choice(["allow", "skip", "buffer_one", "cancel_previous"]),
+)
 @click.option("--catch-up", default="one", show_default=True, type=click.Choice(["skip", "one", "all"]))
 def add(
     id: str, workflow: str, value: str, store: str, namespace: str, as_json: bool, cron: str | None, interval: str | None,
@@ -77,7 +91,9 @@ def add(
 
 
 def _simple(name: str, help: str, act: Callable[[Any, str], Any]) -> None:
-    @schedule_command.command(name, help=help, epilog=f"Example: replay schedule {name} nightly --store sqlite:///orders.db")
+    @schedule_command.command(
+        name, help=help, epilog=f"Example: replay schedule {name} nightly --store sqlite:///orders.db"
+    )
     @click.argument("id")
     @shell.store_options
     def command(id: str, store: str, namespace: str, as_json: bool) -> None:
@@ -100,7 +116,9 @@ _simple("remove", "Remove a schedule; its executions go on.", lambda engine, id:
 _simple("trigger", "Start an execution now; prints its id.", _trigger)
 
 
-@schedule_command.command("update", epilog="Example: replay schedule update nightly --cron '0 3 * * *' --store sqlite:///orders.db")
+@schedule_command.command(
+    "update", epilog="Example: replay schedule update nightly --cron '0 3 * * *' --store sqlite:///orders.db"
+)
 @click.argument("id")
 @shell.store_options
 @click.option("--cron")

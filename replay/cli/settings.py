@@ -87,7 +87,9 @@ def config_command() -> None:
 @click.option("--json", "as_json", is_flag=True)
 def show(as_json: bool) -> None:
     """Show what the environment and the configuration file set, passwords masked; flags come before both."""
-    rows = [(key, "environment", masked(value)) for key, value in sorted(os.environ.items()) if key.startswith("REPLAY_")]
+    rows = [
+        (key, "environment", masked(value)) for key, value in sorted(os.environ.items()) if key.startswith("REPLAY_")
+    ]
     rows += [(key, "file", masked(str(value))) for key, value in sorted(shell.config_file().items())]
     if as_json:
         for key, where, value in rows:

@@ -15,14 +15,21 @@ def never(*args: Any) -> Any:
 
 def test_the_order_approval_of_the_readme() -> None:
     found = describe(approve_order)
-    assert [node.id for node in found.nodes] == ["reserve", "price", "approved", "ship", "rollback", "order.shipped"] or {
-        node.id for node in found.nodes
-    } == {"reserve", "price", "approved", "ship", "rollback", "order.shipped"}
+    assert [node.id for node in found.nodes] == [
+        "reserve",
+        "price",
+        "approved",
+        "ship",
+        "rollback",
+        "order.shipped",
+    ] or {node.id for node in found.nodes} == {"reserve", "price", "approved", "ship", "rollback", "order.shipped"}
     by_id = {node.id: node for node in found.nodes}
     assert by_id["reserve"].has_compensation
     assert by_id["approved"].signal == "approved"
     assert by_id["approved"].timeout == 4
-    assert any(edge.source == "approved" and edge.label == "timeout" and edge.target == "rollback" for edge in found.edges)
+    assert any(
+        edge.source == "approved" and edge.label == "timeout" and edge.target == "rollback" for edge in found.edges
+    )
     assert any(edge.source == "ship" and edge.label == "failure" and edge.target == "(failed)" for edge in found.edges)
     assert found.unexplored == ()
     assert found.mermaid().startswith("flowchart TD")
@@ -39,7 +46,9 @@ def test_branches_of_switch_if_match_and_handlers_are_all_followed() -> None:
                 yield ctx.step("low", never)
         except StepFailed:
             yield ctx.step("handler", never)
-        kind = yield ctx.switch("pick", score, [Branch("a", 1, lambda: sub(ctx)), Branch("b", 2, "x")], default=lambda: None)
+        kind = yield ctx.switch(
+            "pick", score, [Branch("a", 1, lambda: sub(ctx)), Branch("b", 2, "x")], default=lambda: None
+        )
         got = yield ctx.wait_for_signal("go", timeout=5)
         if isinstance(got, TimedOut):
             yield ctx.step("late", never)
@@ -52,7 +61,20 @@ def test_branches_of_switch_if_match_and_handlers_are_all_followed() -> None:
         yield ctx.step("inside", never)
 
     ids = {node.id for node in describe(branching).nodes}
-    assert {"score", "high", "low", "handler", "pick", "a/inside", "go", "late", "race", "x/x", "y/sleep", "slow"} <= ids
+    assert {
+        "score",
+        "high",
+        "low",
+        "handler",
+        "pick",
+        "a/inside",
+        "go",
+        "late",
+        "race",
+        "x/x",
+        "y/sleep",
+        "slow",
+    } <= ids
 
 
 def test_what_cannot_be_explored_is_said() -> None:

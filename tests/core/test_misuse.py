@@ -160,6 +160,11 @@ def test_decorating_what_cannot_be_a_workflow_is_a_type_error_with_the_remedy() 
     def many(ctx: Context, a: int, b: int) -> Any:
         yield
 
-    for wrong, hint in ((plain, "never yields"), (coroutine, "async def"), (generator, "async def"), (many, "Fix: bundle")):
+    for wrong, hint in (
+        (plain, "never yields"),
+        (coroutine, "async def"),
+        (generator, "async def"),
+        (many, "Fix: bundle"),
+    ):
         with pytest.raises(TypeError, match=hint):
             workflow(wrong)  # type: ignore[call-overload]

@@ -58,7 +58,9 @@ def test_list_is_tab_separated_when_piped_and_json_on_request(store: str) -> Non
     lines = replay("list", "--store", store).splitlines()
     assert lines[0].split("\t")[:3] == ["id", "workflow", "status"]
     assert {line.split("\t")[0] for line in lines[1:]} == {"done", "waiting"}
-    found = [json.loads(line) for line in replay("list", "--store", store, "--json", "--status", "completed").splitlines()]
+    found = [
+        json.loads(line) for line in replay("list", "--store", store, "--json", "--status", "completed").splitlines()
+    ]
     assert [x["id"] for x in found] == ["done"]
     assert "completed\t1" in replay("list", "--store", store, "--count")
 
@@ -72,7 +74,9 @@ def test_show_draws_the_timeline_and_says_where_it_is_now(store: str) -> None:
 
 def test_history_can_be_exported_and_checked(store: str, tmp_path: Path) -> None:
     replay("history", "done", "--store", store, "--export", str(tmp_path / "h" / "done.json"))
-    assert "1 histories replayed, 0 do not fit" in replay("check", "tests.e2e.app:all_workflows", "--histories", str(tmp_path / "h"))
+    assert "1 histories replayed, 0 do not fit" in replay(
+        "check", "tests.e2e.app:all_workflows", "--histories", str(tmp_path / "h")
+    )
     text = (tmp_path / "h" / "done.json").read_text().replace('"s3"', '"renamed"')
     (tmp_path / "h" / "done.json").write_text(text)
     message = replay("check", "tests.e2e.app:all_workflows", "--histories", str(tmp_path / "h"), code=4)
@@ -87,7 +91,10 @@ def test_start_signal_wait_and_cancel(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/x.db"
     worker = Worker(url, tmp_path)
     try:
-        assert replay("start", "tests.e2e.app:five_steps", "2", "--store", url, "--wait", "--wait-timeout", "30s").strip() == "110"
+        assert (
+            replay("start", "tests.e2e.app:five_steps", "2", "--store", url, "--wait", "--wait-timeout", "30s").strip()
+            == "110"
+        )
         assert replay("start", "tests.e2e.app:waits", "--store", url, "--id", "w").strip() == "w"
         assert "no result" not in replay("wait", "w", "--store", url, "--timeout", "0.1s", code=6)
         replay("signal", "w", GO.id, "7", "--store", url)
@@ -120,7 +127,9 @@ def test_schedules(store: str) -> None:
     assert "coming" in replay("schedule", "show", "nightly", "--store", store)
     assert json.loads(replay("schedule", "pause", "nightly", "--store", store, "--json"))["paused"] is True
     replay("schedule", "resume", "nightly", "--store", store)
-    replay("schedule", "update", "nightly", "--cron", "0 3 * * *", "--app", "tests.e2e.app:all_workflows", "--store", store)
+    replay(
+        "schedule", "update", "nightly", "--cron", "0 3 * * *", "--app", "tests.e2e.app:all_workflows", "--store", store
+    )
     assert replay("schedule", "trigger", "nightly", "--store", store).startswith("nightly~now-")
     replay("schedule", "remove", "nightly", "--store", store)
     replay("schedule", "show", "nightly", "--store", store, code=5)

@@ -78,7 +78,10 @@ def _prefixes_grow(engine: Engine, recorded: dict[str, tuple[bytes, ...]]) -> No
 def test_four_processes_on_one_file_advance_a_thousand_executions_and_run_no_body_twice(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/x.db"
     # A lease far longer than the test: on a busy machine a late renewal would be a legal reason to run a body again.
-    with Engine(url, workflows=[five_steps]) as engine, workers(4, url, tmp_path, "-c", "8", "--lease", "120") as running:
+    with (
+        Engine(url, workflows=[five_steps]) as engine,
+        workers(4, url, tmp_path, "-c", "8", "--lease", "120") as running,
+    ):
         handles = [engine.start(five_steps, number) for number in range(1000)]
         check(engine, handles, tmp_path, kills=False)
         for worker in running:

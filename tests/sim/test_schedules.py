@@ -112,7 +112,10 @@ def ticks_of(record: Any) -> float:
     return float(record.last_at)
 
 
-@pytest.mark.parametrize(("overlap", "started", "cancelled"), [("allow", 6, 0), ("skip", 2, 0), ("buffer_one", 2, 0), ("cancel_previous", 6, 5)])
+@pytest.mark.parametrize(
+    ("overlap", "started", "cancelled"),
+    [("allow", 6, 0), ("skip", 2, 0), ("buffer_one", 2, 0), ("cancel_previous", 6, 5)],
+)
 def test_overlap_policies(overlap: Any, started: int, cancelled: int) -> None:
     with Simulation([job], start=START) as sim:
         sim.engine.ensure_schedule(job, 250.0, id="s", interval=60, overlap=overlap)
@@ -120,7 +123,10 @@ def test_overlap_policies(overlap: Any, started: int, cancelled: int) -> None:
         found = sim.engine.find_executions(id_prefix="s~").items
         assert len(found) == started
         assert sum(x.status == "cancelled" for x in found) == cancelled
-        if overlap in ("skip", "buffer_one"):  # the second run is the tick at which the first had ended, or the kept one
+        if overlap in (
+            "skip",
+            "buffer_one",
+        ):  # the second run is the tick at which the first had ended, or the kept one
             assert ticks(sim)[1] - START.timestamp() == (360 if overlap == "skip" else 120)
 
 

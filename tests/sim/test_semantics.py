@@ -32,7 +32,16 @@ from replay import (
     workflow,
 )
 from replay.core import entries as e
-from replay.testing import CrashPoint, Simulation, assert_recovers, assert_replay_equivalent, fails, hangs, returns, takes
+from replay.testing import (
+    CrashPoint,
+    Simulation,
+    assert_recovers,
+    assert_replay_equivalent,
+    fails,
+    hangs,
+    returns,
+    takes,
+)
 
 
 class Busy(Exception):
@@ -465,7 +474,9 @@ def test_a_child_gives_its_result_and_its_failure_to_its_parent() -> None:
     assert assert_recovers(parent, 5, others=[kid]) > 10
 
 
-@pytest.mark.parametrize(("policy", "status"), [("cancel", "cancelled"), ("abandon", "sleeping"), ("wait", "completed")])
+@pytest.mark.parametrize(
+    ("policy", "status"), [("cancel", "cancelled"), ("abandon", "sleeping"), ("wait", "completed")]
+)
 def test_children_follow_their_policy_when_the_parent_ends(policy: Any, status: str) -> None:
     @workflow
     def parent(ctx: Context) -> Any:

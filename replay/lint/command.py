@@ -1,0 +1,73 @@
+"""`replay lint`: check files, folders, modules, or the workflows that `module:object` names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+import click
+
+from replay.lint.rules import RULES, Finding
+from replay.lint.scan import lint_function, lint_module
+
+CHECK_FAILED = 4
+
+
+def _codes(context: click.Context, parameter: click.Parameter, value: str | None) -> frozenset[str] | None:
+    """Read `RW101,RW2`: codes, or their beginnings."""
+    if value is None:
+        return None
+    wanted = [part.strip().upper() for part in value.split(",") if part.strip()]
+    for part in wanted:
+        if not any(code.startswith(part) for code in RULES):
+            raise click.BadParameter(f"{part!r} is no rule; the rules are {', '.join(RULES)}", context, parameter)
+    return frozenset(code for code in RULES if code.startswith(tuple(wanted)))
+
+
+@click.command("lint", epilog="Example: replay lint shop/orders.py   or: replay lint shop.app:workflows --json")
+@click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
+@click.option("--select", callback=_codes, metavar="CODES", help="Only these rules: RW101,RW2 (a beginning names many).")
+@click.option("--ignore", callback=_codes, metavar="CODES", help="Not these rules.")
+@click.pass_context
+def lint_command(
+    context: click.Context,
+    targets: tuple[str, ...],
+    as_json: bool,
+    select: frozenset[str] | None,
+    ignore: frozenset[str] | None,
+) -> None:
+    """Find what makes a workflow unsafe to replay; exit code 4 if there are errors.
+
+    TARGET is a file, a folder or a module (these are read, not imported), or MODULE:OBJECT (imported, to follow helpers
+    into other modules).
+    """
+    shown = (frozenset(RULES) if select is None else select) - (ignore or frozenset())
+    findings = [f for f in dict.fromkeys(_findings(targets)) if f.code in shown]
+    for finding in findings:
+        click.echo(json.dumps(finding.json(), ensure_ascii=False) if as_json else finding.text())
+    errors = sum(finding.severity == "error" for finding in findings)
+    if not as_json:
+        click.echo(f"{errors} errors, {len(findings) - errors} warnings", err=True)
+    context.exit(CHECK_FAILED if errors else 0)
+
+
+def _findings(targets: Iterable[str]) -> Iterable[Finding]:
+    for target in targets:
+        try:
+            yield from _lint_object(target) if _names_object(target) else lint_module(target)
+        except FileNotFoundError as error:
+            raise click.UsageError(str(error)) from error
+        except (SyntaxError, UnicodeDecodeError) as error:
+            raise click.UsageError(f"{target} cannot be read as Python: {error}") from error
+
+
+def _names_object(target: str) -> bool:
+    module, colon, name = target.rpartition(":")
+    return bool(colon) and all(part.isidentifier() for part in [*module.split("."), *name.split(".")])
+
+
+def _lint_object(target: str) -> list[Finding]:
+    from replay.cli.shell import load_workflows
+
+    return [finding for workflow in load_workflows(target) for finding in lint_function(workflow)]
