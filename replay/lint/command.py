@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from importlib import import_module
+from operator import attrgetter
+from types import FunctionType
+from typing import Any
 
 import click
 
+from replay.definition import Workflow
+from replay.engine import Engine
 from replay.lint.rules import RULES, Finding
 from replay.lint.scan import lint_function, lint_module
 
@@ -27,7 +33,9 @@ def _codes(context: click.Context, parameter: click.Parameter, value: str | None
 @click.command("lint", epilog="Example: replay lint shop/orders.py   or: replay lint shop.app:workflows --json")
 @click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
-@click.option("--select", callback=_codes, metavar="CODES", help="Only these rules: RW101,RW2 (a beginning names many).")
+@click.option(
+    "--select", callback=_codes, metavar="CODES", help="Only these rules: RW101,RW2 (a beginning names many)."
+)
 @click.option("--ignore", callback=_codes, metavar="CODES", help="Not these rules.")
 @click.pass_context
 def lint_command(
@@ -68,6 +76,17 @@ def _names_object(target: str) -> bool:
 
 
 def _lint_object(target: str) -> list[Finding]:
-    from replay.cli.shell import load_workflows
-
-    return [finding for workflow in load_workflows(target) for finding in lint_function(workflow)]
+    """Check the workflows that `module:object` names; a factory is not called, its module's file is read instead."""
+    module, _, path = target.partition(":")
+    try:
+        found: Any = attrgetter(path)(import_module(module))
+    except Exception as error:  # whatever a user's module raises while it is imported
+        raise click.UsageError(f"{target}: {type(error).__name__}: {error}") from error
+    if isinstance(found, Engine):
+        found = list(found._workflows.values())
+    if isinstance(found, FunctionType):
+        return lint_module(module)
+    workflows = list(found) if isinstance(found, list | tuple | set | frozenset) else [found]
+    if not all(isinstance(each, Workflow) for each in workflows):
+        raise click.UsageError(f"{target} is {type(found).__name__}, not a workflow, a list of workflows, or an Engine")
+    return [finding for each in workflows for finding in lint_function(each)]
