@@ -20,7 +20,7 @@ recurrences = st.sampled_from(
     [
         Every(7.0, START),
         Every(HOUR, START - 5),
-        Every(0.3, START),
+        Every(2.5, START),
         Cron("*/5 * * * *", "Europe/Berlin"),
         Cron("30 2 * * *", "Europe/Berlin"),
         Cron("0 * * * *", "Australia/Lord_Howe"),
