@@ -169,14 +169,15 @@ class Claims:
         next_due: Earliest instant at which these queues and workflows will have something due that is not due now
             (leases included), None if nothing is known. If more was due than `limit`, it is `now`.
         schedules: Due, unpaused schedules of these workflows (at most 16; not leased: `PutSchedule` compares versions).
-        outbox: Deliveries to other shards that this worker should perform and then `Forget` (stores without shards: empty).
+        outbox: Deliveries to (and creations on) other shards that this worker should perform and then `Forget` (stores without
+            shards: empty).
     """
 
     now: float
     claimed: tuple[Claimed, ...] = ()
     next_due: float | None = None
     schedules: tuple[Schedule, ...] = ()
-    outbox: tuple[Deliver, ...] = ()
+    outbox: tuple[Deliver | Create, ...] = ()
 
 
 @attrs.frozen
@@ -375,7 +376,7 @@ class Watch(Request[Delivered]):
 class Forget(Request[None]):
     """Remove a delivered item from a shard's outbox."""
 
-    item: Deliver
+    item: Deliver | Create
 
 
 # --- reading -------------------------------------------------------------------------------------------

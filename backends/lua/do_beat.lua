@@ -1,0 +1,14 @@
+-- needs: base due
+-- 2 lease  3.. id, token, seen of each
+local lost, fresh = {}, {}
+for i = 3, #ARGV, 3 do
+  local id = ARGV[i]
+  local h = call('HMGET', T .. 'e:' .. id, 'tok', 'q', 'wf', 'v', 'arr')
+  if h[1] ~= ARGV[i + 1] then
+    lost[#lost + 1] = id
+  else
+    set_due(id, h[2], h[3], h[4], now + tonumber(ARGV[2]))
+    if tonumber(h[5] or 0) > tonumber(ARGV[i + 2]) then fresh[#fresh + 1] = id end
+  end
+end
+return { NOW, lost, fresh }

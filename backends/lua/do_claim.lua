@@ -1,0 +1,120 @@
+-- needs: base due read
+-- 2 nonce  3 worker  4 limit  5 lease  6 revive  7 round  8 lanes  9 workflows; then these
+-- The record of a nonce lists the rounds it has had and what they took: a repetition takes nothing more.
+local MAX_LOST, CRASH_LOOP_DELAY = 5, 600
+local OUTBOX_LIMIT, OUTBOX_AGAIN, REVIVE_LIMIT = 32, 10, 1000
+local nonce, worker, limit, lease, round = ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[7]
+local record = T .. 'c:' .. nonce
+local lanes, knows = {}, {}
+for i = 10, 9 + ARGV[8] do lanes[#lanes + 1] = ARGV[i] end
+for i = 10 + ARGV[8], 9 + ARGV[8] + ARGV[9] do knows[ARGV[i]] = true end
+
+local taken, repeated, next_due = {}, 0, nil
+local function later(at) if not next_due or at < next_due then next_due = at end end
+
+for _, item in ipairs(call('LRANGE', record, 0, -1)) do
+  if item == round .. SEP then
+    repeated = 1
+  elseif string.sub(item, -1) ~= SEP and call('HGET', T .. 'e:' .. item, 'tok') == nonce then
+    taken[#taken + 1] = item
+  end
+end
+if repeated == 0 then taken = {} end
+
+if repeated == 0 and ARGV[6] == '1' then
+  local mine = {}
+  for _, name in ipairs(lanes) do mine[name] = true end
+  for workflow in pairs(knows) do
+    for _, id in ipairs(call('ZRANGE', T .. 'x:stuck' .. SEP .. workflow, 0, REVIVE_LIMIT - 1)) do
+      local h = call('HMGET', T .. 'e:' .. id, 'q', 'v', 'lost')
+      if mine[h[1] .. SEP .. workflow .. SEP .. h[2]] and tonumber(h[3] or 0) < MAX_LOST - 1 then
+        set_due(id, h[1], workflow, h[2], now)
+      end
+    end
+  end
+end
+
+local ready = {}
+for n, name in ipairs(lanes) do
+  local found = call('ZRANGE', T .. 'd:' .. name, 0, limit + 7, 'WITHSCORES')
+  for i = 1, #found, 2 do
+    local due = tonumber(found[i + 1])
+    if due > now or repeated == 1 then
+      later(due)
+      break
+    end
+    ready[#ready + 1] = { found[i], due, n * 100000 + i }
+  end
+end
+table.sort(ready, function(a, b)
+  if a[2] ~= b[2] then return a[2] < b[2] end
+  return a[3] < b[3]
+end)
+
+local got = {}
+for _, candidate in ipairs(ready) do
+  local id = candidate[1]
+  if #got == limit then
+    later(candidate[2])
+    break
+  end
+  local e = T .. 'e:' .. id
+  local h = call('HMGET', e, 'st', 'wf', 'ca', 'q', 'v', 'tok', 'lost', 'cn')
+  local st, wf, ca, q, v, lost = h[1], h[2], h[3], h[4], h[5], tonumber(h[7] or 0)
+  if h[6] and lost + 1 >= MAX_LOST then
+    call('HSET', e, 'st', 'stuck', 'ua', NOW, 'lost', MAX_LOST - 1)
+    call('HSET', T .. 'p:' .. id, 'cur', '[{"kind":"crash_loop"}]')
+    call('HDEL', e, 'tok', 'wk')
+    index(id, wf, ca, st, 'stuck')
+    set_due(id, q, wf, v, now + CRASH_LOOP_DELAY)
+    later(now + CRASH_LOOP_DELAY)
+  else
+    local status = h[8] and call('HEXISTS', T .. 'm:' .. id, h[8]) == 1 and 'cancelling' or 'running'
+    call('HSET', e, 'st', status, 'ua', NOW, 'tok', nonce, 'wk', worker)
+    if h[6] then call('HSET', e, 'lost', lost + 1) end
+    index(id, wf, ca, st, status)
+    set_due(id, q, wf, v, now + lease)
+    later(now + lease)
+    got[#got + 1] = id
+    taken[#taken + 1] = id
+  end
+end
+if #got > 0 then
+  call('RPUSH', record, round .. SEP, unpack(got))
+  call('PEXPIRE', record, math.floor(math.max(lease * 2, 60) * 1000))
+end
+
+local claimed = {}
+for i, id in ipairs(taken) do
+  local x = header(id)
+  x[4] = call('HGETALL', T .. 'm:' .. id)
+  claimed[i] = x
+end
+
+-- Schedules, earliest first; those of workflows that this worker does not know are passed over.
+local schedules, offset = {}, 0
+repeat
+  local rows, done = call('ZRANGE', T .. 'sz', offset, offset + 63, 'WITHSCORES'), false
+  for i = 1, #rows, 2 do
+    local at = tonumber(rows[i + 1])
+    local id = rows[i]
+    local wf = call('HGET', T .. 's:' .. id, 'wf')
+    if wf and knows[wf] then
+      if at > now then
+        later(at)
+        done = true
+        break
+      end
+      if #schedules < 16 then schedules[#schedules + 1] = { id, call('HGETALL', T .. 's:' .. id) } end
+    end
+  end
+  offset = offset + 64
+until done or #rows < 128 or offset >= 1024
+
+local outbox = {}
+for _, item in ipairs(call('ZRANGEBYSCORE', T .. 'oz', '-inf', NOW, 'LIMIT', 0, OUTBOX_LIMIT)) do
+  outbox[#outbox + 1] = item
+  outbox[#outbox + 1] = call('HGET', T .. 'o', item)
+  call('ZADD', T .. 'oz', num(now + OUTBOX_AGAIN), item)
+end
+return { NOW, next_due and num(next_due) or '', repeated, claimed, schedules, outbox }

@@ -1,0 +1,2 @@
+-- needs: base schedule
+return row(ARGV[2])

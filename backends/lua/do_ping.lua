@@ -1,0 +1,2 @@
+-- needs: base
+return NOW

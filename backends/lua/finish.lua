@@ -1,0 +1,36 @@
+-- Ends an execution: inbox and lease are cleared, its parent and watchers are told. The first write makes data grow,
+-- so that a server without memory refuses before anything is changed.
+local function tell(watcher, id, payload)
+  local w = call('HMGET', T .. 'e:' .. watcher, 'st', 'ea', 'run')
+  if w[1] and not w[2] then arrive(watcher, 'end:' .. id .. ':' .. (w[3] or '0'), 'ended', id, payload) end
+end
+local function finish(id, status, result, err)
+  local e, p = T .. 'e:' .. id, T .. 'p:' .. id
+  local h = call('HMGET', e, 'st', 'wf', 'ca', 'q', 'v', 'par', 'pf', 'ret', 'run')
+  local st, wf, ca, q, v, parent, foreign, retention, run = unpack(h, 1, 9)
+  call('HSET', e, 'st', status, 'ua', NOW, 'ea', NOW)
+  index(id, wf, ca, st, status)
+  if result ~= '' then call('HSET', p, 'res', result) else call('HDEL', p, 'res') end
+  if err ~= '' then call('HSET', p, 'err', err) else call('HDEL', p, 'err') end
+  if retention then call('ZADD', T .. 'z', num(now + tonumber(retention)), id) end
+  local watchers = call('SMEMBERS', T .. 'w:' .. id)
+  call('HDEL', e, 'tok', 'wk', 'due', 'cn')
+  call('HDEL', p, 'cur')
+  call('ZREM', lane(q, wf, v), id)
+  call('UNLINK', T .. 'm:' .. id, T .. 'a:' .. id, T .. 'w:' .. id)
+  if not parent and #watchers == 0 then return end
+  local payload = '{"status":"' .. status .. '","result":' .. (result == '' and 'null' or result)
+    .. ',"error":' .. (err == '' and 'null' or err) .. '}'
+  parent = parent and (foreign and 'f' or 'l') .. parent
+  if parent then table.insert(watchers, 1, parent) end
+  for i, watcher in ipairs(watchers) do
+    local name = string.sub(watcher, 2)
+    if i > 1 and watcher == parent then
+      -- A parent that also watches is told once.
+    elseif string.sub(watcher, 1, 1) == 'f' then
+      owe('e' .. SEP .. id .. SEP .. (run or '0') .. SEP .. NOW .. SEP .. name, fields('e', name, id, payload))
+    else
+      tell(name, id, payload)
+    end
+  end
+end

@@ -1,0 +1,10 @@
+-- Removes an ended execution and all traces of it.
+local function remove(id)
+  local e = T .. 'e:' .. id
+  local h = call('HMGET', e, 'st', 'wf', 'par')
+  if not h[1] then return end
+  call('ZREM', T .. 'x:' .. h[1] .. SEP .. h[2], id)
+  call('ZREM', T .. 'z', id)
+  if h[3] then call('ZREM', T .. 'y:' .. h[3], id) end
+  call('UNLINK', e, T .. 'p:' .. id, T .. 'l:' .. id, T .. 'm:' .. id, T .. 'a:' .. id, T .. 'w:' .. id)
+end

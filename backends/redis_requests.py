@@ -1,0 +1,369 @@
+"""What each request asks of which shards; the counterpart of the scripts in `lua/`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from replay import requests as r
+from replay.backends import common
+from replay.backends import redis_rows as rows
+from replay.backends.redis_find import find
+from replay.backends.redis_plans import Plan, Shards, portions
+from replay.backends.redis_scripts import Argument
+from replay.core.errors import OperatorRefused, ReplayError
+from replay.ports import Clock
+
+LOAD_PAGE = 5000
+"""Log entries read at once: one read for nearly all logs, and never a reply that blocks the server for long."""
+
+
+class Plans:
+    """Makes the plan of each request.
+
+    Args:
+        shards: Of the namespace.
+        clock: Gives the store's time in simulations; None: the server does.
+        owe: Told what a transition wrote to a shard's outbox (shard, items and values in turn).
+    """
+
+    def __init__(self, shards: Shards, clock: Clock | None, owe: Callable[[int, list[bytes]], None]) -> None:
+        self._shards = shards
+        self._clock = clock
+        self._owe = owe
+        self._script = shards.script
+        self._makers: dict[type, Callable[[Any], Plan[Any]]] = {
+            r.Commit: self._commit,
+            r.Create: self._create,
+            rows.OwedCreate: self._create,
+            r.Claim: self._claim,
+            r.Beat: self._beat,
+            r.Load: self._load,
+            r.Deliver: self._deliver,
+            rows.OwedDeliver: self._deliver,
+            r.Watch: self._watch,
+            r.Forget: self._forget,
+            r.Get: self._get,
+            r.Inbox: self._inbox,
+            r.Find: lambda request: find(shards, request, self._now()),
+            r.Count: self._count,
+            r.Amend: self._amend,
+            r.Delete: self._delete,
+            r.Purge: self._purge,
+            r.PutSchedule: self._put_schedule,
+            r.DropSchedule: self._drop_schedule,
+            r.GetSchedule: self._get_schedule,
+            r.ListSchedules: self._list_schedules,
+            r.Register: self._register,
+            r.Workers: self._workers,
+            r.Ping: self._ping,
+        }
+
+    def of(self, request: r.Request[Any]) -> Plan[Any]:
+        """Return the plan of *request*."""
+        return self._makers[type(request)](request)
+
+    def _now(self) -> bytes:
+        return b"" if self._clock is None else repr(self._clock.now()).encode()
+
+    def _names(self, found: list[bytes]) -> tuple[str, ...]:
+        return tuple(name.decode() for name in found)
+
+    # --- executions --------------------------------------------------------------------------------------
+
+    def _block(self, shard: int, create: r.Create) -> list[Argument]:
+        foreign = create.parent_id is not None and self._shards.of(create.parent_id) != shard
+        return rows.create_block(create, foreign=foreign)
+
+    def _create(self, request: r.Create) -> Plan[r.Created]:
+        shard = self._shards.of(request.id)
+        ((now, fresh, row),) = yield [self._script(shard, "create", self._now(), *self._block(shard, request))]
+        return r.Created(rows.header(row), bool(fresh), float(now))
+
+    def _effects(
+        self, shard: int, creates: tuple[r.Create, ...], cancels: tuple[str, ...]
+    ) -> tuple[list[Any], list[Any]]:
+        """Return how many creates, cancels and owed items there are, and these."""
+        here: list[Argument] = []
+        owed: list[Argument] = []
+        local, stops = 0, []
+        for create in creates:
+            home = self._shards.of(create.id)
+            if home == shard:
+                local += 1
+                here += self._block(shard, create)
+            else:
+                owed.append(rows.owed_create(create, foreign=False))
+        for id in cancels:
+            if self._shards.of(id) == shard:
+                stops.append(id)
+            else:
+                owed.append(rows.owed_cancel(id))
+        return [local, len(stops), len(owed)], [*here, *stops, *owed]
+
+    def _commit(self, request: r.Commit) -> Plan[r.Committed]:
+        shard = self._shards.of(request.id)
+        match request.then:
+            case r.Keep(lease):
+                then: tuple[Argument, ...] = (b"K", repr(lease), b"", b"", b"")
+            case r.Park(status, wake_at, lease):
+                then = (b"P", repr(lease), status, rows.optional(wake_at), b"")
+            case r.Yield():
+                then = (b"Y", b"0", b"", b"", b"")
+            case r.End(status, result, error):
+                then = (b"E", b"0", status, result or b"", error or b"")
+            case r.Restart(input):
+                then = (b"R", b"0", b"", input, b"")
+        if request.creates or request.cancels:
+            counts, effects = self._effects(shard, request.creates, request.cancels)
+        else:
+            counts, effects = [0, 0, 0], []
+        call = self._script(
+            shard, "commit", self._now(),
+            request.id, request.token, request.expected, request.commit_id, request.seen, *then,
+            request.current or b"", rows.optional(request.attempt), request.amendments,
+            len(request.entries), len(request.consumed), *counts,
+            *map(rows.entry, request.entries), *request.consumed, *effects,
+        )  # fmt: skip
+        (reply,) = yield [call]
+        if len(reply) == 1:
+            return r.Committed(float(reply[0]))
+        if reply[0] == b"F":
+            raise common.fenced(request.id, reply[1].decode())
+        now, parked, woken, messages, owed = reply
+        self._owe(shard, owed)
+        return r.Committed(float(now), rows.messages(messages), bool(parked), self._names(woken))
+
+    def _beat(self, request: r.Beat) -> Plan[r.Beats]:
+        now = self._now()
+        held: dict[int, list[Argument]] = {}
+        for each in request.held:
+            held.setdefault(self._shards.of(each.id), []).extend((each.id, each.token, each.seen))
+        if not held:
+            return r.Beats((yield from self._ping(r.Ping())))
+        replies = yield [self._script(s, "beat", now, repr(request.lease), *ids) for s, ids in held.items()]
+        return r.Beats(
+            max(float(reply[0]) for reply in replies),
+            tuple(id.decode() for reply in replies for id in reply[1]),
+            tuple(id.decode() for reply in replies for id in reply[2]),
+        )
+
+    def _load(self, request: r.Load) -> Plan[list[bytes]]:
+        shard, id, command = self._shards.of(request.id), request.id, self._shards.command
+        stored: list[bytes] = []
+        run: bytes | None = None
+        while True:
+            first = request.after + len(stored)
+            state, page = yield [
+                command(shard, b"HMGET", f"e:{id}", b"st", b"run"),
+                command(shard, b"LRANGE", f"l:{id}", first, first + LOAD_PAGE - 1),
+            ]
+            if state[0] is None:
+                raise common.unknown(id)
+            if stored and state[1] != run:  # it began anew between two pages
+                stored, run = [], None
+                continue
+            run = state[1]
+            stored += page
+            if len(page) < LOAD_PAGE:
+                return rows.checked(id, request.after, stored)
+
+    # --- claims -----------------------------------------------------------------------------------------------
+
+    def _claim(self, request: r.Claim) -> Plan[r.Claims]:
+        """Claim from all shards at once, each for its portion; then the rest from those that had more."""
+        order = self._shards.rotation()
+        quotas = dict(zip(order, portions(request.limit, len(order)), strict=True))
+        replies = yield [self._claim_call(request, shard, quota, b"1") for shard, quota in quotas.items()]
+        answers = dict(zip(quotas, replies, strict=True))
+        claimed = {row[0]: row for reply in replies for row in reply[3]}
+        repeated = any(reply[2] for reply in replies)
+        outbox = [(shard, reply[5]) for shard, reply in answers.items()]
+        schedules = [row for reply in replies for row in reply[4]]
+        if self._shards.count > 1 and not repeated:
+            rest = request.limit - len(claimed)
+            for shard in order:
+                now, due = answers[shard][0], answers[shard][1]
+                if rest <= 0 or not due or float(due) > float(now):
+                    continue
+                (reply,) = yield [self._claim_call(request, shard, rest, b"2")]
+                claimed |= {row[0]: row for row in reply[3]}
+                outbox.append((shard, reply[5]))
+                answers[shard] = reply
+                rest = request.limit - len(claimed)
+        return self._claims(request, list(answers.values()), list(claimed.values()), schedules, outbox)
+
+    def _claim_call(self, request: r.Claim, shard: int, limit: int, round: bytes) -> Any:
+        lanes = [f"{q}\x1f{w}\x1f{v}" for q in request.queues for w, v in request.workflows]
+        known = list(dict.fromkeys(w for w, _ in request.workflows))
+        return self._script(
+            shard, "claim", self._now(), request.nonce, request.worker, limit, repr(request.lease),
+            b"1" if request.revive else b"0", round, len(lanes), len(known), *lanes, *known,
+        )  # fmt: skip
+
+    def _claims(
+        self, request: r.Claim, replies: list[Any], claimed: list[Any], schedules: list[Any], outbox: list[Any]
+    ) -> r.Claims:
+        now = max(float(reply[0]) for reply in replies)
+        dues = [float(reply[1]) for reply in replies if reply[1]]
+        due_schedules = sorted(filter(None, map(rows.schedule, schedules)), key=lambda s: s.next_at or 0.0)
+        return r.Claims(
+            now,
+            tuple(r.Claimed(rows.header(row), rows.messages(row[3])) for row in claimed),
+            max(min(dues), now) if dues else None,
+            tuple(due_schedules[:16]),
+            tuple(
+                rows.read_owed(shard, items[i], items[i + 1])
+                for shard, items in outbox
+                for i in range(0, len(items), 2)
+            ),
+        )
+
+    # --- arrivals ------------------------------------------------------------------------------------------------
+
+    def _deliver(self, request: r.Deliver) -> Plan[r.Delivered]:
+        shard = self._shards.of(request.id)
+        if request.kind == "cancel":
+            message_id = "cancel"
+        elif isinstance(request, rows.OwedDeliver):
+            message_id = "end"
+        else:
+            message_id = f"m:{request.message_id}"
+        args = (request.id, message_id, request.kind, request.name, request.payload)
+        ((now, code, status, woken, owed),) = yield [self._script(shard, "deliver", self._now(), *args)]
+        if code == b"unknown":
+            raise common.unknown(request.id)
+        if code == b"ended":
+            raise common.has_ended(request.id, status.decode())
+        self._owe(shard, owed)
+        return r.Delivered(float(now), code == b"duplicate", self._names(woken))
+
+    def _watch(self, request: r.Watch) -> Plan[r.Delivered]:
+        shard, home = self._shards.of(request.id), self._shards.of(request.watcher)
+        foreign = b"0" if shard == home else b"1"
+        (reply,) = yield [self._script(shard, "watch", self._now(), request.id, request.watcher, foreign)]
+        now, code = float(reply[0]), reply[1]
+        if code == b"unknown":
+            raise common.unknown(request.id)
+        if code != b"ended":
+            return r.Delivered(now, code == b"duplicate", self._names(reply[2]))
+        news = rows.OwedDeliver(request.watcher, "", "ended", request.id, reply[2], owed=rows.Owed(shard, b""))
+        try:
+            return (yield from self._deliver(news))
+        except ReplayError:  # the watcher is gone or has ended
+            return r.Delivered(now)
+
+    def _forget(self, request: r.Forget) -> Plan[None]:
+        owed: rows.Owed | None = getattr(request.item, "owed", None)
+        if owed is not None:
+            yield [self._script(owed.shard, "forget", b"", owed.item)]
+
+    # --- reading ---------------------------------------------------------------------------------------------------
+
+    def _get(self, request: r.Get) -> Plan[r.Header | None]:
+        (reply,) = yield [self._script(self._shards.of(request.id), "get", b"0", request.id)]
+        return rows.header(reply[1]) if len(reply) > 1 else None
+
+    def _inbox(self, request: r.Inbox) -> Plan[tuple[r.Message, ...]]:
+        (reply,) = yield [self._script(self._shards.of(request.id), "inbox", b"0", request.id)]
+        if len(reply) == 1:
+            raise common.unknown(request.id)
+        return rows.messages(reply[1])
+
+    def _everywhere(self, name: str, *args: Argument) -> Plan[list[Any]]:
+        return (yield [self._script(shard, name, self._now(), *args) for shard in range(self._shards.count)])
+
+    def _count(self, request: r.Count) -> Plan[dict[str, int]]:
+        totals: dict[str, int] = {}
+        for found in (yield from self._everywhere("count", request.workflow or b"")):
+            for i in range(0, len(found), 2):
+                if found[i + 1]:
+                    status = found[i].decode()
+                    totals[status] = totals.get(status, 0) + found[i + 1]
+        return totals
+
+    # --- operators ----------------------------------------------------------------------------------------------------
+
+    def _amend(self, request: r.Amend) -> Plan[r.Amended]:
+        shard, end = self._shards.of(request.id), request.then
+        then = (b"", b"", b"", b"") if end is None else (b"E", end.status, end.result or b"", end.error or b"")
+        call = self._script(
+            shard, "amend", self._now(), request.id, request.nonce, request.expected, *then,
+            rows.optional(request.attempt), request.amendments, len(request.statuses), len(request.entries),
+            *request.statuses, *map(rows.entry, request.entries),
+        )  # fmt: skip
+        (reply,) = yield [call]
+        if reply[1] == b"unknown":
+            raise common.unknown(request.id)
+        if reply[1] == b"refused":
+            raise common.not_allowed(request.id, reply[2].decode(), reply[3], request.statuses, request.expected)
+        self._owe(shard, reply[4])
+        return r.Amended(rows.header(reply[2]), float(reply[0]), self._names(reply[3]))
+
+    def _delete(self, request: r.Delete) -> Plan[bool]:
+        (reply,) = yield [self._script(self._shards.of(request.id), "delete", self._now(), request.id)]
+        if reply[0] < 0:
+            raise OperatorRefused(
+                f"execution {request.id!r} is {reply[1].decode()}; only ended executions are deleted. Fix: cancel it first"
+            )
+        return bool(reply[0])
+
+    def _purge(self, request: r.Purge) -> Plan[int]:
+        order = self._shards.rotation()
+        quotas = portions(request.limit, len(order))
+        replies = yield [self._script(s, "purge", self._now(), quota) for s, quota in zip(order, quotas, strict=True)]
+        purged: int = sum(reply[0] for reply in replies)
+        for shard, (_, more) in zip(order, replies, strict=True):
+            if more and purged < request.limit and self._shards.count > 1:
+                ((again, _),) = yield [self._script(shard, "purge", self._now(), request.limit - purged)]
+                purged += again
+        return purged
+
+    # --- schedules and workers -------------------------------------------------------------------------------------------
+
+    def _put_schedule(self, request: r.PutSchedule) -> Plan[r.Put]:
+        row = request.row
+        shard = self._shards.of(row.id)
+        counts, effects = self._effects(shard, request.creates, request.cancels)
+        call = self._script(
+            shard, "put_schedule", self._now(), row.id, request.expected, row.workflow, row.spec, row.state,
+            rows.optional(row.next_at), b"1" if row.paused else b"0", *counts, *effects,
+        )  # fmt: skip
+        ((now, applied, stored, woken, owed),) = yield [call]
+        self._owe(shard, owed)
+        found = rows.schedule(stored)
+        if applied and found is not None:
+            found = attrs.evolve(row, version=request.expected + 1)
+        return r.Put(bool(applied), found, float(now), self._names(woken))
+
+    def _drop_schedule(self, request: r.DropSchedule) -> Plan[r.Put]:
+        args = (request.id, request.expected)
+        ((now, applied, stored),) = yield [
+            self._script(self._shards.of(request.id), "drop_schedule", self._now(), *args)
+        ]
+        return r.Put(bool(applied), rows.schedule(stored), float(now))
+
+    def _get_schedule(self, request: r.GetSchedule) -> Plan[r.Schedule | None]:
+        (row,) = yield [self._script(self._shards.of(request.id), "get_schedule", b"0", request.id)]
+        return rows.schedule(row)
+
+    def _list_schedules(self, request: r.ListSchedules) -> Plan[tuple[r.Schedule, ...]]:
+        replies = yield from self._everywhere("list_schedules", request.after, request.limit)
+        found = [s for reply in replies for s in map(rows.schedule, reply) if s is not None]
+        return tuple(sorted(found, key=lambda s: s.id)[: request.limit])
+
+    def _register(self, request: r.Register) -> Plan[float]:
+        row = request.row  # all workers are on one shard: they are few
+        (now,) = yield [self._script(0, "register", self._now(), row.name, row.info, repr(request.ttl))]
+        return float(now)
+
+    def _workers(self, request: r.Workers) -> Plan[tuple[r.WorkerRow, ...]]:
+        (flat,) = yield [self._script(0, "workers", self._now())]
+        found = [rows.worker(flat[i], flat[i + 1]) for i in range(0, len(flat), 2)]
+        return tuple(sorted(found, key=lambda row: row.name))
+
+    def _ping(self, request: r.Ping) -> Plan[float]:
+        (now,) = yield [self._script(0, "ping", self._now())]
+        return float(now)
