@@ -13,11 +13,13 @@ from replay.ports import Bus, Queue, Store
 # The built-in backends, so that a plain checkout works before it is installed. The same as in setup.cfg.
 _MEMORY = "replay.backends.memory"
 _SQLITE = "replay.backends.sqlite"
+_REDIS = "replay.backends.redis"
 _RABBITMQ = "replay.backends.rabbitmq"
+_REDISES = dict.fromkeys(("redis", "rediss", "redis+sentinel", "redis+cluster"), _REDIS)
 _BUILT_IN = {
-    "stores": {"memory": _MEMORY, "sqlite": _SQLITE},
+    "stores": {"memory": _MEMORY, "sqlite": _SQLITE, **_REDISES},
     "queues": {"memory": _MEMORY, "amqp": _RABBITMQ, "amqps": _RABBITMQ},
-    "buses": {"memory": _MEMORY},
+    "buses": {"memory": _MEMORY, **_REDISES},
 }
 
 
@@ -57,7 +59,9 @@ def _scheme(url: str) -> str:
 def _opener(group: str, url: str) -> Any:
     scheme = _scheme(url)
     if "://" not in url:
-        raise ConfigError(f"{url!r} is not a URL. Fix: write one such as sqlite:///orders.db")
+        raise ConfigError(
+            f"{url!r} is not a URL. Fix: write one such as sqlite:///orders.db or redis://localhost:6379/0"
+        )
     module = _BUILT_IN[group].get(scheme)
     if module is not None:
         return getattr(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from replay.backends.redis import open_store
 from replay.backends.sqlite import SqliteStore
 from replay.determinism import ExecutionSources
 from replay.requests import Header
@@ -119,6 +121,26 @@ def test_sqlite_gives_the_same_endings_with_and_without_crash(
 
     def store(clock: Any) -> SqliteStore:
         stores.append(SqliteStore(folder / f"{len(stores)}.db", clock=clock, synchronous="NORMAL"))
+        return stores[-1]
+
+    for point in (None, CrashPoint(number, before)):
+        with simulate(nodes, inbox, store=store, crash_at=point) as run:
+            assert ending(run) == expected
+    for each in stores:
+        each.close()
+
+
+@settings(SETTINGS, max_examples=25, suppress_health_check=[*HealthCheck])
+@given(nodes=programs, inbox=inboxes, number=st.integers(1, 20), before=st.booleans())
+def test_redis_gives_the_same_endings_with_and_without_crash(
+    redis_server: Any, nodes: Any, inbox: dict[str, int], number: int, before: bool
+) -> None:
+    with simulate(nodes, inbox) as sim:
+        expected = ending(sim)
+    stores: list[Any] = []
+
+    def store(clock: Any) -> Any:
+        stores.append(open_store(redis_server.url, namespace=uuid.uuid4().hex, clock=clock))
         return stores[-1]
 
     for point in (None, CrashPoint(number, before)):
