@@ -27,7 +27,7 @@ from replay.backends.redis_plans import Plan, Shards, together
 from replay.backends.redis_requests import Plans
 from replay.backends.redis_scripts import Call, load_scripts
 from replay.backends.redis_url import RedisUrl, read_url
-from replay.core.errors import ConfigError, ReplayError, StoreUnavailable
+from replay.core.errors import ConfigError, StoreUnavailable
 from replay.ports import Clock
 
 __all__ = ["RedisBus", "RedisStore", "open_bus", "open_store"]
@@ -161,8 +161,11 @@ class RedisStore:
             log.warning("deliveries to other shards are left to the workers: %s", error)
             return
         for (i, item), outcome in zip(items, outcomes, strict=True):
-            woken = (item.queue,) if isinstance(item, r.Create) else getattr(outcome, "woken", ())
-            if woken and not isinstance(outcome, ReplayError):
+            if isinstance(outcome, r.Created):
+                woken: tuple[str, ...] = (item.queue,) if outcome.fresh and isinstance(item, r.Create) else ()
+            else:
+                woken = getattr(outcome, "woken", ())
+            if woken:
                 replies[i] = attrs.evolve(replies[i], woken=tuple(dict.fromkeys((*replies[i].woken, *woken))))
         if owed:  # a cancelled child's end is news to yet another shard
             self._settle(plans, list(owed), replies)

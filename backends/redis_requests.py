@@ -83,24 +83,27 @@ class Plans:
         return r.Created(rows.header(row), bool(fresh), float(now))
 
     def _effects(
-        self, shard: int, creates: tuple[r.Create, ...], cancels: tuple[str, ...]
+        self, shard: int, creates: tuple[r.Create, ...], cancels: tuple[str, ...], *, cancels_first: bool = False
     ) -> tuple[list[Any], list[Any]]:
         """Return how many creates, cancels and owed items there are, and these."""
         here: list[Argument] = []
-        owed: list[Argument] = []
-        local, stops = 0, []
+        owed_creates, owed_cancels, stops = [], [], []
+        local = 0
         for create in creates:
-            home = self._shards.of(create.id)
-            if home == shard:
+            if self._shards.of(create.id) == shard:
                 local += 1
                 here += self._block(shard, create)
             else:
-                owed.append(rows.owed_create(create, foreign=False))
+                foreign = create.parent_id is not None and self._shards.of(create.parent_id) != self._shards.of(
+                    create.id
+                )
+                owed_creates.append(rows.owed_create(create, foreign=foreign))
         for id in cancels:
             if self._shards.of(id) == shard:
                 stops.append(id)
             else:
-                owed.append(rows.owed_cancel(id))
+                owed_cancels.append(rows.owed_cancel(id))
+        owed = [*owed_cancels, *owed_creates] if cancels_first else [*owed_creates, *owed_cancels]
         return [local, len(stops), len(owed)], [*here, *stops, *owed]
 
     def _commit(self, request: r.Commit) -> Plan[r.Committed]:
@@ -242,8 +245,17 @@ class Plans:
 
     def _watch(self, request: r.Watch) -> Plan[r.Delivered]:
         shard, home = self._shards.of(request.id), self._shards.of(request.watcher)
-        foreign = b"0" if shard == home else b"1"
-        (reply,) = yield [self._script(shard, "watch", self._now(), request.id, request.watcher, foreign)]
+        foreign = shard != home
+        if foreign:
+            watched, watcher, now = yield [
+                self._shards.command(shard, b"HMGET", f"e:{request.id}", b"st"),
+                self._shards.command(home, b"HMGET", f"e:{request.watcher}", b"st", b"ea"),
+                self._script(shard, "ping", self._now()),
+            ]
+            if watched[0] is not None and (watcher[0] is None or watcher[1] is not None):
+                return r.Delivered(float(now))
+        args = (request.id, request.watcher, b"1" if foreign else b"0")
+        (reply,) = yield [self._script(shard, "watch", self._now(), *args)]
         now, code = float(reply[0]), reply[1]
         if code == b"unknown":
             raise common.unknown(request.id)
@@ -326,7 +338,7 @@ class Plans:
     def _put_schedule(self, request: r.PutSchedule) -> Plan[r.Put]:
         row = request.row
         shard = self._shards.of(row.id)
-        counts, effects = self._effects(shard, request.creates, request.cancels)
+        counts, effects = self._effects(shard, request.creates, request.cancels, cancels_first=True)
         call = self._script(
             shard, "put_schedule", self._now(), row.id, request.expected, row.workflow, row.spec, row.state,
             rows.optional(row.next_at), b"1" if row.paused else b"0", *counts, *effects,
