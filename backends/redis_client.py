@@ -114,6 +114,9 @@ class Link:
             try:
                 trouble = self._receive(connection, calls, members, answers) or trouble
                 node.give(connection)
+            except ReplayError:  # a refusal, when all replies had been read
+                node.give(connection)
+                raise
             except (redis.ConnectionError, redis.TimeoutError, redis.InvalidResponse, OSError) as error:
                 trouble = self._broken(connection, error)
             except BaseException:

@@ -6,12 +6,16 @@ refusal). Plans of one batch run together, so that a batch costs one round trip 
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Generator, Iterable, Sequence
 from typing import Any, TypeVar
 
 from replay.backends.redis_scripts import Argument, Call, Script
 from replay.core.errors import ReplayError
 from replay.core.ids import routing
+
+RECENT = 256
+"""Claims remembered: many more than a process can have under way."""
 
 R = TypeVar("R")
 Plan = Generator[Sequence[Call], list[Any], R]
@@ -69,6 +73,7 @@ class Shards:
         self.tags = [b"{%b:%d}:" % (namespace.encode(), shard) for shard in range(count)]
         self.scripts = scripts
         self.turn = 0
+        self._nonces: OrderedDict[str, None] = OrderedDict()
 
     def of(self, id: str) -> int:
         """Return the shard of an execution or schedule: everything with the same routing part is on one."""
@@ -87,6 +92,15 @@ class Shards:
         tag = self.tags[shard]
         full = tag + (key if isinstance(key, bytes) else key.encode())
         return Call(shard, tag, None, (name, full, *args), False)
+
+    def is_repeated(self, nonce: str) -> bool:
+        """Tell whether a claim was made lately; shards that gave it nothing then know nothing of it."""
+        if nonce in self._nonces:
+            return True
+        self._nonces[nonce] = None
+        if len(self._nonces) > RECENT:
+            self._nonces.popitem(last=False)
+        return False
 
     def rotation(self) -> list[int]:
         """Return all shards, beginning with another one each time."""

@@ -178,11 +178,12 @@ class Plans:
     def _claim(self, request: r.Claim) -> Plan[r.Claims]:
         """Claim from all shards at once, each for its portion; then the rest from those that had more."""
         order = self._shards.rotation()
-        quotas = dict(zip(order, portions(request.limit, len(order)), strict=True))
+        again = self._shards.count > 1 and self._shards.is_repeated(request.nonce)
+        quotas = dict(zip(order, portions(0 if again else request.limit, len(order)), strict=True))
         replies = yield [self._claim_call(request, shard, quota, b"1") for shard, quota in quotas.items()]
         answers = dict(zip(quotas, replies, strict=True))
         claimed = {row[0]: row for reply in replies for row in reply[3]}
-        repeated = any(reply[2] for reply in replies)
+        repeated = again or any(reply[2] for reply in replies)
         outbox = [(shard, reply[5]) for shard, reply in answers.items()]
         schedules = [row for reply in replies for row in reply[4]]
         if self._shards.count > 1 and not repeated:

@@ -1,6 +1,7 @@
 -- needs: base due read
 -- 2 nonce  3 worker  4 limit  5 lease  6 revive  7 round  8 lanes  9 workflows; then these
--- The record of a nonce lists the rounds it has had and what they took: a repetition takes nothing more.
+-- A claim from several shards has a second round for those that have more. The record of a nonce lists the rounds that
+-- took something, and what: a repetition takes nothing more, and a repeated first round tells of both.
 local MAX_LOST, CRASH_LOOP_DELAY = 5, 600
 local OUTBOX_LIMIT, OUTBOX_AGAIN, REVIVE_LIMIT = 32, 10, 1000
 local nonce, worker, limit, lease, round = ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[7]
@@ -13,9 +14,9 @@ local taken, repeated, next_due = {}, 0, nil
 local function later(at) if not next_due or at < next_due then next_due = at end end
 
 for _, item in ipairs(call('LRANGE', record, 0, -1)) do
-  if item == round .. SEP then
-    repeated = 1
-  elseif string.sub(item, -1) ~= SEP and call('HGET', T .. 'e:' .. item, 'tok') == nonce then
+  if string.sub(item, -1) == SEP then
+    if round == '1' or item == round .. SEP then repeated = 1 end
+  elseif call('HGET', T .. 'e:' .. item, 'tok') == nonce then
     taken[#taken + 1] = item
   end
 end

@@ -100,7 +100,9 @@ class Script:
 
     def learn(self, request: r.Request[Any], reply: Any) -> None:
         if isinstance(request, r.Claim) and not reply.claimed:
-            self.last = [each for each in self.last if each is not request]  # repeating a claim that took nothing may take something
+            self.last = [
+                each for each in self.last if each is not request
+            ]  # repeating a claim that took nothing may take something
         if isinstance(reply, r.Claims):
             for claimed in reply.claimed:
                 self.leases[claimed.header.id] = claimed
@@ -149,7 +151,8 @@ class Script:
         held = self.leases[id]
         then: Any = draw.choice(
             [r.Keep(30.0), r.Keep(30.0), r.Park("sleeping", None, 30.0), r.Park("retrying", 1_700_000_100.5, 30.0),
-             r.Park("stuck", 1_700_000_900.0, 30.0), r.Yield(), r.End("completed", b"[1.0]"), r.End("failed", None, b'"no"'), r.Restart(b"2")]
+             r.Park("stuck", 1_700_000_900.0, 30.0), r.Yield(), r.End("completed", b"[1.0]"), r.End("failed", None, b'"no"'),
+             r.Restart(b"2")]
         )  # fmt: skip
         seen = draw.choice([0, held.header.arrivals, held.header.arrivals])
         consumed = tuple(m.seq for m in held.messages[: draw.randrange(3)])
@@ -164,7 +167,9 @@ class Script:
     def deliver(self) -> r.Deliver:
         draw = self.random
         kind = draw.choice(["signal", "signal", "cancel"])
-        return r.Deliver(draw.choice(self.ids), f"m{draw.randrange(9)}", kind, "approved", draw.choice([b"[]", b"{}", b"\x1f1\x1f"]))
+        return r.Deliver(
+            draw.choice(self.ids), f"m{draw.randrange(9)}", kind, "approved", draw.choice([b"[]", b"{}", b"\x1f1\x1f"])
+        )
 
     def watch(self) -> r.Watch:
         return r.Watch(*self.random.sample(self.ids, 2))
@@ -180,7 +185,16 @@ class Script:
         statuses = draw.choice([("failed", "cancelled"), ("stuck", "completed", "running"), ("pending",)])
         then = draw.choice([None, None, r.End("failed", None, b'"by hand"')])
         expected = self.lengths.get(id, 0)
-        return r.Amend(id, f"a{next(self.serial)}", statuses, expected, draw.choice([(), (b"note",)]), then, draw.choice([None, 3]), 1)
+        return r.Amend(
+            id,
+            f"a{next(self.serial)}",
+            statuses,
+            expected,
+            draw.choice([(), (b"note",)]),
+            then,
+            draw.choice([None, 3]),
+            1,
+        )
 
     def find(self) -> r.Find:
         draw = self.random
@@ -199,13 +213,15 @@ class Script:
             return r.DropSchedule(id, draw.randrange(4))
         next_at = draw.choice([None, 1_700_000_000.0 + draw.randrange(300)])
         row = r.Schedule(id, draw.choice(["wf", "other"]), b"spec", b'{"n":[]}', next_at, draw.random() < 0.2)
-        return r.PutSchedule(row, draw.randrange(4), draw.choice([(), (self.create(),)]), draw.choice([(), (draw.choice(self.ids),)]))
+        return r.PutSchedule(
+            row, draw.randrange(4), draw.choice([(), (self.create(),)]), draw.choice([(), (draw.choice(self.ids),)])
+        )
 
     def small(self) -> r.Request[Any]:
         draw, id = self.random, self.random.choice(self.ids)
         return draw.choice(
             [r.Get(id), r.Load(id), r.Load(id, 1), r.Inbox(id), r.Count(), r.Count("wf"), r.Delete(id), r.Purge(100), r.Ping(),
-             r.GetSchedule("daily"), r.ListSchedules(), r.ListSchedules("daily", 1), r.Register(r.WorkerRow("w1", b"{}"), 20.0), r.Workers()]
+             r.GetSchedule("daily"), r.ListSchedules(), r.ListSchedules("daily", 1), r.Register(r.WorkerRow("w1"), 20.0), r.Workers()]
         )  # fmt: skip
 
 
@@ -250,3 +266,225 @@ def ask_both(model: MemoryStore, store: RedisStore, request: r.Request[Any]) -> 
         request = attrs.evolve(request, cursor=expected.cursor)
         expected, found = model.apply([request])[0], store.apply([request])[0]
     return comparable(request, expected), comparable(request, found)
+
+
+# --- shards --------------------------------------------------------------------------------------------------------
+
+
+def test_a_child_on_another_shard_is_made_and_its_end_is_told(spread: RedisStore) -> None:
+    parent, child = itertools.islice(apart(spread, "p"), 2)
+    ask(spread, r.Create(parent, "wf", b"1"))
+    claim(spread, "n1")
+    committed = ask(spread, r.Commit(parent, "n1", 0, "c1", r.Park("sleeping", None, 30.0), (b"e",), creates=(
+        r.Create(child, "wf", b"2", parent_id=parent, queue="emails"),)))  # fmt: skip
+    assert committed.woken == ("emails",)
+    ask(spread, r.Claim("n2", "w", ("emails",), LANES, 5, 30.0))
+    ended = ask(spread, r.Commit(child, "n2", 0, "c2", r.End("completed", b'{"a":[]}')))
+    assert ended.woken == ("default",)
+    (message,) = ask(spread, r.Inbox(parent))
+    assert (message.kind, message.name) == ("ended", child)
+    assert message.payload == b'{"status":"completed","result":{"a":[]},"error":null}'
+    assert claim(spread, "n3").claimed[0].messages == (message,)
+
+
+def test_what_a_dead_process_owed_to_other_shards_is_handed_to_a_claimer(
+    redis_cluster: RedisCluster, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    with contextlib.closing(open_store(redis_cluster.url, namespace=namespace, clock=clock)) as store:
+        parent, child, cancelled = itertools.islice(apart(store, "p"), 3)
+        store.apply([r.Create(parent, "wf", b"1"), r.Create(cancelled, "none", b"1")])
+        claim(store, "n1")
+        commit = r.Commit(
+            parent,
+            "n1",
+            0,
+            "c1",
+            r.Keep(60.0),
+            (b"e",),
+            creates=(r.Create(child, "wf", b"2", parent_id=parent),),
+            cancels=(cancelled,),
+        )
+        abandon(store, commit)
+        assert ask(store, r.Get(child)) is None
+        assert claim(store, "n2").outbox == ()
+        clock.at += 6.0
+        owed = claim(store, "n3").outbox
+        assert {type(item).__mro__[1] for item in owed} == {r.Create, r.Deliver}
+        assert claim(store, "n4").outbox == (), "others do not see it for a while"
+        for _ in range(2):
+            store.apply(list(owed))
+        assert ask(store, r.Get(child)).parent_id == parent
+        assert ask(store, r.Get(cancelled)).status == "cancelled"
+        store.apply([r.Forget(item) for item in owed])
+        clock.at += 60.0
+        assert claim(store, "n5").outbox == ()
+
+
+def abandon(store: RedisStore, request: r.Request[Any]) -> None:
+    """Perform *request* and die before what it owes to other shards is delivered."""
+    from replay.backends.redis_plans import together
+    from replay.backends.redis_requests import Plans
+
+    plans = Plans(store._shards, store._clock, lambda shard, items: None)
+    store._run(together([plans.of(request)]))
+
+
+def test_a_claim_takes_no_more_than_its_limit_from_all_shards(spread: RedisStore) -> None:
+    ids = list(itertools.islice(apart(spread, "x"), 12))
+    same = [f"{ids[0]}~{n}" for n in range(12)]
+    spread.apply([r.Create(id, "wf", b"1") for id in [*ids, *same]])
+    taken = [len(claim(spread, f"n{n}", limit=7).claimed) for n in range(5)]
+    assert taken == [7, 7, 7, 3, 0]
+    again = {c.header.id for n in range(5) for c in claim(spread, f"n{n}", limit=7).claimed}
+    assert again == {*ids, *same}
+
+
+def test_the_number_of_shards_is_fixed_by_whoever_came_first(redis_server: RedisServer, namespace: str) -> None:
+    open_store(f"{redis_server.url}?shards=3", namespace=namespace).close()
+    with contextlib.closing(open_store(redis_server.url, namespace=namespace)) as store:
+        assert store._shards.count == 3
+    with pytest.raises(ConfigError, match="3 shards"):
+        open_store(redis_server.url, namespace=namespace, shards=4)
+
+
+# --- what is Redis's own ---------------------------------------------------------------------------------------------
+
+
+def test_a_damaged_entry_is_named(store: RedisStore, redis_server: RedisServer, namespace: str) -> None:
+    ask(store, r.Create("x", "wf", b"1", entries=(b"good", b"bad", b"good")))
+    with contextlib.closing(redis_server.client()) as client:
+        key = f"{{{namespace}:0}}:l:x"
+        client.lset(key, 1, client.lindex(key, 1).replace(b"bad", b"BAD"))
+    (reply,) = store.apply([r.Load("x")])
+    assert isinstance(reply, Undecodable)
+    assert "'x', log entry #1" in str(reply)
+
+
+def test_a_log_of_many_pages_is_read_whole(store: RedisStore) -> None:
+    entries = tuple(b"%d" % n for n in range(12_345))
+    ask(store, r.Create("x", "wf", b"1", entries=entries))
+    assert ask(store, r.Load("x")) == list(entries)
+    assert ask(store, r.Load("x", 5_000)) == list(entries[5_000:])
+
+
+def test_ten_thousand_children_may_start_in_one_commit(store: RedisStore) -> None:
+    ask(store, r.Create("x", "wf", b"1"))
+    claim(store, "n")
+    children = tuple(r.Create(f"x~{n}", "other", b"1", "2", parent_id="x") for n in range(10_000))
+    ask(store, r.Commit("x", "n", 0, "c", r.Keep(30.0), (b"e",) * 10_000, creates=children))
+    assert ask(store, r.Count()) == {"running": 1, "pending": 10_000}
+    page = ask(store, r.Find(parent_id="x", limit=9_000))
+    rest = ask(store, r.Find(parent_id="x", limit=9_000, cursor=page.cursor))
+    assert {x.id for x in (*page.headers, *rest.headers)} == {c.id for c in children}
+
+
+def test_deleting_leaves_no_key_of_the_execution(store: RedisStore, redis_server: RedisServer, namespace: str) -> None:
+    store.apply(
+        [r.Create("x", "wf", b"1", entries=(b"e",)), r.Deliver("x", "m", "signal", "s"), r.Deliver("x", "c", "signal")]
+    )
+    claim(store, "n")
+    store.apply([r.Commit("x", "n", 1, "c", r.End("completed")), r.Delete("x")])
+    with contextlib.closing(redis_server.client()) as client:
+        left = sorted(key.split(b"}:")[1] for key in client.scan_iter(match=f"{{{namespace}:*"))
+    assert left == [b"c:n", b"lanes", b"meta", b"x"] or left == [b"c:n", b"lanes", b"x"]
+
+
+def test_two_due_schedules_are_found_behind_many_of_unknown_workflows(store: RedisStore) -> None:
+    rows = [r.Schedule(f"s{n:03}", "unknown" if n < 200 else "wf", b"{}", next_at=float(n)) for n in range(202)]
+    store.apply([r.PutSchedule(row, 0) for row in rows])
+    assert [s.id for s in claim(store, "n").schedules] == ["s200", "s201"]
+
+
+def test_a_suspended_execution_needs_less_than_three_kilobytes(redis_server: RedisServer, store: RedisStore) -> None:
+    def used() -> int:
+        return int(redis_server.info("memory")["used_memory_dataset"])
+
+    def suspend(first: int, count: int) -> None:
+        ids = [f"execution-{n:020}" for n in range(first, first + count)]
+        store.apply([r.Create(id, "orders.approve", b'{"order":"%b","n":[1,2,3,4]}' % (b"x" * 100)) for id in ids])
+        store.apply([r.Claim(f"n{first}", "host:1:abc", ("default",), (("orders.approve", ""),), count, 30.0)])
+        current = b'[{"kind":"signal","id":"approved","since":1700000000.123456}]'
+        park = r.Park("sleeping", 2e9, 30.0)
+        store.apply(
+            [
+                r.Commit(id, f"n{first}", 0, f"{n:032x}", park, (b"e" * 200,) * 5, current=current)
+                for n, id in enumerate(ids)
+            ]
+        )
+
+    suspend(0, 100)
+    before = used()
+    suspend(1000, 2000)
+    assert (used() - before) / 2000 < 3000
+
+
+def test_a_wrong_password_is_told_at_once_and_not_shown() -> None:
+    with RedisServer(password="right") as server:
+        with pytest.raises(ConfigError, match=r"refuses our login.*Fix:") as caught:
+            open_store(server.url_of(0, user="default", password="wr0ng"))
+        assert "wr0ng" not in str(caught.value)
+        with contextlib.closing(open_store(server.url_of(3))) as store:
+            assert "right" not in repr(store)
+            ask(store, r.Ping())
+
+
+def test_an_acl_user_with_the_namespaces_keys_suffices() -> None:
+    rule = "worker on >secret resetchannels &app:* ~{app:* ~{app}:* +@all -@dangerous"
+    with RedisServer(users=[rule]) as server:
+        url = server.url_of(0, user="worker", password="secret")
+        with contextlib.closing(open_store(url, namespace="app")) as store:
+            ask(store, r.Create("x", "wf", b"1"))
+            assert claim(store, "n").claimed
+        with pytest.raises(ConfigError, match="does not permit"):
+            open_store(url, namespace="other")
+
+
+def test_an_absent_server_is_unavailable_after_the_deadline() -> None:
+    with pytest.raises(StoreUnavailable, match="did not serve a request in time"):
+        open_store(f"redis://127.0.0.1:{free_port()}", deadline=0.1)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://h:port/0",
+        "redis://h/x",
+        "redis+sentinel://h:1",
+        "redis+cluster://h/1",
+        "redis://h?sharts=2",
+        "redis://u:secret@h:1:2",
+    ],
+)
+def test_malformed_urls_are_refused_with_the_remedy(url: str) -> None:
+    with pytest.raises(ConfigError, match="Fix:") as caught:
+        open_store(url)
+    assert "secret" not in str(caught.value)
+
+
+def test_unsafe_settings_are_warned_of(
+    redis_server: RedisServer, store: RedisStore, redis_cluster: RedisCluster
+) -> None:
+    assert store.warnings() == []
+    with RedisServer(config=["--maxmemory-policy", "allkeys-lru", "--maxmemory", "100mb"]) as server:
+        with contextlib.closing(open_store(server.url)) as unsafe:
+            policy, aof = unsafe.warnings()
+            assert "allkeys-lru" in policy
+            assert "append-only file is off" in aof
+    with RedisServer(appendfsync="everysec") as server:
+        with contextlib.closing(open_store(server.url)) as relaxed:
+            assert "appendfsync is everysec" in relaxed.warnings()[0]
+
+
+def test_a_forked_process_has_connections_of_its_own(store: RedisStore) -> None:
+    ask(store, r.Create("x", "wf", b"1"))
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.write(write, store.apply([r.Get("x")])[0].input)
+        finally:
+            os._exit(0)
+    assert ask(store, r.Get("x")).input == b"1"
+    assert os.read(read, 1) == b"1"
+    os.waitpid(child, 0)
