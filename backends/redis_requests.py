@@ -10,6 +10,7 @@ import attrs
 from replay import requests as r
 from replay.backends import common
 from replay.backends import redis_rows as rows
+from replay.backends.redis_claim import claim
 from replay.backends.redis_find import find
 from replay.backends.redis_plans import Plan, Shards, portions
 from replay.backends.redis_scripts import Argument
@@ -38,7 +39,7 @@ class Plans:
             r.Commit: self._commit,
             r.Create: self._create,
             rows.OwedCreate: self._create,
-            r.Claim: self._claim,
+            r.Claim: lambda request: claim(shards, request, self._now),
             r.Beat: self._beat,
             r.Load: self._load,
             r.Deliver: self._deliver,
@@ -147,10 +148,12 @@ class Plans:
         if not held:
             return r.Beats((yield from self._ping(r.Ping())))
         replies = yield [self._script(s, "beat", now, repr(request.lease), *ids) for s, ids in held.items()]
+        lost = {id.decode() for reply in replies for id in reply[1]}
+        news = {id.decode() for reply in replies for id in reply[2]}
         return r.Beats(
             max(float(reply[0]) for reply in replies),
-            tuple(id.decode() for reply in replies for id in reply[1]),
-            tuple(id.decode() for reply in replies for id in reply[2]),
+            tuple(each.id for each in request.held if each.id in lost),
+            tuple(each.id for each in request.held if each.id in news),
         )
 
     def _load(self, request: r.Load) -> Plan[list[bytes]]:
@@ -172,58 +175,6 @@ class Plans:
             stored += page
             if len(page) < LOAD_PAGE:
                 return rows.checked(id, request.after, stored)
-
-    # --- claims -----------------------------------------------------------------------------------------------
-
-    def _claim(self, request: r.Claim) -> Plan[r.Claims]:
-        """Claim from all shards at once, each for its portion; then the rest from those that had more."""
-        order = self._shards.rotation()
-        again = self._shards.count > 1 and self._shards.is_repeated(request.nonce)
-        quotas = dict(zip(order, portions(0 if again else request.limit, len(order)), strict=True))
-        replies = yield [self._claim_call(request, shard, quota, b"1") for shard, quota in quotas.items()]
-        answers = dict(zip(quotas, replies, strict=True))
-        claimed = {row[0]: row for reply in replies for row in reply[3]}
-        repeated = again or any(reply[2] for reply in replies)
-        outbox = [(shard, reply[5]) for shard, reply in answers.items()]
-        schedules = [row for reply in replies for row in reply[4]]
-        if self._shards.count > 1 and not repeated:
-            rest = request.limit - len(claimed)
-            for shard in order:
-                now, due = answers[shard][0], answers[shard][1]
-                if rest <= 0 or not due or float(due) > float(now):
-                    continue
-                (reply,) = yield [self._claim_call(request, shard, rest, b"2")]
-                claimed |= {row[0]: row for row in reply[3]}
-                outbox.append((shard, reply[5]))
-                answers[shard] = reply
-                rest = request.limit - len(claimed)
-        return self._claims(request, list(answers.values()), list(claimed.values()), schedules, outbox)
-
-    def _claim_call(self, request: r.Claim, shard: int, limit: int, round: bytes) -> Any:
-        lanes = [f"{q}\x1f{w}\x1f{v}" for q in request.queues for w, v in request.workflows]
-        known = list(dict.fromkeys(w for w, _ in request.workflows))
-        return self._script(
-            shard, "claim", self._now(), request.nonce, request.worker, limit, repr(request.lease),
-            b"1" if request.revive else b"0", round, len(lanes), len(known), *lanes, *known,
-        )  # fmt: skip
-
-    def _claims(
-        self, request: r.Claim, replies: list[Any], claimed: list[Any], schedules: list[Any], outbox: list[Any]
-    ) -> r.Claims:
-        now = max(float(reply[0]) for reply in replies)
-        dues = [float(reply[1]) for reply in replies if reply[1]]
-        due_schedules = sorted(filter(None, map(rows.schedule, schedules)), key=lambda s: s.next_at or 0.0)
-        return r.Claims(
-            now,
-            tuple(r.Claimed(rows.header(row), rows.messages(row[3])) for row in claimed),
-            max(min(dues), now) if dues else None,
-            tuple(due_schedules[:16]),
-            tuple(
-                rows.read_owed(shard, items[i], items[i + 1])
-                for shard, items in outbox
-                for i in range(0, len(items), 2)
-            ),
-        )
 
     # --- arrivals ------------------------------------------------------------------------------------------------
 

@@ -25,8 +25,12 @@ class Script:
 
 def load_scripts() -> dict[str, Script]:
     """Return every script `lua/do_NAME.lua` by NAME, the parts that it needs in front."""
-    folder = resources.files(__package__) / "lua"
-    texts = {each.name.removesuffix(".lua"): each.read_text("utf-8") for each in folder.iterdir()}
+    folder = resources.files("replay.backends") / "lua"
+    texts = {
+        each.name.removesuffix(".lua"): each.read_text("utf-8")
+        for each in folder.iterdir()
+        if each.name.endswith(".lua")
+    }
     found = {}
     for name, text in texts.items():
         if name.startswith("do_"):

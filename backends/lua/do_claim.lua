@@ -10,7 +10,7 @@ local lanes, knows = {}, {}
 for i = 10, 9 + ARGV[8] do lanes[#lanes + 1] = ARGV[i] end
 for i = 10 + ARGV[8], 9 + ARGV[8] + ARGV[9] do knows[ARGV[i]] = true end
 
-local taken, repeated, next_due = {}, 0, nil
+local taken, since, repeated, next_due = {}, {}, 0, nil
 local function later(at) if not next_due or at < next_due then next_due = at end end
 
 for _, item in ipairs(call('LRANGE', record, 0, -1)) do
@@ -77,6 +77,7 @@ for _, candidate in ipairs(ready) do
     set_due(id, q, wf, v, now + lease)
     later(now + lease)
     got[#got + 1] = id
+    since[id] = num(candidate[2])
     taken[#taken + 1] = id
   end
 end
@@ -89,6 +90,7 @@ local claimed = {}
 for i, id in ipairs(taken) do
   local x = header(id)
   x[4] = call('HGETALL', T .. 'm:' .. id)
+  x[5] = since[id] or '0'
   claimed[i] = x
 end
 
