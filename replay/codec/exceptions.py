@@ -2,78 +2,209 @@
 
 from __future__ import annotations
 
+import builtins
+import copyreg
+import json
+import re
+import threading
 import traceback
 from collections.abc import Callable
 from typing import Any
 
-from replay.core.errors import NotSerializable, RemoteError
+from replay.codec.refusal import MAX_DEPTH, Refusal, too_deep
+from replay.codec.registry import Registry, natural_name
+from replay.core.errors import CompensationFailed, ExecutionFailed, RemoteError, StepFailed, Undecodable
 
 MAX_TEXT = 8_000
-"""Longest message or traceback kept, in characters: an error must never be what breaks the payload limit."""
+"""Longest message, traceback or part kept, in characters: an error must never be what breaks the payload limit."""
+
+MAX_PARTS = 64_000
+"""Longest sum of an exception's arguments and state, in characters, for the same reason."""
 
 MAX_CAUSES = 5
+"""Most exceptions kept inside each other; who needs the sixth reads the traceback."""
+
+# Attributes that the builtins keep neither in `args` nor in `__dict__`.
+_NATIVE: dict[type[BaseException], tuple[str, ...]] = {
+    OSError: ("filename", "filename2"),
+    ImportError: ("name", "path"),
+    NameError: ("name",),
+    AttributeError: ("name",),
+}
+
+_WITH_CAUSE = (StepFailed, ExecutionFailed, CompensationFailed)
+"""Classes that always have an attribute `cause`."""
+
+_TRACE = "_replay_traceback"
+"""Where a restored exception keeps the text of the traceback it was raised with."""
+
+_open = threading.local()  # the exceptions being taken apart on this thread, outermost first
 
 
-def take_apart(error: BaseException, name: str, encode: Callable[[Any], Any], depth: int = 0) -> dict[str, Any]:
-    """Return *error* as a dict of encoded parts; parts that cannot be encoded are replaced by their text."""
+def name_of(cls: type[BaseException], registry: Registry) -> str:
+    """Return the name to store; unlike other classes a local one is allowed, it comes back as `RemoteError`."""
+    if registry.custom(cls) is None and "<" in cls.__qualname__:
+        return natural_name(cls)
+    return registry.name_of(cls)
 
-    def part(value: Any) -> Any:
+
+def take_apart(error: BaseException, name: str, write: Callable[[Any, int], Any], depth: int, *, traces: bool) -> Any:
+    """Return *error* as plain data; parts that cannot be encoded, or are too large, are replaced by their text."""
+    if depth >= MAX_DEPTH:
+        raise too_deep()
+    chain: list[int] = _open.__dict__.setdefault("chain", [])
+    if id(error) in chain or len(chain) >= MAX_CAUSES:
+        raise Refusal("an exception that contains itself, or too many others. Fix: none needed, its text is stored")
+    chain.append(id(error))
+    try:
+        return {"$exc": _parts(error, name, _Budget(write, depth + 1), traces)}
+    finally:
+        chain.pop()
+
+
+class _Budget:
+    """Writes the parts of one exception, within its size."""
+
+    def __init__(self, write: Callable[[Any, int], Any], depth: int) -> None:
+        self._write = write
+        self._depth = depth
+        self._left = MAX_PARTS
+
+    def part(self, value: Any) -> Any:
+        """Return *value* as plain data, its text where that is impossible or too large."""
         try:
-            return encode(value)
-        except NotSerializable:
-            return safe_text(value)
+            plain = self._write(value, self._depth)
+            # Exceptions inside (groups) are cut one by one; anything else counts by its text.
+            size = 0 if isinstance(plain, dict) and "$exc" in plain else len(json.dumps(plain))
+        except (Refusal, RecursionError):
+            plain, size = safe_repr(value), MAX_TEXT
+        if size > MAX_TEXT and not _holds_exceptions(value):
+            plain = (value if type(value) is str else safe_repr(value))[:MAX_TEXT]
+        size = min(size, MAX_TEXT)
+        if size > self._left:
+            return "<left out: the exception is too large>"
+        self._left -= size
+        return plain
 
-    state = {
-        k: part(v) for k, v in vars(error).items() if isinstance(k, str) and k not in ("cause", "_replay_traceback")
-    }
-    cause = (
-        getattr(error, "cause", None) if isinstance(getattr(error, "cause", None), BaseException) else error.__cause__
-    )
-    found: dict[str, Any] = {"type": name, "args": [part(a) for a in error.args], "text": safe_text(error)}
-    if state:
-        found["state"] = state
-    if isinstance(cause, BaseException) and cause is not error and depth < MAX_CAUSES:
-        found["cause"] = cause
-    trace = getattr(error, "_replay_traceback", None) or trace_of(error)
-    if trace:
-        found["trace"] = trace
+    def cause(self, error: BaseException) -> Any:
+        """Return a cause as plain data, None where the chain is too long or turns back on itself."""
+        try:
+            return self._write(error, self._depth)
+        except (Refusal, RecursionError):
+            return None
+
+
+def _parts(error: BaseException, name: str, budget: _Budget, traces: bool) -> dict[str, Any]:
+    # The descriptors of BaseException, because a class may hide them behind properties of its own.
+    args = vars(BaseException)["args"].__get__(error)
+    cause = vars(BaseException)["__cause__"].__get__(error)
+    found: dict[str, Any] = {"type": name, "args": [budget.part(arg) for arg in args], "text": safe_text(error)}
+    state = _state(error)
+    trace = state.pop(_TRACE, None)
+    same = [key for key, value in state.items() if cause is not None and value is cause]
+    kept = {key: budget.part(value) for key, value in state.items() if key not in same}
+    if kept:
+        found["state"] = kept
+    if same:
+        found["same"] = same
+    native = {key: getattr(error, key) for cls, keys in _NATIVE.items() if isinstance(error, cls) for key in keys}
+    native = {key: budget.part(value) for key, value in native.items() if value is not None}
+    if native:
+        found["native"] = native
+    written = budget.cause(cause) if cause is not None else None
+    if written is not None:
+        found["cause"] = written
+    if traces:
+        trace = trace if isinstance(trace, str) else trace_of(error)
+        if trace:
+            found["trace"] = trace[-MAX_TEXT:]
     return found
 
 
-def put_together(cls: type[BaseException] | None, parts: dict[str, Any]) -> BaseException:
+def _state(error: BaseException) -> dict[str, Any]:
+    """Return what the instance holds in its `__dict__` and in slots (attrs exceptions have some)."""
+    space = vars(BaseException)["__dict__"].__get__(error)
+    state = {key: value for key, value in space.items() if type(key) is str}
+    for slot in copyreg._slotnames(type(error)):  # type: ignore[attr-defined]
+        if slot not in state and hasattr(error, slot):
+            state[slot] = getattr(error, slot)
+    return state
+
+
+def _holds_exceptions(value: Any) -> bool:
+    return type(value) in (list, tuple) and 0 < len(value) <= 20 and all(isinstance(v, BaseException) for v in value)
+
+
+def put_together(parts: Any, registry: Registry, read: Callable[[Any], Any]) -> BaseException:
     """Return the exception that *parts* describe, a `RemoteError` if its class is not known."""
-    text = str(parts.get("text", ""))
-    args = parts.get("args")
-    args = tuple(args) if isinstance(args, list) else ()
-    error: BaseException
-    if cls is None:
-        error = RemoteError(str(parts.get("type")), text)
+    if type(parts) is not dict or type(parts.get("args", [])) is not list:
+        raise Undecodable("a stored exception is damaged. Fix: restore the stored text")
+    cls = registry.find_exception(parts.get("type"))
+    args = tuple([read(arg) for arg in parts.get("args", ())])
+    state = {key: read(value) for key, value in _dict(parts.get("state")).items()}
+    native = {key: read(value) for key, value in _dict(parts.get("native")).items()}
+    cause = read(parts["cause"]) if parts.get("cause") is not None else None
+    error = _new(cls, args) if cls is not None else None
+    if error is None:
+        error = RemoteError(str(parts.get("type"))[:MAX_TEXT], str(parts.get("text", ""))[:MAX_TEXT])
     else:
-        error = _new(cls, args)
-        state = parts.get("state")
-        if isinstance(state, dict):
-            for key, value in state.items():
-                if (isinstance(key, str) and not key.startswith("__")) or key == "__notes__":
-                    error.__dict__[key] = value
-    cause = parts.get("cause")
+        same = [key for key in _list(parts.get("same")) if type(key) is str]
+        if isinstance(error, _WITH_CAUSE) and "cause" not in state:
+            same.append("cause")
+        _set_state(error, state | dict.fromkeys(same, cause))
+        _set_native(error, native)
     if isinstance(cause, BaseException):
         error.__cause__ = cause
-    if cls is not None and issubclass(cls, _WITH_CAUSE):
-        error.__dict__["cause"] = error.__cause__
     trace = parts.get("trace")
-    if isinstance(trace, str):
-        error.__dict__["_replay_traceback"] = trace
+    if type(trace) is str:
+        error.__dict__[_TRACE] = trace
     return error
 
 
-def _new(cls: type[BaseException], args: tuple[Any, ...]) -> BaseException:
-    builtin = next((base for base in cls.__mro__ if base.__module__ == "builtins"), Exception)
-    error = cls.__new__(cls, *args)
+def _new(cls: type[BaseException], args: tuple[Any, ...]) -> BaseException | None:
+    """Return an instance made by the nearest builtin's own `__new__` and `__init__`; None if that is impossible."""
+    builtin: Any = next(base for base in cls.__mro__ if vars(builtins).get(base.__name__) is base)
+    error: BaseException
     try:
-        builtin.__init__(error, *args)  # type: ignore[misc]  # the nearest builtin's own, on purpose
+        error = builtin.__new__(cls, *args)
+        builtin.__init__(error, *args)
     except Exception:  # its builtin base wants other arguments: keep them as `args` alone
+        try:
+            error = builtin.__new__(cls)
+        except Exception:  # a group of text, a class of C with a layout of its own
+            return None
         error.args = args
-    return error
+    return error if type(error) is cls else None
+
+
+def _set_state(error: BaseException, state: dict[str, Any]) -> None:
+    slots = copyreg._slotnames(type(error))  # type: ignore[attr-defined]
+    for key, value in state.items():
+        if key == "__notes__":
+            if type(value) is list:
+                error.__dict__[key] = [note for note in value if type(note) is str]
+        elif key.startswith("__") or key == _TRACE:
+            continue  # nothing that Python itself looks at
+        elif key in slots:
+            object.__setattr__(error, key, value)
+        else:
+            error.__dict__[key] = value
+
+
+def _set_native(error: BaseException, native: dict[str, Any]) -> None:
+    for cls, keys in _NATIVE.items():
+        if isinstance(error, cls):
+            for key in keys:
+                if key in native:
+                    vars(cls)[key].__set__(error, native[key])
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if type(value) is dict else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if type(value) is list else []
 
 
 def trace_of(error: BaseException) -> str:
@@ -86,15 +217,19 @@ def trace_of(error: BaseException) -> str:
 def safe_text(value: Any) -> str:
     """Return `str(value)`, cut; its class's name if that fails."""
     try:
-        return str(value)[:MAX_TEXT]
+        return _without_address(str(value)[:MAX_TEXT])
     except Exception:  # a user's __str__ may raise anything
         return f"<{type(value).__name__}>"
 
 
-def _with_cause() -> tuple[type[BaseException], ...]:
-    from replay.core import errors
+def safe_repr(value: Any) -> str:
+    """Return `repr(value)`, cut; its class's name if that fails."""
+    try:
+        return _without_address(repr(value)[:MAX_TEXT])
+    except Exception:  # a user's __repr__ may raise anything
+        return f"<{type(value).__name__}>"
 
-    return (errors.StepFailed, errors.ExecutionFailed, errors.CompensationFailed)
 
-
-_WITH_CAUSE = _with_cause()
+def _without_address(text: str) -> str:
+    """Return *text* without memory addresses, which differ in every process and would do so in digests."""
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", text)

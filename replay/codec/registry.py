@@ -10,12 +10,12 @@ from typing import Any
 
 import attrs
 
-from replay.core.errors import NotSerializable, Undecodable
+from replay.core.errors import Cancelled, NotSerializable, Undecodable
 
 
 @attrs.frozen
 class Custom:
-    """How a class registered with functions of its own is written and read."""
+    """How a registered class is named, and written and read if by functions of its own."""
 
     name: str
     cls: type[Any]
@@ -24,16 +24,21 @@ class Custom:
 
 
 class Registry:
-    """Names of classes, both ways."""
+    """Names of classes, both ways; one for the process, since classes are the process's, too."""
 
     def __init__(self) -> None:
         self._trusted: set[str] = {"replay"}
         self._custom: dict[type[Any], Custom] = {}
         self._by_name: dict[str, type[Any]] = {}
+        self._watchers: list[Callable[[], None]] = []
 
     def trust(self, *modules: str) -> None:
         """Allow the classes of *modules* and of their submodules."""
         self._trusted.update(modules)
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Call *changed* after each registration: what was compiled for a class may no longer hold."""
+        self._watchers.append(changed)
 
     def register(
         self,
@@ -44,31 +49,48 @@ class Registry:
     ) -> None:
         """Allow *cls*, under *name*, optionally written by functions to and from an encodable value."""
         if (encode is None) != (decode is None):
-            raise TypeError(f"register({cls.__name__}): pass both encode and decode, or neither")
-        name = name or f"{cls.__module__}:{cls.__qualname__}"
+            raise TypeError(f"register({cls.__name__}): encode and decode belong together. Fix: pass both, or neither")
+        if encode is None and not is_data(cls) and not issubclass(cls, BaseException):
+            raise TypeError(
+                f"{cls.__module__}.{cls.__qualname__} is no attrs class, dataclass, enum, NamedTuple, pydantic model or exception. "
+                f"Fix: put @serializable above @attrs.frozen or @dataclass, or codec.register(cls, encode=, decode=)"
+            )
+        name = name or natural_name(cls)
         self._custom[cls] = Custom(name, cls, encode, decode)
         self._by_name[name] = cls
+        for changed in self._watchers:
+            changed()
 
     def custom(self, cls: type[Any]) -> Custom | None:
         """Return how a registered class is written."""
         return self._custom.get(cls)
 
+    def customs(self) -> list[Custom]:
+        """Return all registered classes."""
+        return list(self._custom.values())
+
     def name_of(self, cls: type[Any]) -> str:
         """Return the name under which instances of *cls* are stored; the class is known here from now on.
 
         Raises:
-            NotSerializable: It is a local class that nobody registered, so that no other process could find it.
+            NotSerializable: It is a local class that nobody registered, or its name is registered for another one.
         """
         custom = self._custom.get(cls)
         if custom is not None:
             return custom.name
-        name = f"{cls.__module__}:{cls.__qualname__}"
-        if "<" in cls.__qualname__ and self._by_name.get(name) is not cls:
+        name = natural_name(cls)
+        if "<" in cls.__qualname__:
             raise NotSerializable(
                 f"class {cls.__qualname__} is local to a function, so no other process can find it. "
                 f"Fix: move it to the top of a module, or decorate it with @replay.serializable"
             )
-        self._by_name.setdefault(name, cls)
+        known = self._by_name.get(name)
+        if known is not None and known is not cls and known in self._custom:
+            raise NotSerializable(
+                f"the name {name!r} is registered for class {natural_name(known)}, so {cls.__qualname__} would come back as that. "
+                f"Fix: register one of them under another name"
+            )
+        self._by_name[name] = cls  # the latest wins: a module may have been reloaded
         return name
 
     def find(self, name: Any) -> type[Any]:
@@ -77,59 +99,77 @@ class Registry:
         Raises:
             Undecodable: It is not on the allow-list, or its module is not loaded.
         """
-        if not isinstance(name, str) or ":" not in name:
-            raise Undecodable(f"{str(name)[:100]!r} does not name a class")
+        if not isinstance(name, str):
+            raise Undecodable(
+                f"{str(name)[:100]!r} does not name a class. Fix: restore the stored text, it was damaged"
+            )
         known = self._by_name.get(name)
         if known is not None:
             return known
-        module, _, qualname = name.partition(":")
+        module = name.partition(":")[0]
         if not self._is_trusted(module):
             raise Undecodable(
-                f"the stored text names class {name!r}, whose module is not trusted here. "
-                f"Fix: register it (@replay.serializable), or codec.trust({module!r})"
+                f"the stored text names class {name[:200]!r}, whose module is not trusted here. "
+                f"Fix: register it (@replay.serializable), or codec.trust({module[:100]!r})"
             )
-        found: Any = sys.modules.get(module)
-        for part in qualname.split("."):
-            found = vars(found).get(part) if found is not None and hasattr(found, "__dict__") else None
-        if not isinstance(found, type) or not _is_data(found):
+        found = self._look_up(name, self._is_trusted)
+        if found is None or not is_data(found):
             raise Undecodable(
-                f"the stored text names class {name!r}, which is not loaded in this process. "
+                f"the stored text names class {name[:200]!r}, which is not loaded in this process. "
                 f"Fix: import its module before the worker starts, or register a renamed class under its old name"
             )
         return found
 
     def find_exception(self, name: Any) -> type[BaseException] | None:
         """Return the exception class that *name* stands for, None if it is unknown or not trusted here."""
-        if not isinstance(name, str) or ":" not in name:
+        if not isinstance(name, str):
             return None
         module, _, qualname = name.partition(":")
-        found: Any = self._by_name.get(name)
+        found = self._by_name.get(name)
         if found is None and module == "builtins":
-            found = getattr(builtins, qualname, None) if qualname.isidentifier() else None
-        elif found is None and (self._is_trusted(module) or module in _STANDARD):
-            found = sys.modules.get(module)
-            for part in qualname.split("."):
-                found = vars(found).get(part) if found is not None and hasattr(found, "__dict__") else None
-        if not isinstance(found, type) or not issubclass(found, BaseException):
-            return None
-        from replay.core.errors import Cancelled
-
-        return found if issubclass(found, Exception) or found is Cancelled else None
+            found = vars(builtins).get(qualname)
+        elif found is None and self._is_trusted(module):
+            found = self._look_up(name, self._is_trusted)
+        elif found is None and module in _STANDARD:
+            found = self._look_up(name, _STANDARD.__contains__)
+            if found is not None and hasattr(found, "__getattr__"):
+                return None  # it delegates to an object that is not there
+        if not isinstance(found, type) or not issubclass(found, (Exception, Cancelled)):
+            return None  # above all SystemExit and KeyboardInterrupt: stored text must not end a worker
+        return found
 
     def _is_trusted(self, module: str) -> bool:
-        if module == "__main__":
-            return "__main__" in self._trusted
         parts = module.split(".")
         return any(".".join(parts[:n]) in self._trusted for n in range(1, len(parts) + 1))
 
+    def _look_up(self, name: str, trusted: Callable[[str], bool]) -> type[Any] | None:
+        """Return the loaded class called *name*, which must itself come from a trusted module.
 
-_STANDARD = frozenset(
-    {"decimal", "json.decoder", "subprocess", "socket", "ssl", "urllib.error", "sqlite3", "concurrent.futures"}
-)
-"""Modules of the standard library whose exceptions are rebuilt (their classes hold data only)."""
+        Only classes are stepped through (`shop:Order.Line`), so that no name leads from one module into another.
+        """
+        module, _, qualname = name.partition(":")
+        loaded = sys.modules.get(module)
+        if loaded is None:
+            return None
+        # object.__getattribute__, because a lazily loaded module would load itself at any other access.
+        space: Any = object.__getattribute__(loaded, "__dict__")
+        found: Any = None
+        for part in qualname.split("."):
+            found = space.get(part)
+            if not isinstance(found, type):
+                return None
+            space = vars(found)
+        origin = found.__module__
+        return found if isinstance(origin, str) and trusted(origin) else None
 
 
-def _is_data(cls: type[Any]) -> bool:
+def natural_name(cls: type[Any]) -> str:
+    """Return the name of a class that has no registered one."""
+    return f"{cls.__module__}:{cls.__qualname__}"
+
+
+def is_data(cls: type[Any]) -> bool:
+    """Return whether *cls* is of a kind that is rebuilt from its fields."""
     return (
         attrs.has(cls)
         or hasattr(cls, "__dataclass_fields__")
@@ -137,3 +177,15 @@ def _is_data(cls: type[Any]) -> bool:
         or (issubclass(cls, tuple) and hasattr(cls, "_fields"))
         or hasattr(cls, "__pydantic_fields__")
     )
+
+
+_STANDARD = frozenset(
+    {
+        "asyncio.exceptions", "concurrent.futures._base", "decimal", "http.client", "json.decoder", "socket", "sqlite3",
+        "ssl", "struct", "subprocess", "urllib.error", "zlib",
+    }
+)  # fmt: skip
+"""Modules of the standard library whose exceptions are rebuilt (their classes hold data only)."""
+
+REGISTRY = Registry()
+"""What `@serializable` fills: shared by all codecs of the process."""
