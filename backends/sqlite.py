@@ -395,18 +395,21 @@ class SqliteStore:
             self._create(create)
         for id in request.cancels:
             self._cancel_quietly(id)
+        if request.cancels:  # a child that had not begun ends at once, and tells this very execution
+            arrivals = self._db.execute("SELECT arrivals FROM execution WHERE x=?", (x,)).fetchone()[0]
         extra: dict[str, Any] = {}
         if request.current is not None:
             extra["current"] = request.current
         if request.attempt is not None:
             extra["attempt"] = request.attempt
         length += len(request.entries)
-        news = arrivals > request.seen
+        # `arrivals` counts consumed messages too, so it only tells that looking is worth while.
+        messages = self._messages(x, request.seen, self._db) if arrivals > request.seen else ()
         match request.then:
             case r.Keep(lease):
-                return self._keep(x, request, length, lease, due_at, extra, news)
-            case r.Park(_, _, lease) if news:
-                return self._keep(x, request, length, lease, None, extra, news)
+                return self._keep(x, request, length, lease, due_at, extra, messages)
+            case r.Park(_, _, lease) if messages:
+                return self._keep(x, request, length, lease, None, extra, messages)
             case r.Park(new, wake_at, _):
                 extra |= {"status": new, "due_at": wake_at}
                 if wake_at is not None and wake_at <= self._now:
@@ -442,13 +445,12 @@ class SqliteStore:
         lease: float,
         due_at: float | None,
         extra: dict[str, Any],
-        news: bool,
+        messages: tuple[r.Message, ...],
     ) -> r.Committed:
         """Go on with the lease; its index entry is moved seldom, since that costs more than the rest of the commit."""
         if due_at is None or self._now + lease > due_at + lease / 4:
             extra["due_at"] = self._now + lease
         self._bump(x, request, length, extra)
-        messages = self._messages(x, request.seen, self._db) if news else ()
         return r.Committed(self._now, messages, False, tuple(self._woken))
 
     def _bump(self, x: int, request: r.Commit, length: int, extra: dict[str, Any]) -> None:

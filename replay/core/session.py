@@ -218,6 +218,8 @@ class Session:
             if self._interpreter is None:
                 yield from self._load()
             self._receive(claimed.messages)
+            # Messages that an earlier session consumed count as seen, although the inbox no longer holds them.
+            self._seen = max(self._seen, claimed.header.arrivals)
             yield from self._visit()
         except Fenced:
             self.close()

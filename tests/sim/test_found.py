@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 from replay import Context, StepFailed, workflow
+from replay.backends.sqlite import SqliteStore
 from replay.testing import Simulation, assert_recovers, takes
 
 
@@ -37,3 +41,22 @@ def test_members_that_fail_in_the_same_turn_fail_their_all_once() -> None:
         return None
 
     assert assert_recovers(failing, same=False) > 4
+
+
+def test_a_signal_consumed_before_a_crash_does_not_keep_its_execution_awake(tmp_path: Path) -> None:
+    @workflow
+    def waiting(ctx: Context) -> object:
+        yield from ctx.wait_for_signal("go")
+        yield from ctx.sleep(60)
+        yield from ctx.sleep(60)
+
+    def store(clock: Any) -> SqliteStore:
+        return SqliteStore(tmp_path / "found.db", clock=clock, synchronous="NORMAL")
+
+    with Simulation([waiting], store=store, cache_size=0) as sim:
+        handle = sim.start(waiting)
+        sim.signal(handle, "go")
+        sim.run()
+        assert handle.status() == "sleeping"
+        sim.advance(60)  # did not come back: to a session that had not seen the signal, it was news for ever
+        assert handle.status() == "sleeping"
