@@ -14,9 +14,9 @@ import attrs
 
 from replay.core import commands as c
 from replay.core.context import Context
+from replay.core.driver import close_generator, run_branch
 from replay.core.errors import Cancelled, ExecutionFailed, StepFailed
 from replay.core.fibers import Fiber
-from replay.core.interpreter import _run_branch, close_generator
 from replay.core.outcomes import Completed, Err, Ok, Received, TimedOut, Winner
 from replay.definition import Workflow
 from replay.determinism import make_context
@@ -262,7 +262,7 @@ class Explorer:
         self._see(Node("switch", id, at, branches=tuple(branch.id for branch in branches)))
         branch = branches[self.choose(len(branches), "the switch")]
         self._label = branch.id
-        return self._member(_run_branch(branch.run, command.value), ctx, f"{prefix}{branch.id}/", at)
+        return self._member(run_branch(branch.run, command.value), ctx, f"{prefix}{branch.id}/", at)
 
     def _member(self, member: Any, ctx: Context, prefix: str, at: str) -> Any:
         if isinstance(member, Generator):

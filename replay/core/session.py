@@ -18,6 +18,7 @@ import attrs
 from replay.core import commands as c
 from replay.core import entries as e
 from replay.core.context import Context
+from replay.core.driver import Outcome
 from replay.core.effects import AskToStop, Await, Call, Effect, Launch, Publish, Returned, Warn, Woken
 from replay.core.errors import (
     Cancelled,
@@ -33,7 +34,7 @@ from replay.core.errors import (
 from replay.core.fibers import Fiber
 from replay.core.frontier import Frontier
 from replay.core.ids import child_id, keyed_id
-from replay.core.interpreter import Interpreter, Outcome
+from replay.core.interpreter import Interpreter
 from replay.core.retry import Retry
 from replay.requests import (
     Claimed,

@@ -14,9 +14,9 @@ from replay import Branch, Cancelled, Context, ExecutionFailed, Retry, StepFaile
 from replay.codec import TaggedJson
 from replay.core import commands as c
 from replay.core.context import Context as PlainContext
+from replay.core.driver import close_generator
 from replay.core.effects import Call
 from replay.core.ids import child_id
-from replay.core.interpreter import close_generator
 from replay.core.outcomes import Completed, Err, Ok, Received, TimedOut, Winner
 from replay.determinism import ExecutionSources
 from replay.requests import Header
