@@ -18,7 +18,8 @@ import attrs
 from replay import requests as r
 from replay.core.effects import AskToStop, Await, Call, Launch, Publish, Returned, Warn, Woken
 from replay.core.errors import Fenced, ReplayError, StoreUnavailable
-from replay.core.session import Session, Settings
+from replay.core.session import Session
+from replay.core.settings import Settings
 from replay.definition import Workflow
 from replay.determinism import make_context
 from replay.ports import Clock, Codec, Store

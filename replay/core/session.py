@@ -10,46 +10,31 @@ is published or the lease is given up (invariant I7). Whatever raises `Fenced` e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from typing import Any, Protocol
-
-import attrs
+from collections.abc import Generator
+from typing import Any
 
 from replay.core import commands as c
 from replay.core import entries as e
-from replay.core.context import Context
+from replay.core.current import current
 from replay.core.driver import Outcome
-from replay.core.effects import AskToStop, Await, Call, Effect, Launch, Publish, Returned, Warn, Woken
+from replay.core.effects import AskToStop, Await, Call, Effect, Launch, Returned, Warn, Woken
 from replay.core.errors import (
     Cancelled,
     Fenced,
-    LogTooLong,
     NonDeterminism,
     NotSerializable,
     PayloadTooLarge,
-    StepTimeout,
     Undecodable,
     UnknownExecution,
 )
-from replay.core.fibers import Fiber
+from replay.core.flights import Flights, timed_out
 from replay.core.frontier import Frontier
 from replay.core.ids import child_id, keyed_id
 from replay.core.interpreter import Interpreter
-from replay.core.retry import Retry
-from replay.requests import (
-    Claimed,
-    Commit,
-    Committed,
-    Create,
-    End,
-    Keep,
-    Load,
-    Message,
-    Park,
-    Restart,
-    Watch,
-    Yield,
-)
+from replay.core.patches import Patches
+from replay.core.recorder import Recorder
+from replay.core.settings import Definition, Settings
+from replay.requests import Claimed, Commit, Committed, End, Keep, Load, Message, Park, Restart, Watch, Yield
 
 CHUNK = 512
 """Log entries decoded at a time: enough to amortise the call, few enough to keep memory flat on a long log."""
@@ -57,65 +42,10 @@ CHUNK = 512
 STUCK_DELAY = 30.0
 """Seconds until a stuck execution is tried again by itself (a fitting worker's start tries at once)."""
 
+ALL_SEEN = 2**53
+"""Beyond every inbox number: what arrived meanwhile does not keep the execution awake."""
+
 Steps = Generator[Effect, Any, None]
-
-
-class Definition(Protocol):
-    """What a session needs of a workflow's definition."""
-
-    @property
-    def key(self) -> str:
-        """The stable key."""
-        ...
-
-    @property
-    def retry(self) -> Retry | None:
-        """The workflow-level retry policy."""
-        ...
-
-    @property
-    def rollback_on_failure(self) -> bool:
-        """Whether an uncaught failure rolls back."""
-        ...
-
-    def generator(self, ctx: Context, input: Any) -> Generator[Any, Any, Any]:
-        """Make the workflow's generator."""
-        ...
-
-
-class Coding(Protocol):
-    """What a session needs of the codec."""
-
-    def encode(self, value: Any) -> bytes:
-        """Encode one value."""
-        ...
-
-    def decode(self, data: bytes) -> Any:
-        """Decode one value."""
-        ...
-
-    def decode_rows(self, rows: Any) -> list[Any]:
-        """Decode log entries."""
-        ...
-
-    def digest(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int | None:
-        """Fingerprint arguments."""
-        ...
-
-
-@attrs.frozen
-class Settings:
-    """What a session is told by its worker; durations are seconds, sizes bytes, `log_limit` counts entries."""
-
-    codec: Coding
-    context: Callable[..., Context]
-    chance: Callable[[], float]
-    worker: str = ""
-    lease: float = 30.0
-    payload_limit: int = 1_048_576
-    log_limit: int = 100_000
-    argument_policy: str = "warn"
-    cancel_grace: float = 5.0
 
 
 class Session:
@@ -135,25 +65,18 @@ class Session:
         self._codec = settings.codec
         self._interpreter: Interpreter | None = None
         self._frontier: Frontier
+        self._recorder: Recorder
+        self._patches: Patches
         self._token = ""
         self._seen = 0
         self._length = claimed.header.length
         self._commits = 0
         self._last_commit = claimed.header.last_commit
-        self._flights: dict[int, Call] = {}
+        self._flights = Flights(definition.key, settings)
         self._tokens: dict[str, int] = {}
         self._draining = False
         self._stop_by: float | None = None
         self._reported = False
-        self._pending_patches: list[str] = []
-        self._rows: list[bytes] = []
-        self._clear()
-
-    def _clear(self) -> None:
-        self._pending: list[bytes] = []
-        self._consumed: list[int] = []
-        self._creates: list[Create] = []
-        self._publish: list[Publish] = []
 
     # --- for the worker ------------------------------------------------------------------------------
 
@@ -204,7 +127,7 @@ class Session:
             self._length,
             f"{self._token}:{self._commits}",
             Park("stuck", self.now + STUCK_DELAY, self._settings.lease),
-            seen=2**53,
+            seen=ALL_SEEN,
             current=self._codec.encode([{"kind": "stuck", "error": type(error).__name__, "message": str(error)}]),
         )
 
@@ -238,8 +161,8 @@ class Session:
         if header.amendments:
             changes, self._tokens = e.effective(self._codec.decode_rows(rows))
         input = self._codec.decode(header.input)
-        self._rows = rows
-        context = settings.context(header, self._patched)
+        self._patches = Patches(rows, self._codec.decode_rows)
+        context = settings.context(header, self._patches.answer)
         policy = settings.argument_policy
         interpreter = Interpreter(
             lambda ctx: self._definition.generator(ctx, input),
@@ -250,8 +173,8 @@ class Session:
             changes=changes,
         )
         self._interpreter = interpreter
-        self._patches: dict[str, bool] = {}
-        self._recorded: set[str] | None = None
+        self._recorder = Recorder(self.id, interpreter, settings)
+        self._patches.interpreter = interpreter
         for start in range(0, len(rows), CHUNK):
             try:
                 decoded = self._codec.decode_rows(rows[start : start + CHUNK])
@@ -262,58 +185,42 @@ class Session:
                 raise Undecodable(f"execution {self.id!r}: {error}") from error
         self._length = len(rows)
         interpreter.go_live()
-        self._recorded = set()
-        self._rows = []  # a long log must not stay in memory while its execution sleeps
+        self._patches.go_live()
         self._frontier = Frontier(interpreter, self._codec.decode, header.deadline, self._child_id)
         for text in dict.fromkeys(interpreter.warnings):
             yield Warn(text)
 
-    def _patched(self, change: str) -> bool:
-        """Answer `ctx.patched`: as recorded; where the log goes on without a record, False; at the frontier, True."""
-        if change in self._patches:
-            return self._patches[change]
-        interpreter = self._interpreter
-        assert interpreter is not None
-        rows = self._rows
-        if not interpreter.live:
-            if self._recorded is None:
-                marks = [row for row in rows if row.startswith(b'["Patched"')]
-                self._recorded = {row[3] for row in self._codec.decode_rows(marks)}
-            answer = change in self._recorded or interpreter.position >= len(rows) - 1
-            new = answer and change not in self._recorded
-        else:
-            answer = new = True
-        self._patches[change] = answer
-        if new:
-            self._pending_patches.append(change)
-        return answer
+    def _child_id(self, step_id: str, command: c.Start[Any]) -> str:
+        if command.key is not None:
+            return keyed_id(command.workflow.key, command.key)
+        return child_id(self.id, self.header.run, step_id)
 
     def _visit(self) -> Steps:
         interpreter, frontier = self._interpreter, self._frontier
         assert interpreter is not None
         if interpreter.begun < self.header.attempt and frontier.cancel is None:
-            self._record(e.Began(self.now, 0, "", self._settings.worker, self.header.attempt))
+            self._recorder.record(e.Began(self.now, 0, "", self._settings.worker, self.header.attempt))
         while True:
             self._decide()
             if interpreter.outcome is not None:
                 if (yield from self._finish(interpreter.outcome)):
                     return
                 continue
-            abandoned = self._abandoned()
+            abandoned = self._flights.abandoned(interpreter.fibers)
             if abandoned:
                 yield AskToStop(abandoned, abandon=True)
             if frontier.watches:
                 yield from self._watch()
                 continue
             if frontier.launches and self._stop_by is None and not self._draining:
-                if self._unsaved and (yield from self._commit(Keep(self._settings.lease))):
+                if self._recorder.unsaved and (yield from self._commit(Keep(self._settings.lease))):
                     continue  # something arrived meanwhile: decide before launching
                 yield from self._launch()
             elif not self._flights and self._stop_by is None:
                 if (yield from self._park()):
                     return
                 continue
-            elif self._unsaved and not frontier.launches:
+            elif self._recorder.unsaved and not frontier.launches:
                 yield from self._commit(Keep(self._settings.lease))
             woken: Woken = yield Await(self._until())
             yield from self._take(woken)
@@ -329,34 +236,25 @@ class Session:
                     return  # running bodies are asked to stop first
                 self._stop_by = None
                 reason = self._codec.decode(frontier.cancel.payload)
-                self._record(e.CancelReceived(self.now, 0, "", reason), (frontier.cancel.seq,))
+                self._recorder.record(e.CancelReceived(self.now, 0, "", reason), (frontier.cancel.seq,))
                 continue
             deadline = frontier.deadline
             if deadline is not None and deadline <= self.now and interpreter.cancelled is None:
                 allowed = deadline - self.header.created_at
                 reason = f"the execution did not end within its timeout of {allowed:g} s"
-                self._record(e.CancelReceived(self.now, 0, "", reason, "timeout"))
+                self._recorder.record(e.CancelReceived(self.now, 0, "", reason, "timeout"))
                 continue
             decided = frontier.next_entry(self.now)
             if decided is None:
                 break
-            self._record(*decided)
-            if self._length + len(self._pending) > self._settings.log_limit and interpreter.outcome is None:
-                interpreter.outcome = Outcome("failed", error=_too_long(self.id, self._settings.log_limit))
-        while self._pending_patches:
-            change = self._pending_patches.pop(0)
-            self._record(e.Patched(self.now, 0, change))
-
-    @property
-    def _unsaved(self) -> bool:
-        return bool(self._pending or self._consumed)
+            self._recorder.record(*decided)
+            self._recorder.end_if_too_long(self._length)
+        while self._patches.new:
+            self._recorder.record(e.Patched(self.now, 0, self._patches.new.pop(0)))
 
     def _until(self) -> float | None:
         """Return when the session must look again by itself."""
-        instants = [self._frontier.wake_at(), self._stop_by]
-        for call in self._flights.values():
-            if call.timeout is not None:
-                instants.append((self.now if call.started is None else call.started) + call.timeout)
+        instants = [self._frontier.wake_at(), self._stop_by, *self._flights.timeouts(self.now)]
         return min((i for i in instants if i is not None), default=None)
 
     def _take(self, woken: Woken) -> Steps:
@@ -365,20 +263,19 @@ class Session:
         self._draining = self._draining or woken.drain
         for returned in woken.returned:
             self._return(returned)
-        for call in list(self._flights.values()):
-            if call.timeout is not None and call.started is not None and call.started + call.timeout <= self.now:
-                yield AskToStop((call,), abandon=True)
-                self._return(Returned(call, error=_timed_out(call), seconds=self.now - call.started))
+        for call in self._flights.overdue(self.now):
+            yield AskToStop((call,), abandon=True)
+            self._return(Returned(call, error=timed_out(call), seconds=self.now - (call.started or self.now)))
         if woken.news:
             yield from self._commit(Keep(self._settings.lease))
         elif woken.report and not self._reported:
             self._reported = True
-            yield from self._commit(Keep(self._settings.lease), current=True)
+            yield from self._commit(Keep(self._settings.lease), where=True)
         if self._frontier.cancel is not None and self._stop_by is None and self._flights:
             assert self._interpreter is not None
             if self._interpreter.cancelled is None:
                 self._stop_by = self.now + self._settings.cancel_grace
-                yield AskToStop(tuple(self._flights.values()), abandon=False)
+                yield AskToStop(self._flights.calls(), abandon=False)
 
     # --- steps ----------------------------------------------------------------------------------------------
 
@@ -388,48 +285,15 @@ class Session:
             fiber = self._frontier.launches.popleft()
             if not isinstance(fiber.command, c.Step):
                 continue
-            call = self._call(fiber, fiber.command)
-            self._flights[fiber.number] = call
-            calls.append(call)
+            calls.append(self._flights.launch(self.header, fiber, self._tokens.get(fiber.id, 0)))
         if calls:
             self._reported = False
             yield Launch(tuple(calls))
 
-    def _call(self, fiber: Fiber, step: c.Step[Any]) -> Call:
-        again = self._tokens.get(fiber.id, 0)
-        token = f"{self.id}/{self.header.run}/{fiber.id}" + (f"/{again}" if again else "")
-        digest = None if self._settings.argument_policy == "off" else self._codec.digest(step.args, step.kwargs)
-        return Call(
-            self.id,
-            self._definition.key,
-            fiber.number,
-            fiber.id,
-            step.fn,
-            step.args,
-            step.kwargs,
-            fiber.tries + 1,
-            token,
-            step.options.timeout,
-            digest,
-            fiber.details,
-            step,
-        )
-
-    def _abandoned(self) -> tuple[Call, ...]:
-        """Forget the flights whose fibers no longer wait for them; return them."""
-        fibers = self._interpreter.fibers if self._interpreter is not None else {}
-        gone = []
-        for number, call in list(self._flights.items()):
-            fiber = fibers.get(number)
-            if fiber is None or fiber.command is not call.command:
-                gone.append(self._flights.pop(number))
-        return tuple(gone)
-
     def _return(self, returned: Returned) -> None:
         call = returned.call
-        if self._flights.get(call.fiber) is not call:
-            return  # abandoned: its result is refused
-        del self._flights[call.fiber]
+        if not self._flights.land(call):
+            return
         assert self._interpreter is not None
         fiber = self._interpreter.fibers.get(call.fiber)
         if fiber is None or fiber.command is not call.command:
@@ -438,8 +302,7 @@ class Session:
             entry = e.StepDone(
                 self.now, call.fiber, call.id, returned.value, call.digest, call.attempt, round(returned.seconds, 6)
             )
-            self._interpreter.feed_entry(entry)
-            self._pending.append(_step_row(entry, returned.data, self._codec))
+            self._recorder.step_done(entry, returned.data)
         else:
             self._fail(call, returned.error, returned.seconds, final=returned.final)
 
@@ -457,61 +320,16 @@ class Session:
                 call.attempt, error, elapsed=self.now - first, chance=self._settings.chance()
             )
         if delay is None:
-            self._record(
+            self._recorder.record(
                 e.StepFailed(self.now, call.fiber, call.id, error, call.digest, call.attempt, round(seconds, 6))
             )
         else:
             due = self.now + delay
-            self._record(
+            self._recorder.record(
                 e.StepRetried(self.now, call.fiber, call.id, error, call.attempt, due, round(seconds, 6), call.beat)
             )
 
-    # --- recording ----------------------------------------------------------------------------------------------
-
-    def _record(self, entry: e.Fact, consumed: tuple[int, ...] = ()) -> None:
-        """Make *entry* part of the log-to-be and show it to the workflow, as a replay would see it."""
-        try:
-            if isinstance(entry, e.ChildStarted):
-                self._create(entry)
-            data = self._codec.encode(e.to_row(entry))
-            if len(data) > self._settings.payload_limit:
-                raise PayloadTooLarge(_too_large(f"{type(entry).__name__} {entry.id!r}", len(data), self._settings))
-        except (NotSerializable, PayloadTooLarge) as refused:
-            if isinstance(entry, e.StepFailed | e.Refused | e.StepRetried):
-                refused = NotSerializable(f"the error of {entry.id!r} cannot be recorded: {refused}")
-            entry = e.Refused(entry.at, entry.fiber, entry.id, refused)
-            data = self._codec.encode(e.to_row(entry))
-        self._pending.append(data)
-        self._consumed.extend(consumed)
-        if isinstance(entry, e.Emitted):
-            self._publish.append(Publish(entry.event, self._codec.encode(entry.payload)))
-        assert self._interpreter is not None
-        self._interpreter.feed_entry(e.from_row(self._codec.decode(data)))
-
-    def _child_id(self, step_id: str, command: c.Start[Any]) -> str:
-        if command.key is not None:
-            return keyed_id(command.workflow.key, command.key)
-        return child_id(self.id, self.header.run, step_id)
-
-    def _create(self, entry: e.ChildStarted) -> None:
-        assert self._interpreter is not None
-        command = self._interpreter.fibers[entry.fiber].command
-        workflow = command.workflow
-        data = self._codec.encode(command.input)
-        if len(data) > self._settings.payload_limit:
-            raise PayloadTooLarge(_too_large(f"the input of child {entry.id!r}", len(data), self._settings))
-        self._creates.append(
-            Create(
-                entry.execution_id,
-                workflow.key,
-                data,
-                version=getattr(workflow, "version", ""),
-                queue=getattr(workflow, "queue", "default"),
-                timeout=command.timeout if command.timeout is not None else getattr(workflow, "timeout", None),
-                parent_id=self.id,
-                retention=getattr(workflow, "retention", None),
-            )
-        )
+    # --- messages and commits --------------------------------------------------------------------------------
 
     def _receive(self, messages: tuple[Message, ...]) -> None:
         fresh = [message for message in messages if message.seq > self._seen]
@@ -523,7 +341,7 @@ class Session:
         self,
         then: Keep | Park | Yield | End | Restart,
         *,
-        current: bool = False,
+        where: bool = False,
         cancels: tuple[str, ...] = (),
         attempt: int | None = None,
         amendments: int = 0,
@@ -531,27 +349,29 @@ class Session:
         """Commit what is pending; return whether messages came in."""
         self._commits += 1
         commit_id = f"{self._token}:{self._commits}"
-        publish = self._publish
+        assert self._interpreter is not None
+        recorder = self._recorder
+        publish = recorder.publish
         reply: Committed = yield Commit(
             self.id,
             self._token,
             self._length,
             commit_id,
             then,
-            tuple(self._pending),
-            tuple(self._consumed),
+            tuple(recorder.entries),
+            tuple(recorder.consumed),
             self._seen,
-            tuple(self._creates),
+            tuple(recorder.creates),
             cancels,
-            self._codec.encode(self._current()) if current else None,
+            self._codec.encode(current(self._interpreter)) if where else None,
             attempt,
             amendments,
         )
-        self._length += len(self._pending)
+        self._length += len(recorder.entries)
         self._last_commit = commit_id
         self.now = max(self.now, reply.now)
         self.parked = reply.parked
-        self._clear()
+        recorder.clear()
         yield from publish
         if reply.messages:
             self._receive(reply.messages)
@@ -559,7 +379,7 @@ class Session:
         return False
 
     def _watch(self) -> Steps:
-        if self._unsaved:
+        if self._recorder.unsaved:
             yield from self._commit(Keep(self._settings.lease))
         while self._frontier.watches:
             target = self._frontier.watches.pop(0)
@@ -569,7 +389,7 @@ class Session:
                 assert self._interpreter is not None
                 for fiber in self._interpreter.waits():
                     if isinstance(fiber.command, c.WaitForExecution) and fiber.command.execution_id == target:
-                        self._record(e.Refused(self.now, fiber.number, fiber.id, unknown))
+                        self._recorder.record(e.Refused(self.now, fiber.number, fiber.id, unknown))
         yield from self._commit(Keep(self._settings.lease))
 
     # --- leaving ---------------------------------------------------------------------------------------------------
@@ -578,25 +398,24 @@ class Session:
         """Release the execution; False if something arrived meanwhile, and the visit goes on."""
         assert self._interpreter is not None
         if self._draining and self._frontier.launches:
-            yield from self._commit(Yield(), current=True)
+            yield from self._commit(Yield(), where=True)
             self.parked = False  # launches are not in the log: the next visit finds them by itself
             return True
         retrying = any(f.retry_at is not None and isinstance(f.command, c.Step) for f in self._interpreter.waits())
         park = Park("retrying" if retrying else "sleeping", self._frontier.wake_at(), self._settings.lease)
-        yield from self._commit(park, current=True)
+        yield from self._commit(park, where=True)
         return self.parked
 
     def _finish(self, outcome: Outcome) -> Generator[Effect, Any, bool]:
         """End the execution, or its attempt. False if the outcome had to be changed first."""
         interpreter = self._interpreter
         assert interpreter is not None
-        running = tuple(self._flights.values())
-        self._flights.clear()
+        running = self._flights.abandon()
         if running:
             yield AskToStop(running, abandon=True)
         if outcome.again is not None:
             try:
-                restart = Restart(self._encode_limited(outcome.again.input, "the input to continue with"))
+                restart = Restart(self._recorder.value(outcome.again.input, "the input to continue with"))
             except (NotSerializable, PayloadTooLarge) as refused:
                 interpreter.outcome = Outcome("failed", error=refused)
                 return False
@@ -606,18 +425,18 @@ class Session:
         result = error = None
         try:
             if outcome.error is None or outcome.status == "cancelled":
-                result = self._encode_limited(outcome.value, "the workflow's result")
+                result = self._recorder.value(outcome.value, "the workflow's result")
         except (NotSerializable, PayloadTooLarge) as refused:
             interpreter.outcome = Outcome("failed", error=refused)
             return False
         voids: tuple[int, ...] = ()
         if outcome.error is not None:
-            error = self._encode_error(outcome.error)
+            error = self._recorder.error(outcome.error)
             if outcome.status in ("failed", "compensation_failed"):
                 voids = yield from self._voids(outcome.error)
                 if outcome.status == "failed" and (yield from self._retry(outcome.error, voids)):
                     return True
-        self._record_end(e.Ended(self.now, 0, "", outcome.status, voids))
+        self._recorder.record_end(e.Ended(self.now, 0, "", outcome.status, voids))
         cancels = tuple(
             child.execution_id for child in interpreter.children.values() if child.on_parent_close == "cancel"
         )
@@ -625,27 +444,13 @@ class Session:
         self.parked = False
         return True
 
-    def _encode_limited(self, value: Any, what: str) -> bytes:
-        data = self._codec.encode(value)
-        if len(data) > self._settings.payload_limit:
-            raise PayloadTooLarge(_too_large(what, len(data), self._settings))
-        return data
-
-    def _encode_error(self, error: BaseException) -> bytes:
-        if isinstance(error, Cancelled):
-            return self._codec.encode(error.reason)
-        try:
-            return self._codec.encode(error)
-        except NotSerializable as refused:
-            return self._codec.encode(RuntimeError(f"{type(error).__name__} ({refused})"))
-
     def _voids(self, error: BaseException) -> Generator[Effect, Any, tuple[int, ...]]:
         interpreter = self._interpreter
         assert interpreter is not None
         if not interpreter.retryable(error) and not interpreter.voids(error, []):
             return ()
         stored: list[bytes] = (yield Load(self.id)) if self._length else []
-        return interpreter.voids(error, self._codec.decode_rows([*stored, *self._pending]))
+        return interpreter.voids(error, self._codec.decode_rows([*stored, *self._recorder.entries]))
 
     def _retry(self, error: BaseException, voids: tuple[int, ...]) -> Generator[Effect, Any, bool]:
         """Plan another attempt of the workflow, if its policy and the error allow one."""
@@ -660,26 +465,19 @@ class Session:
         if delay is None:
             return False
         due = self.now + delay
-        self._record_end(e.AttemptFailed(self.now, 0, "", error, attempt, due, voids))
-        # Whatever arrived meanwhile waits in the inbox for the next attempt (`seen` is beyond all numbers).
-        self._seen = 2**53
+        self._recorder.record_end(e.AttemptFailed(self.now, 0, "", error, attempt, due, voids))
+        # Whatever arrived meanwhile waits in the inbox for the next attempt .
+        self._seen = ALL_SEEN
         yield from self._commit(Park("retrying", due, self._settings.lease), attempt=attempt + 1, amendments=1)
         self.parked = False  # the log is replayed anew, without what is void
         return True
 
-    def _record_end(self, entry: e.Fact) -> None:
-        try:
-            self._pending.append(self._codec.encode(e.to_row(entry)))
-        except NotSerializable as refused:
-            plain = attrs.evolve(entry, error=RuntimeError(f"{getattr(entry, 'error', None)} ({refused})"))  # type: ignore[arg-type]
-            self._pending.append(self._codec.encode(e.to_row(plain)))
-
     def _stick(self, error: BaseException) -> Steps:
         """Leave the execution as it is, visibly stuck; it is tried again later, and at a fitting worker's start."""
         self.stuck = error
-        self._clear()
-        running = tuple(self._flights.values())
-        self._flights.clear()
+        if self._interpreter is not None:
+            self._recorder.clear()
+        running = self._flights.abandon()
         if running:
             yield AskToStop(running, abandon=True)
         yield Warn(str(error))
@@ -688,54 +486,3 @@ class Session:
         except Fenced:
             pass
         self.parked = False
-
-    def _current(self) -> list[dict[str, Any]]:
-        """Describe where the execution is: what it runs or waits for, since when, until when, at which line."""
-        assert self._interpreter is not None
-        return [_describe(fiber) for fiber in self._interpreter.waits()[:20]]
-
-
-def _describe(fiber: Fiber) -> dict[str, Any]:
-    command = fiber.command
-    found: dict[str, Any] = {"kind": type(command).__name__, "id": fiber.id, "fiber": fiber.number, "at": fiber.where()}
-    match command:
-        case c.Step():
-            found |= {"kind": "step", "attempt": fiber.tries + 1}
-            if fiber.retry_at is not None:
-                found["due"] = fiber.retry_at
-        case c.Sleep():
-            found |= {"kind": "sleep", "due": fiber.due}
-        case c.WaitForSignal():
-            found |= {"kind": "signal", "signal": command.signal, "due": fiber.due}
-        case c.WaitForExecution():
-            found |= {"kind": "execution", "execution_id": command.execution_id, "due": fiber.due}
-        case c.Start():
-            found |= {"kind": "execution", "execution_id": fiber.child}
-        case _:
-            pass
-    return found
-
-
-def _step_row(entry: e.StepDone, data: bytes, codec: Coding) -> bytes:
-    """Return the row of a `StepDone` around its result as encoded by the thread that ran it."""
-    head = codec.encode(["StepDone", entry.at, entry.fiber, entry.id])
-    tail = codec.encode([entry.digest, entry.attempts, entry.seconds])
-    return b"%b,%b,%b" % (head[:-1], data, tail[1:])
-
-
-def _timed_out(call: Call) -> BaseException:
-    return StepTimeout(f"step {call.id!r} did not return within {call.timeout:g} s (attempt {call.attempt})")
-
-
-def _too_large(what: str, size: int, settings: Settings) -> str:
-    return (
-        f"{what} takes {size:,} bytes, over the limit of {settings.payload_limit:,}. "
-        f"Fix: store it elsewhere and pass a reference, or raise payload_limit"
-    )
-
-
-def _too_long(id: str, limit: int) -> LogTooLong:
-    return LogTooLong(
-        f"the log of execution {id!r} is over the limit of {limit:,} entries. "
-        f"Fix: `return ctx.continue_as_new(...)` in loops, split the work into children, or raise log_limit"
-    )

@@ -1,0 +1,131 @@
+"""The recorder: what a session has decided and not committed yet.
+
+A value reaches the workflow only after passing through the codec (invariant I6): `record` encodes an entry, and feeds the
+interpreter what a replay would read.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from replay.core import entries as e
+from replay.core.commands import Start
+from replay.core.driver import Outcome
+from replay.core.effects import Publish
+from replay.core.errors import Cancelled, LogTooLong, NotSerializable, PayloadTooLarge
+from replay.core.interpreter import Interpreter
+from replay.core.settings import Settings
+from replay.requests import Create
+
+
+class Recorder:
+    """Entries, consumed messages, children and events of the commit that comes next."""
+
+    def __init__(self, execution_id: str, interpreter: Interpreter, settings: Settings) -> None:
+        self.entries: list[bytes] = []
+        self.consumed: list[int] = []
+        self.creates: list[Create] = []
+        self.publish: list[Publish] = []
+        self._id = execution_id
+        self._interpreter = interpreter
+        self._settings = settings
+        self._codec = settings.codec
+
+    @property
+    def unsaved(self) -> bool:
+        """Whether something is to be committed."""
+        return bool(self.entries or self.consumed)
+
+    def clear(self) -> None:
+        """Forget what has been committed, or never will be."""
+        self.entries, self.consumed, self.creates, self.publish = [], [], [], []
+
+    def record(self, entry: e.Fact, consumed: tuple[int, ...] = ()) -> None:
+        """Make *entry* part of the log-to-be and show it to the workflow; what cannot be stored is `Refused` at its yield."""
+        try:
+            if isinstance(entry, e.ChildStarted):
+                self._create(entry)
+            data = self._limited(e.to_row(entry), f"{type(entry).__name__} {entry.id!r}")
+        except (NotSerializable, PayloadTooLarge) as refused:
+            if isinstance(entry, e.StepFailed | e.Refused | e.StepRetried):
+                refused = NotSerializable(f"the error of {entry.id!r} cannot be recorded: {refused}")
+            entry = e.Refused(entry.at, entry.fiber, entry.id, refused)
+            data = self._codec.encode(e.to_row(entry))
+        self.entries.append(data)
+        self.consumed.extend(consumed)
+        if isinstance(entry, e.Emitted):
+            self.publish.append(Publish(entry.event, self._codec.encode(entry.payload)))
+        self._interpreter.feed_entry(e.from_row(self._codec.decode(data)))
+
+    def step_done(self, entry: e.StepDone, data: bytes) -> None:
+        """As `record`, for a result that the thread which ran the step has encoded (as *data*) and decoded."""
+        self._interpreter.feed_entry(entry)
+        head = self._codec.encode(["StepDone", entry.at, entry.fiber, entry.id])
+        tail = self._codec.encode([entry.digest, entry.attempts, entry.seconds])
+        self.entries.append(b"%b,%b,%b" % (head[:-1], data, tail[1:]))
+
+    def record_end(self, entry: e.Ended | e.AttemptFailed) -> None:
+        """Make *entry* the last one of the workflow's attempt; the workflow does not see it."""
+        try:
+            self.entries.append(self._codec.encode(e.to_row(entry)))
+        except NotSerializable as refused:
+            plain = attrs.evolve(entry, error=RuntimeError(f"{getattr(entry, 'error', None)} ({refused})"))  # type: ignore[arg-type]
+            self.entries.append(self._codec.encode(e.to_row(plain)))
+
+    def end_if_too_long(self, length: int) -> None:
+        """Fail the workflow whose log, *length* entries long as committed, exceeds the limit."""
+        limit = self._settings.log_limit
+        if length + len(self.entries) > limit and self._interpreter.outcome is None:
+            self._interpreter.outcome = Outcome("failed", error=_too_long(self._id, limit))
+
+    def value(self, value: Any, what: str) -> bytes:
+        """Encode a result or input.
+
+        Raises:
+            NotSerializable, PayloadTooLarge: It cannot be stored.
+        """
+        return self._limited(value, what)
+
+    def error(self, error: BaseException) -> bytes:
+        """Encode the error with which the execution ends; one that cannot be stored becomes its text."""
+        if isinstance(error, Cancelled):
+            return self._codec.encode(error.reason)
+        try:
+            return self._codec.encode(error)
+        except NotSerializable as refused:
+            return self._codec.encode(RuntimeError(f"{type(error).__name__} ({refused})"))
+
+    def _create(self, entry: e.ChildStarted) -> None:
+        command: Start[Any] = self._interpreter.fibers[entry.fiber].command
+        workflow = command.workflow
+        self.creates.append(
+            Create(
+                entry.execution_id,
+                workflow.key,
+                self._limited(command.input, f"the input of child {entry.id!r}"),
+                version=getattr(workflow, "version", ""),
+                queue=getattr(workflow, "queue", "default"),
+                timeout=command.timeout if command.timeout is not None else getattr(workflow, "timeout", None),
+                parent_id=self._id,
+                retention=getattr(workflow, "retention", None),
+            )
+        )
+
+    def _limited(self, value: Any, what: str) -> bytes:
+        data = self._codec.encode(value)
+        limit = self._settings.payload_limit
+        if len(data) > limit:
+            raise PayloadTooLarge(
+                f"{what} takes {len(data):,} bytes, over the limit of {limit:,}. "
+                f"Fix: store it elsewhere and pass a reference, or raise payload_limit"
+            )
+        return data
+
+
+def _too_long(id: str, limit: int) -> LogTooLong:
+    return LogTooLong(
+        f"the log of execution {id!r} is over the limit of {limit:,} entries. "
+        f"Fix: `return ctx.continue_as_new(...)` in loops, split the work into children, or raise log_limit"
+    )

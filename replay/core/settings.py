@@ -1,0 +1,73 @@
+"""What a session is given by its worker: the workflow's definition, the codec, limits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any, Protocol
+
+import attrs
+
+from replay.core.context import Context
+from replay.core.retry import Retry
+
+
+class Definition(Protocol):
+    """What a session needs of a workflow's definition."""
+
+    @property
+    def key(self) -> str:
+        """The stable key."""
+        ...
+
+    @property
+    def retry(self) -> Retry | None:
+        """The workflow-level retry policy."""
+        ...
+
+    @property
+    def rollback_on_failure(self) -> bool:
+        """Whether an uncaught failure rolls back."""
+        ...
+
+    def generator(self, ctx: Context, input: Any) -> Generator[Any, Any, Any]:
+        """Make the workflow's generator."""
+        ...
+
+
+class Coding(Protocol):
+    """What a session needs of the codec."""
+
+    def encode(self, value: Any) -> bytes:
+        """Encode one value."""
+        ...
+
+    def decode(self, data: bytes) -> Any:
+        """Decode one value."""
+        ...
+
+    def decode_rows(self, rows: Any) -> list[Any]:
+        """Decode log entries."""
+        ...
+
+    def digest(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int | None:
+        """Fingerprint arguments."""
+        ...
+
+
+@attrs.frozen
+class Settings:
+    """What a session is told by its worker; durations are seconds, sizes bytes, `log_limit` counts entries."""
+
+    codec: Coding
+    context: Callable[..., Context]
+    chance: Callable[[], float]
+    worker: str = ""
+    lease: float = 30.0
+    payload_limit: int = 1_048_576
+    log_limit: int = 100_000
+    argument_policy: str = "warn"
+    cancel_grace: float = 5.0
+
+    def digest(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int | None:
+        """Fingerprint a step's arguments, None if nobody compares them."""
+        return None if self.argument_policy == "off" else self.codec.digest(args, kwargs)
