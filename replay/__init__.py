@@ -39,7 +39,8 @@ from replay.core.errors import (
 from replay.core.outcomes import Completed, Err, Ok, Received, TimedOut, Winner
 from replay.core.retry import Retry
 from replay.definition import Event, Signal, Workflow, workflow
-from replay.engine import Engine, Handle, Waited, WorkflowInfo
+from replay.engine import Engine
+from replay.handles import Handle, Waited, WorkflowInfo
 from replay.operator import Operator, Stuck
 from replay.records import Detail, Execution, Page, Status, StepRecord, Tree
 from replay.schedules import ScheduleRecord

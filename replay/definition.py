@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar, overload
 
 import attrs
@@ -14,6 +14,7 @@ from replay.core.context import Context
 from replay.core.errors import SignalRefused
 from replay.core.ids import check_id
 from replay.core.retry import Retry
+from replay.ports import Codec
 
 T = TypeVar("T")
 In = TypeVar("In")
@@ -234,3 +235,29 @@ class _Decorator:
 def signal_id(signal: Signal[Any] | str) -> str:
     """Return the id of a signal given as a definition or by its id."""
     return check_id(signal if isinstance(signal, str) else signal.id, "signal")
+
+
+def packages(workflows: Iterable[Workflow[Any, Any]]) -> list[str]:
+    """Return the modules whose classes may appear in the values of *workflows*: their top packages."""
+    found = {w.fn.__module__ for w in workflows}
+    return sorted({name if name == "__main__" else name.partition(".")[0] for name in found})
+
+
+def register(workflows: Iterable[Workflow[Any, Any]], codec: Codec) -> dict[tuple[str, str], Workflow[Any, Any]]:
+    """Return *workflows* by key and version, and have the codec trust their packages.
+
+    Raises:
+        TypeError: One is not a workflow.
+        ValueError: Two different ones share key and version.
+    """
+    found: dict[tuple[str, str], Workflow[Any, Any]] = {}
+    for each in workflows:
+        if not isinstance(each, Workflow):
+            raise TypeError(f"workflows=[...] takes functions decorated with @workflow, not {each!r}")
+        other = found.setdefault((each.key, each.version), each)
+        if other is not each:
+            raise ValueError(
+                f"two workflows have the key {each.key!r} and version {each.version!r}. Fix: give one another key= or version="
+            )
+    codec.trust(*packages(found.values()))
+    return found

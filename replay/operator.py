@@ -15,7 +15,8 @@ import attrs
 from replay import requests as r
 from replay.core import entries as e
 from replay.core.errors import OperatorRefused
-from replay.engine import Engine, Handle, id_of
+from replay.engine import Engine
+from replay.handles import Handle, id_of
 from replay.records import Detail, Execution, Page, Status, execution_of
 
 OPEN = ("pending", "running", "sleeping", "retrying", "cancelling", "stuck")

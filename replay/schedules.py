@@ -21,7 +21,8 @@ from replay.core.ids import check_id
 if TYPE_CHECKING:
     from replay.cron import Recurrence
     from replay.definition import Workflow
-    from replay.engine import Engine, Handle
+    from replay.engine import Engine
+    from replay.handles import Handle
 
 Overlap = Literal["allow", "skip", "buffer_one", "cancel_previous"]
 CatchUp = Literal["skip", "one", "all"]

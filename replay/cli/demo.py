@@ -16,7 +16,8 @@ import click
 
 from replay.cli import timeline
 from replay.demo import orders as shop
-from replay.engine import Engine, Handle
+from replay.engine import Engine
+from replay.handles import Handle
 from replay.records import Detail, Status
 
 PATIENCE = 60.0

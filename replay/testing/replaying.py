@@ -11,9 +11,8 @@ from typing import Any
 from replay.codec import TaggedJson
 from replay.core import entries as e
 from replay.core.interpreter import Interpreter
-from replay.definition import Workflow
+from replay.definition import Workflow, packages
 from replay.determinism import make_context
-from replay.engine import packages
 from replay.histories import Recorded
 
 

@@ -17,7 +17,8 @@ from replay.core.effects import Call, Returned
 from replay.core.errors import StoreUnavailable
 from replay.core.fibers import Fiber
 from replay.definition import Signal, Workflow
-from replay.engine import Engine, Handle
+from replay.engine import Engine
+from replay.handles import Handle
 from replay.ports import Clock, Store
 from replay.requests import Find, Get, Load
 from replay.steps import run_call
