@@ -374,10 +374,14 @@ class Client:
         self._bus.publish("news", id.encode())
         self._bus.publish(f"ended:{id}", b"")
 
-    def on(self, event: Event[T] | str, handler: Callable[[T], None]) -> Callable[[], None]:
+    def on(self, event: Event[T] | str, handler: Callable[[T], object]) -> Callable[[], None]:
         """Call `handler(payload)` for each *event* that an execution emits; returns the unsubscriber. Best effort."""
         name = check_id(event if isinstance(event, str) else event.id, "event")
-        return self._bus.subscribe(f"event:{name}", lambda data: handler(self.codec.decode(data)))
+
+        def hand(data: bytes) -> None:
+            handler(self.codec.decode(data))
+
+        return self._bus.subscribe(f"event:{name}", hand)
 
     # --- looking -------------------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar, cast, overload
 
 import attrs
 
@@ -139,7 +139,10 @@ class WaitForSignal(Command[T_co]):
     definition: Any = attrs.field(default=None, eq=False, repr=False)
 
 
-@attrs.frozen
+Matcher: TypeAlias = "Callable[[Any], object] | object"
+
+
+@attrs.frozen(init=False)
 class Branch(Generic[T_co]):
     """One way out of a `ctx.switch`.
 
@@ -153,6 +156,23 @@ class Branch(Generic[T_co]):
     id: str
     match: Any
     run: Any = None
+
+    @overload
+    def __init__(self, id: str, match: Matcher, run: Callable[[], Member[T_co]]) -> None: ...
+    @overload
+    def __init__(self, id: str, match: Matcher, run: Callable[[Any], Member[T_co]]) -> None: ...
+    @overload
+    def __init__(self, id: str, match: Matcher, run: Callable[[], T_co]) -> None: ...
+    @overload
+    def __init__(self, id: str, match: Matcher, run: Callable[[Any], T_co]) -> None: ...
+    @overload
+    def __init__(self, id: str, match: Matcher, run: Member[T_co]) -> None: ...
+    @overload
+    def __init__(self, id: str, match: Matcher, run: T_co) -> None: ...
+    @overload
+    def __init__(self: Branch[None], id: str, match: Matcher) -> None: ...
+    def __init__(self, id: str, match: Any, run: Any = None) -> None:
+        self.__attrs_init__(id, match, run)  # attrs makes it
 
 
 @attrs.frozen

@@ -27,7 +27,6 @@ A2 = TypeVar("A2")
 A3 = TypeVar("A3")
 A4 = TypeVar("A4")
 A5 = TypeVar("A5")
-A6 = TypeVar("A6")
 K = TypeVar("K")
 In = TypeVar("In")
 
@@ -253,6 +252,8 @@ class Context:
         return self._built(c.WaitForExecution(id or f"wait:{execution_id}"[:200], execution_id, limit))
 
     @overload
+    def all(self) -> c.All[tuple[()]]: ...
+    @overload
     def all(self, a: c.Member[A1], /) -> c.All[tuple[A1]]: ...  # type: ignore[overload-overlap]  # a command is iterable, too
     @overload
     def all(self, a: c.Member[A1], b: c.Member[A2], /, *, limit: int | None = None) -> c.All[tuple[A1, A2]]: ...
@@ -277,11 +278,22 @@ class Context:
         limit: int | None = None,
     ) -> c.All[tuple[A1, A2, A3, A4, A5]]: ...
     @overload
+    def all(  # six and more: members of one type
+        self,
+        a: c.Member[T],
+        b: c.Member[T],
+        d: c.Member[T],
+        e: c.Member[T],
+        f: c.Member[T],
+        g: c.Member[T],
+        /,
+        *more: c.Member[T],
+        limit: int | None = None,
+    ) -> c.All[tuple[T, ...]]: ...
+    @overload
     def all(self, members: Mapping[K, c.Member[T]], /, *, limit: int | None = None) -> c.All[dict[K, T]]: ...  # type: ignore[overload-overlap]
     @overload
     def all(self, members: Iterable[c.Member[T]], /, *, limit: int | None = None) -> c.All[list[T]]: ...
-    @overload
-    def all(self, *members: c.Member[T], limit: int | None = None) -> c.All[tuple[T, ...]]: ...
     def all(self, *members: Any, limit: int | None = None, id: str | None = None) -> c.All[Any]:
         """Run members side by side, at most *limit* at a time; gives their results in the shape they came in.
 
@@ -382,8 +394,7 @@ class Context:
             each, line = waiting.pop(0)
             if each is command or each is root:
                 continue
-            # Only `each` and getrefcount's own argument refer to it: the workflow cannot yield it any more.
-            if sys.getrefcount(each) <= 2:
+            if sys.getrefcount(each) <= _UNREACHABLE:  # the workflow cannot yield it any more
                 dropped = dropped or forgotten(each, line)
             else:
                 self._lost.append((each, line))
@@ -394,6 +405,18 @@ class Context:
         if self._last is not None:
             self._lost.append((self._last, self._line))
         return forgotten(*self._lost[0]) if self._lost else None
+
+
+def _count_of_unreachable() -> int:
+    """Return `sys.getrefcount` of a value that only the local variable of a loop like the one in `_yielded` refers to."""
+    waiting = [(object(), 0)]
+    while waiting:
+        each, _ = waiting.pop(0)
+    return sys.getrefcount(each)
+
+
+_UNREACHABLE = _count_of_unreachable()
+"""Measured, since it differs among versions of Python (2 up to 3.13)."""
 
 
 def forgotten(command: Any, line: int) -> ForgottenYield:

@@ -6,6 +6,8 @@ from typing import Generic, Literal, TypeVar
 
 import attrs
 
+from replay.core.errors import StepFailed
+
 T_co = TypeVar("T_co", covariant=True)
 
 
@@ -20,7 +22,7 @@ class Ok(Generic[T_co]):
 class Err:
     """A settled step that failed for good with `error` (a `StepFailed`)."""
 
-    error: Exception = attrs.field(eq=repr)
+    error: StepFailed = attrs.field(eq=repr)
 
 
 @attrs.frozen
