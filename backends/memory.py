@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -15,10 +14,10 @@ import attrs
 
 from replay import requests as r
 from replay.backends import common
+from replay.backends.memory_execution import Execution
+from replay.backends.memory_hints import MemoryBus, MemoryQueue
 from replay.core.errors import ExecutionEnded, OperatorRefused, ReplayError, UnknownExecution
 from replay.ports import Clock
-
-log = logging.getLogger("replay.memory")
 
 
 class SystemClock:
@@ -29,56 +28,6 @@ class SystemClock:
         return time.time()
 
 
-class _Execution:
-    """A header that changes in place (building a new one for each commit would double a step's cost), log and inbox."""
-
-    __slots__ = (*(f.name for f in attrs.fields(r.Header)), "_stamp", "dedupe", "inbox", "log", "purge_at", "watchers")
-
-    def __init__(self, create: r.Create, now: float) -> None:
-        at = now if create.at is None else create.at
-        self.id = create.id
-        self.workflow = create.workflow
-        self.version = create.version
-        self.queue = create.queue
-        self.status = "pending"
-        self.input = create.input
-        self.created_at = self.updated_at = now
-        self.result: bytes | None = None
-        self.error: bytes | None = None
-        self.ended_at: float | None = None
-        self.parent_id = create.parent_id
-        self.metadata = create.metadata
-        self.priority = create.priority
-        self.retention = create.retention
-        self.deadline = None if create.timeout is None else max(at, now) + create.timeout
-        self.attempt = 1
-        self.run = 0
-        self.length = len(create.entries)
-        self.amendments = create.amendments
-        self.arrivals = 0
-        self.last_commit = ""
-        self.token: str | None = None
-        self.worker: str | None = None
-        self.lost = 0
-        self.due_at: float | None = max(at, now) - create.priority * r.PRIORITY_STEP if at <= now else at
-        self.current = b"[]"
-        self.log: list[bytes] = list(create.entries)
-        self.inbox: dict[int, r.Message] = {}
-        self.dedupe: set[str] = set()
-        self.watchers: dict[str, None] = {}
-        self.purge_at: float | None = None
-        self._stamp = 0
-
-    def header(self) -> r.Header:
-        return r.Header(**{name: getattr(self, name) for name in _HEADER})
-
-    def messages(self, seen: int) -> tuple[r.Message, ...]:
-        if self.arrivals <= seen:
-            return ()
-        return tuple(m for m in self.inbox.values() if m.seq > seen)
-
-
-_HEADER = tuple(f.name for f in attrs.fields(r.Header))
 _Lane = tuple[str, str, str]
 
 
@@ -92,8 +41,8 @@ class MemoryStore:
     def __init__(self, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
         self._lock = threading.RLock()
-        self._executions: dict[str, _Execution] = {}
-        self._due: dict[_Lane, list[tuple[float, int, str, int]]] = {}
+        self._executions: dict[str, Execution] = {}
+        self._due: dict[_Lane, list[tuple[float, int, str]]] = {}
         self._order = itertools.count()
         self._purges: list[tuple[float, str]] = []
         self._claims: dict[str, tuple[float, list[str]]] = {}
@@ -145,18 +94,18 @@ class MemoryStore:
 
     # --- due ----------------------------------------------------------------------------------------
 
-    def _set_due(self, x: _Execution, due: float | None) -> None:
+    def _set_due(self, x: Execution, due: float | None) -> None:
         x.due_at = due
-        x._stamp += 1
+        x.stamp = next(self._order)  # never used again, not even for another execution of this id
         if due is not None:
             lane = (x.queue, x.workflow, x.version)
-            heapq.heappush(self._due.setdefault(lane, []), (due, next(self._order), x.id, x._stamp))
+            heapq.heappush(self._due.setdefault(lane, []), (due, x.stamp, x.id))
 
-    def _make_ready(self, x: _Execution) -> None:
+    def _make_ready(self, x: Execution) -> None:
         self._set_due(x, self._now - x.priority * r.PRIORITY_STEP)
         self._woken[x.queue] = None
 
-    def _set_status(self, x: _Execution, status: str) -> None:
+    def _set_status(self, x: Execution, status: str) -> None:
         if status != x.status:
             counts = self._counts.setdefault(x.workflow, {})
             counts[x.status] -= 1
@@ -164,18 +113,18 @@ class MemoryStore:
             x.status = status
         x.updated_at = self._now
 
-    def _peek(self, lane: _Lane) -> tuple[float, int, str, int] | None:
+    def _peek(self, lane: _Lane) -> tuple[float, int, str] | None:
         heap = self._due.get(lane)
         while heap:
             x = self._executions.get(heap[0][2])
-            if x is not None and x._stamp == heap[0][3]:
+            if x is not None and x.stamp == heap[0][1]:
                 return heap[0]
             heapq.heappop(heap)
         return None
 
     # --- executions ----------------------------------------------------------------------------------
 
-    def _known(self, id: str) -> _Execution:
+    def _known(self, id: str) -> Execution:
         x = self._executions.get(id)
         if x is None:
             raise common.unknown(id)
@@ -185,7 +134,7 @@ class MemoryStore:
         x = self._executions.get(request.id)
         if x is not None:
             return r.Created(x.header(), False, self._now)
-        x = self._executions[request.id] = _Execution(request, self._now)
+        x = self._executions[request.id] = Execution(request, self._now)
         counts = self._counts.setdefault(x.workflow, {})
         counts["pending"] = counts.get("pending", 0) + 1
         self._set_due(x, x.due_at)
@@ -228,14 +177,14 @@ class MemoryStore:
             if x.status == "stuck" and x.lost < r.MAX_LOST - 1 and (x.queue, x.workflow, x.version) in lanes:
                 self._set_due(x, self._now)
 
-    def _take(self, request: r.Claim, lanes: list[_Lane]) -> list[_Execution]:
+    def _take(self, request: r.Claim, lanes: list[_Lane]) -> list[Execution]:
         now = self._now
-        claimed: list[_Execution] = []
+        claimed: list[Execution] = []
         while len(claimed) < request.limit:
             firsts = [(first, lane) for lane in lanes if (first := self._peek(lane)) is not None and first[0] <= now]
             if not firsts:
                 break
-            (_, _, id, _), lane = min(firsts)
+            (_, _, id), lane = min(firsts)
             heapq.heappop(self._due[lane])
             x = self._executions[id]
             if x.token is not None:
@@ -284,7 +233,7 @@ class MemoryStore:
             self._cancel_quietly(id)
         return self._then(x, request)
 
-    def _then(self, x: _Execution, request: r.Commit) -> r.Committed:
+    def _then(self, x: Execution, request: r.Commit) -> r.Committed:
         match request.then:
             case r.Keep(lease):
                 if (
@@ -317,7 +266,7 @@ class MemoryStore:
                 self._make_ready(x)
         return r.Committed(self._now, (), True, tuple(self._woken))
 
-    def _end(self, x: _Execution, end: r.End) -> None:
+    def _end(self, x: Execution, end: r.End) -> None:
         self._set_status(x, end.status)
         x.result, x.error, x.ended_at = end.result, end.error, self._now
         x.token = x.worker = None
@@ -336,7 +285,7 @@ class MemoryStore:
             if w is not None and w.ended_at is None:
                 self._arrive(w, f"end:{x.id}:{w.run}", "ended", x.id, payload)
 
-    def _arrive(self, x: _Execution, message_id: str, kind: str, name: str, payload: bytes) -> bool:
+    def _arrive(self, x: Execution, message_id: str, kind: str, name: str, payload: bytes) -> bool:
         if message_id in x.dedupe:
             return False
         x.dedupe.add(message_id)
@@ -408,7 +357,7 @@ class MemoryStore:
     def _find(self, request: r.Find) -> r.Found:
         after = None if request.cursor is None else common.read_cursor(request.cursor)
         found: list[r.Header] = []
-        newest: Iterable[_Execution] = sorted(
+        newest: Iterable[Execution] = sorted(
             self._executions.values(), key=lambda x: (x.created_at, x.id), reverse=True
         )
         for x in newest:
@@ -507,67 +456,6 @@ class MemoryStore:
     def _list_workers(self, request: r.Workers) -> tuple[r.WorkerRow, ...]:
         self._workers = {n: w for n, w in self._workers.items() if w[1] > self._now}
         return tuple(self._workers[name][0] for name in sorted(self._workers))
-
-
-class MemoryQueue:
-    """Hints within one process; `on_hint` is called on the publisher's thread."""
-
-    def __init__(self) -> None:
-        self._consumers: dict[str, Callable[[str], None]] = {}
-
-    def publish(self, queue: str, hints: int = 1) -> None:
-        """See `replay.ports.Queue.publish`."""
-        on_hint = self._consumers.get(queue)
-        for _ in range(hints if on_hint is not None else 0):
-            _call(on_hint, queue)
-
-    def consume(self, queues: Sequence[str], on_hint: Callable[[str], None], *, prefetch: int = 16) -> None:
-        """See `replay.ports.Queue.consume`."""
-        self._consumers = dict.fromkeys(queues, on_hint)
-
-    def close(self) -> None:
-        """See `replay.ports.Queue.close`."""
-        self._consumers = {}
-
-
-class MemoryBus:
-    """Broadcast within one process; handlers are called on the publisher's thread."""
-
-    def __init__(self) -> None:
-        self._handlers: dict[str, list[Callable[[bytes], None]]] = {}
-        self._lock = threading.Lock()
-
-    def publish(self, channel: str, message: bytes = b"") -> None:
-        """See `replay.ports.Bus.publish`."""
-        for handler in tuple(self._handlers.get(channel, ())):
-            _call(handler, message)
-
-    def subscribe(self, channel: str, handler: Callable[[bytes], None]) -> Callable[[], None]:
-        """See `replay.ports.Bus.subscribe`."""
-        with self._lock:
-            self._handlers.setdefault(channel, []).append(handler)
-
-        def unsubscribe() -> None:
-            with self._lock:
-                handlers = self._handlers.get(channel, [])
-                if handler in handlers:
-                    handlers.remove(handler)
-                if not handlers:
-                    self._handlers.pop(channel, None)
-
-        return unsubscribe
-
-    def close(self) -> None:
-        """See `replay.ports.Bus.close`."""
-        with self._lock:
-            self._handlers.clear()
-
-
-def _call(handler: Any, message: Any) -> None:
-    try:
-        handler(message)
-    except Exception:
-        log.exception("a handler of %r raised", message)
 
 
 _shared: dict[tuple[str, str, str], Any] = {}

@@ -152,8 +152,8 @@ class Transitions(Rows):
             self._create(create)
         for id in request.cancels:
             self._cancel_quietly(id)
-        if request.cancels:  # a child that had not begun ends at once, and tells this very execution
-            arrivals = self._db.execute("SELECT arrivals FROM execution WHERE x=?", (x,)).fetchone()[0]
+        if request.cancels:  # one may be this very execution, or a child that had not begun, ended at once and told it
+            arrivals, status = self._db.execute("SELECT arrivals, status FROM execution WHERE x=?", (x,)).fetchone()
         extra: dict[str, Any] = {}
         if request.current is not None:
             extra["current"] = request.current

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import attrs
 
 from replay import urls
-from replay.backends.memory import MemoryBus
+from replay.backends.memory_hints import MemoryBus
 from replay.ports import Bus, Clock, Queue, Store
 
 T = TypeVar("T")

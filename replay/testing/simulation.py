@@ -10,7 +10,8 @@ import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Self
 
-from replay.backends.memory import MemoryBus, MemoryStore
+from replay.backends.memory import MemoryStore
+from replay.backends.memory_hints import MemoryBus
 from replay.codec import TaggedJson
 from replay.core.commands import WaitForSignal, duration
 from replay.core.effects import Call, Returned

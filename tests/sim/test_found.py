@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from replay import Context, StepFailed, workflow
+from replay import requests as r
+from replay.backends.memory import MemoryStore
 from replay.backends.sqlite import SqliteStore
 from replay.testing import Simulation, assert_recovers, takes
+from replay.testing.clock import VirtualClock
 
 
 def ok() -> int:
@@ -60,3 +63,17 @@ def test_a_signal_consumed_before_a_crash_does_not_keep_its_execution_awake(tmp_
         assert handle.status() == "sleeping"
         sim.advance(60)  # did not come back: to a session that had not seen the signal, it was news for ever
         assert handle.status() == "sleeping"
+
+
+def test_an_id_used_again_is_claimed_from_the_new_executions_queue_only() -> None:
+    clock = VirtualClock()
+    store = MemoryStore(clock)
+
+    def claim(queue: str) -> tuple[str, ...]:
+        (claims,) = store.apply([r.Claim(queue, "worker", (queue,), (("w", ""),), 10, 30.0)])
+        return tuple(claimed.header.id for claimed in claims.claimed)
+
+    store.apply([r.Create("x", "w", b"null", queue="old"), r.Deliver("x", "m", "cancel"), r.Delete("x")])
+    store.apply([r.Create("x", "w", b"null", queue="new")])
+    assert claim("old") == ()  # an entry of the deleted execution seemed to be its own
+    assert claim("new") == ("x",)

@@ -1,0 +1,254 @@
+"""Stores must agree, operation by operation: a state machine that puts the same requests to a reference and to another store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from replay import requests as r
+from replay.backends.memory import MemoryStore
+from replay.ports import Clock, Store
+from replay.testing.clock import VirtualClock
+
+ALL_IDS = ("a", "b", "c~1", "c~2")
+IDS = st.sampled_from(ALL_IDS)
+SELDOM = st.sampled_from([False] * 7 + [True])
+WORKFLOWS = st.sampled_from(["w", "v"])
+QUEUES = st.sampled_from(["default", "mail"])
+ROWS = st.lists(st.sampled_from([b"[1]", b'["x",{}]', b'["\\u00e9",[]]']), max_size=3).map(tuple)
+PAYLOADS = st.sampled_from([b"null", b"[]", b"{}", b"9223372036854775808", b'"\xc3\xa9"'])
+LEASE = 10.0
+
+
+def store_agreement(
+    make_store: Callable[[Clock], Store], reference: Callable[[Clock], Store] = MemoryStore
+) -> type[RuleBasedStateMachine]:
+    """Return a state machine that fails where a store of *make_store* answers otherwise than *reference*.
+
+    Apply it in a test module: `TestAgreement = store_agreement(lambda clock: MyStore(..., clock=clock)).TestCase`.
+    """
+
+    class Agreement(RuleBasedStateMachine):
+        """Both stores see the same clock and the same requests."""
+
+        @initialize()
+        def open(self) -> None:
+            self.clock = VirtualClock()
+            self.stores = [reference(self.clock), make_store(self.clock)]
+            self.leases: dict[str, tuple[str, int]] = {}  # id -> token, log length as its holder knows it
+            self.number = 0
+
+        def teardown(self) -> None:
+            for store in getattr(self, "stores", ()):
+                store.close()
+
+        def ask(self, request: r.Request[Any]) -> Any:
+            first, second = (store.apply([request])[0] for store in self.stores)
+            assert comparable(first) == comparable(second), request
+            return first
+
+        def nonce(self) -> str:
+            self.number += 1
+            return f"n{self.number}"
+
+        @rule(
+            id=IDS,
+            workflow=WORKFLOWS,
+            queue=QUEUES,
+            later=st.sampled_from([None, 5.0]),
+            timeout=st.sampled_from([None, 50.0]),
+            parent=st.none() | IDS,
+            priority=st.integers(0, 2),
+            retention=st.sampled_from([None, 20.0]),
+            entries=ROWS,
+        )
+        def create(
+            self, id: str, workflow: str, queue: str, later: float | None, parent: str | None, **more: Any
+        ) -> None:
+            at = None if later is None else self.clock.now() + later
+            self.ask(r.Create(id, workflow, b"null", queue=queue, at=at, parent_id=parent, metadata=b'{"k":1}', **more))
+
+        @rule(queues=st.sampled_from([("default",), ("default", "mail")]), revive=st.booleans())
+        def claim(self, queues: tuple[str, ...], revive: bool) -> None:
+            self.tick()
+            request = r.Claim(self.nonce(), "worker", queues, (("w", ""), ("v", "")), 100, LEASE, revive)
+            reply = self.ask(request)
+            assert comparable(self.ask(request).claimed) == comparable(reply.claimed)
+            for claimed in reply.claimed:
+                self.leases[claimed.header.id] = (request.nonce, claimed.header.length)
+
+        @precondition(lambda self: self.leases)
+        @rule(
+            pick=st.integers(0, 3),
+            entries=ROWS,
+            seen=st.integers(0, 3),
+            consumed=st.sampled_from([(), (1,), (1, 2)]),
+            stale=SELDOM,
+            again=SELDOM,
+            then=st.sampled_from(["keep", "park", "wake", "yield", "end", "fail", "restart"]),
+            child=st.none() | st.none() | IDS,
+            cancel=st.none() | st.none() | IDS,
+        )
+        def commit(
+            self,
+            pick: int,
+            entries: tuple[bytes, ...],
+            stale: bool,
+            then: str,
+            child: str | None,
+            cancel: str | None,
+            again: bool,
+            **more: Any,
+        ) -> None:
+            self.tick()
+            id = sorted(self.leases)[pick % len(self.leases)]
+            token, length = self.leases[id]
+            now = self.clock.now()
+            what: dict[str, r.Keep | r.Park | r.Yield | r.End | r.Restart] = {
+                "keep": r.Keep(LEASE),
+                "park": r.Park("sleeping", None, LEASE),
+                "wake": r.Park("retrying", now + 3, LEASE),
+                "yield": r.Yield(),
+                "end": r.End("completed", b"[]"),
+                "fail": r.End("failed", None, b'"e"'),
+                "restart": r.Restart(b"[2]"),
+            }
+            request = r.Commit(
+                id,
+                token,
+                length + stale,
+                self.nonce(),
+                what[then],
+                entries,
+                **more,
+                creates=(r.Create(child, "w", b"1", parent_id=id),) if child is not None else (),
+                # Only a session that ends cancels (its children): what that leads to on other shards, it does not hear.
+                cancels=(cancel,) if cancel is not None and child is None and then in ("end", "fail") else (),
+                current=b'[{"kind":"step"}]',
+            )
+            reply = self.ask(request)
+            if isinstance(reply, r.Committed):
+                self.leases[id] = (token, 0 if then == "restart" else length + len(entries))
+                if again:
+                    repeated = self.ask(request)
+                    assert (repeated.parked, repeated.messages) == (reply.parked, reply.messages)
+            if (not isinstance(reply, r.Committed) or reply.parked) and not stale:
+                self.leases.pop(id)  # seldom of use any more; a stale one remains
+
+        @rule(id=IDS, number=st.integers(0, 2), kind=st.sampled_from(["signal", "signal", "cancel"]), payload=PAYLOADS)
+        def deliver(self, id: str, number: int, kind: str, payload: bytes) -> None:
+            self.tick()
+            self.ask(r.Deliver(id, f"m{number}", kind, "go", payload))
+
+        @rule(id=IDS, watcher=IDS)
+        def watch(self, id: str, watcher: str) -> None:
+            self.ask(r.Watch(id, watcher))
+
+        @rule(seconds=st.sampled_from([0.5, 4.0, 11.0, 60.0, 700.0]))
+        def wait(self, seconds: float) -> None:
+            self.clock.move_to(self.clock.now() + seconds)
+
+        @rule()
+        def beat(self) -> None:
+            self.tick()
+            held = tuple(r.Held(id, token, 0) for id, (token, _) in sorted(self.leases.items()))
+            self.ask(r.Beat(held, LEASE))
+
+        @rule(
+            id=IDS,
+            statuses=st.sampled_from([("failed",), ("sleeping", "running"), ("completed", "failed")]),
+            ends=st.booleans(),
+        )
+        def amend(self, id: str, statuses: tuple[str, ...], ends: bool) -> None:
+            header = self.ask(r.Get(id))
+            length = header.length if header is not None else 0
+            then = r.End("failed", None, b'"forced"') if ends else None
+            self.ask(r.Amend(id, self.nonce(), statuses, length, (b"[9]",), then, 2, 1))
+
+        @rule(id=IDS)
+        def delete(self, id: str) -> None:
+            self.ask(r.Delete(id))
+
+        @rule()
+        def purge(self) -> None:
+            self.ask(r.Purge())
+
+        @rule(
+            id=st.sampled_from(["s", "t"]),
+            expected=st.integers(0, 2),
+            workflow=WORKFLOWS,
+            paused=st.booleans(),
+            soon=st.sampled_from([None, -1.0, 5.0]),
+            create=st.none() | IDS,
+            drop=st.booleans(),
+        )
+        def schedule(
+            self,
+            id: str,
+            expected: int,
+            workflow: str,
+            paused: bool,
+            soon: float | None,
+            create: str | None,
+            drop: bool,
+        ) -> None:
+            if drop:
+                self.ask(r.DropSchedule(id, expected))
+                return
+            next_at = None if soon is None else self.clock.now() + soon
+            row = r.Schedule(id, workflow, b"{}", b"[]", next_at, paused)
+            self.ask(r.PutSchedule(row, expected, (r.Create(create, "w", b"1"),) if create is not None else ()))
+            self.ask(r.ListSchedules())
+
+        @rule(
+            statuses=st.sampled_from([(), ("pending",), ("completed", "failed")]),
+            workflow=st.none() | WORKFLOWS,
+            parent_id=st.none() | IDS,
+            id_prefix=st.sampled_from([None, "c~"]),
+            limit=st.integers(1, 3),
+        )
+        def find(self, limit: int, **filters: Any) -> None:
+            cursor = None
+            for _ in range(6):
+                found = self.ask(r.Find(limit=limit, cursor=cursor, **filters))
+                cursor = found.cursor
+                if cursor is None:
+                    return
+
+        @invariant()
+        def same_state(self) -> None:
+            if not hasattr(self, "stores"):
+                return
+            self.ask(r.Count())
+            for id in ALL_IDS:
+                if self.ask(r.Get(id)) is not None:
+                    self.ask(r.Load(id))
+                    self.ask(r.Inbox(id))
+
+        def tick(self) -> None:
+            # Two executions made at one instant have no order of their own; stores may give them any.
+            self.clock.move_to(self.clock.now() + 0.001)
+
+    return Agreement
+
+
+def comparable(reply: Any) -> Any:
+    """Return what must be equal: refusals by class, hints and claims as sets, cursors only by whether there is one."""
+    if isinstance(reply, Exception):
+        return type(reply)
+    if isinstance(reply, r.Found):
+        return reply.headers, reply.cursor is None
+    if isinstance(reply, r.Claims):  # what became due at one instant has no order
+        return attrs.evolve(
+            reply,
+            outbox=(),
+            claimed=tuple(sorted(reply.claimed, key=lambda each: each.header.id)),
+            schedules=tuple(sorted(reply.schedules, key=lambda each: each.id)),
+        )
+    if hasattr(reply, "woken"):
+        return attrs.evolve(reply, woken=frozenset(reply.woken))
+    return reply

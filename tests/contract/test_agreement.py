@@ -1,0 +1,97 @@
+"""Every store agrees with the memory store, operation by operation; and the machine that says so can fail."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from replay import requests as r
+from replay.backends import common
+from replay.backends.memory import MemoryStore
+from replay.backends.redis import open_store
+from replay.backends.sqlite import SqliteStore
+from replay.testing.contracts.agreement import store_agreement
+
+SETTINGS = settings(max_examples=200, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@pytest.fixture(params=["sqlite", "redis", "redis in four shards", "redis cluster"])
+def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Any], Any]:
+    """Give the function that opens a fresh store, of each kind in turn."""
+    if request.param == "sqlite":
+        return lambda clock: SqliteStore(tmp_path / f"{uuid.uuid4().hex}.db", clock=clock, synchronous="NORMAL")
+    url = request.getfixturevalue("redis_cluster" if request.param == "redis cluster" else "redis_server").url
+    shards = {"shards": 4} if request.param == "redis in four shards" else {}
+    return lambda clock: open_store(url, namespace=uuid.uuid4().hex, clock=clock, **shards)
+
+
+def test_it_answers_as_the_memory_store_does(make_store: Callable[[Any], Any]) -> None:
+    run_state_machine_as_test(store_agreement(make_store), settings=SETTINGS)
+
+
+class Unfenced(MemoryStore):
+    """Takes commits of anybody."""
+
+    def _commit(self, request: r.Commit) -> r.Committed:
+        x = self._executions.get(request.id)
+        if x is not None and x.ended_at is None:
+            x.token = request.token
+        return super()._commit(request)
+
+
+class Blind(MemoryStore):
+    """Does not compare the log's length."""
+
+    def _commit(self, request: r.Commit) -> r.Committed:
+        x = self._executions.get(request.id)
+        return super()._commit(request if x is None else attrs.evolve(request, expected=x.length))
+
+
+class Sleepy(MemoryStore):
+    """Parks although a message has arrived."""
+
+    def _then(self, x: Any, request: r.Commit) -> r.Committed:
+        return super()._then(x, attrs.evolve(request, seen=2**53))
+
+
+class Forgetful(MemoryStore):
+    """Does not tell a parent that its child has ended."""
+
+    def _end(self, x: Any, end: r.End) -> None:
+        x.parent_id = None
+        super()._end(x, end)
+
+
+class Doubling(MemoryStore):
+    """Accepts a message as often as it comes."""
+
+    def _deliver(self, request: r.Deliver) -> r.Delivered:
+        x = self._executions.get(request.id)
+        if x is not None:
+            x.dedupe.clear()
+        return super()._deliver(request)
+
+
+class Undying(MemoryStore):
+    """Lets ended executions take signals."""
+
+    def _deliver(self, request: r.Deliver) -> r.Delivered:
+        try:
+            return super()._deliver(request)
+        except type(common.has_ended("", "")):
+            return r.Delivered(self._now)
+
+
+@pytest.mark.parametrize("broken", [Unfenced, Blind, Sleepy, Forgetful, Doubling, Undying])
+def test_a_store_with_a_bug_is_found(broken: Callable[[Any], Any]) -> None:
+    with pytest.raises(AssertionError):
+        run_state_machine_as_test(
+            store_agreement(broken), settings=settings(SETTINGS, max_examples=3000, phases=[Phase.generate])
+        )
