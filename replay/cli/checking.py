@@ -30,13 +30,19 @@ def check_command(
     target: str, histories: Path | None, store: str | None, namespace: str, sample: int | None, as_json: bool
 ) -> int:
     """Replay recorded logs against today's workflows; exit code 4 if one does not fit."""
+    from replay.testing.golden import read_histories
     from replay.testing.replaying import replay
 
     if (histories is None) == (store is None):
         raise click.UsageError("pass --histories PATH or --store URL")
     workflows = {(w.key, w.version): w for w in shell.load_workflows(target)}
     checked = failed = unknown = 0
-    for history in _from_files(histories) if histories is not None else _from_store(str(store), namespace, sample):
+    found = (
+        (history for _, history in read_histories(histories))
+        if histories is not None
+        else _from_store(str(store), namespace, sample)
+    )
+    for history in found:
         header = history.recorded.header
         definition: Workflow[Any, Any] | None = workflows.get((header.workflow, header.version))
         if definition is None:
@@ -57,15 +63,6 @@ def check_command(
         click.echo("error: nothing was checked", err=True)
         return shell.CHECK_FAILED
     return shell.CHECK_FAILED if failed else shell.OK
-
-
-def _from_files(path: Path) -> Iterator[History]:
-    for file in sorted(path.glob("**/*.json*")) if path.is_dir() else [path]:
-        if file.suffix == ".jsonl":
-            for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
-                yield History.parse(line, f"{file}, line {number}")
-        else:
-            yield History.read(file)
 
 
 def _from_store(store: str, namespace: str, sample: int | None) -> Iterator[History]:

@@ -7,34 +7,53 @@ from typing import TYPE_CHECKING, Any
 from replay.testing.checks import assert_recovers, assert_replay_equivalent
 from replay.testing.clock import VirtualClock
 from replay.testing.faults import CrashPoint, Faults
+from replay.testing.golden import assert_replays, histories
 from replay.testing.simulation import SimHandle, Simulation
 from replay.testing.stubs import REAL, fails, hangs, returns, takes
 
 if TYPE_CHECKING:
+    from replay.testing.contracts import BusContract, QueueContract, StoreContract
+    from replay.testing.contracts.agreement import store_agreement
     from replay.testing.drawing import Run, scenarios
+    from replay.testing.machine import WorkflowMachine
 
 __all__ = [
     "REAL",
+    "BusContract",
     "CrashPoint",
     "Faults",
+    "QueueContract",
     "Run",
     "SimHandle",
     "Simulation",
+    "StoreContract",
     "VirtualClock",
+    "WorkflowMachine",
     "assert_recovers",
     "assert_replay_equivalent",
+    "assert_replays",
     "fails",
     "hangs",
+    "histories",
     "returns",
     "scenarios",
+    "store_agreement",
     "takes",
 ]
 
-_LAZY = {"scenarios": "drawing", "Run": "drawing"}
+_LAZY = {
+    "BusContract": "contracts",
+    "QueueContract": "contracts",
+    "Run": "drawing",
+    "StoreContract": "contracts",
+    "WorkflowMachine": "machine",
+    "scenarios": "drawing",
+    "store_agreement": "contracts.agreement",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Load what needs Hypothesis only when it is asked for."""
+    """Load what needs Hypothesis or pytest only when it is asked for."""
     if name in _LAZY:
         from importlib import import_module
 

@@ -58,7 +58,7 @@ def assert_recovers(
     """
     options = {"workflows": [workflow, *others], "steps": steps, "store": store}
     plain, handle = _run(workflow, input, signals, options, None)
-    expected = _ending(plain, handle, same=same)
+    expected = ending(plain, handle, same=same)
     points = plain.injector.effects
     stride = max(1, points // MAX_EFFECTS)
     tried = 0
@@ -67,7 +67,7 @@ def assert_recovers(
             point = CrashPoint(number, before)
             sim, crashed = _run(workflow, input, signals, options, point)
             tried += 1
-            found = _ending(sim, crashed, same=same)
+            found = ending(sim, crashed, same=same)
             problem = None if found == expected else f"it ends {found}, but undisturbed it ends {expected}"
             problem = problem or _ran_again(sim, crashed)
             sim.close()
@@ -101,7 +101,7 @@ def assert_replay_equivalent(
     options = {"workflows": [workflow, *others], "steps": steps, "store": store}
     sim, handle = _run(workflow, input, signals, options, None)
     recorded = record(sim, handle.id)
-    expected = _ending(sim, handle)
+    expected = ending(sim, handle)
     count = 0
     for upto in range(len(recorded.rows) + 1):
         with another_world(upto + 1):
@@ -110,7 +110,7 @@ def assert_replay_equivalent(
     for changes in ({"cache_size": 0}, {"workers": 3, "seed": 1}, {"concurrency": 1, "seed": 2}):
         with another_world(count):
             other, again = _run(workflow, input, signals, {**options, **changes}, None)
-        found = _ending(other, again)
+        found = ending(other, again)
         trace = other.timeline(20)
         other.close()
         count += 1
@@ -153,7 +153,8 @@ def _run(
     return sim, handle
 
 
-def _ending(sim: Simulation, handle: SimHandle, *, same: bool = True) -> Ending:
+def ending(sim: Simulation, handle: SimHandle, *, same: bool = True) -> Ending:
+    """Return how the execution ended; without *same* the results do not count."""
     execution = sim.engine.get_execution(handle)
     current = f" at {execution.current}" if execution.current and not execution.status.ended else ""
     if not same:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from replay.core.effects import Call
 from replay.core.retry import ONCE
 from replay.definition import Signal, Workflow
+from replay.histories import History
 from replay.records import Status, StepRecord
 from replay.testing.faults import CrashPoint
 from replay.testing.simulation import Simulation
@@ -33,6 +34,7 @@ class Run:
         steps: The step records.
         executed: Ids of the steps that were run, with repetitions, in order.
         plan: What was drawn.
+        history: Its log, as `replay history --export` would write it.
     """
 
     status: Status
@@ -42,6 +44,7 @@ class Run:
     steps: tuple[StepRecord, ...]
     executed: tuple[str, ...]
     plan: Mapping[str, Any]
+    history: History
 
     def count(self, step_id: str) -> int:
         """Return how many steps of this id (scopes and numbers aside) are recorded as completed."""
@@ -113,6 +116,7 @@ def scenarios(
             detail.steps,
             tuple(id for _, id, _ in sim.executed),
             plan,
+            History.of(sim.engine, handle.id),
         )
         sim.close()
         if sim.repeated or execution.status == "stuck":

@@ -66,6 +66,10 @@ class Injector:
         self._chance = chance
         self._point = point
 
+    def plan(self, point: CrashPoint) -> None:
+        """Crash at *point*, instead of at the one planned before."""
+        self._point = point
+
     def around(self, label: str, effect: Callable[[], Any], trace: Callable[[str], None]) -> Any:
         """Perform *effect*, or not, or half."""
         self.effects += 1

@@ -224,6 +224,10 @@ class Simulation:
         """From now on nothing goes wrong any more: everything must finish."""
         self.injector.enabled = False
 
+    def crash_in(self, effects: int, *, before: bool) -> None:
+        """Have the worker die that comes to the *effects*-th effect from now on (1: the next), before or after it."""
+        self.injector.plan(CrashPoint(self.injector.effects + effects, before))
+
     def waiting_for(self, id: str) -> Any:
         """See `SimHandle.waiting_for`."""
         for wait in self.engine.get_execution(id).current:
