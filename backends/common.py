@@ -6,7 +6,7 @@ import base64
 import json
 
 from replay.core.errors import ExecutionEnded, Fenced, OperatorRefused, UnknownExecution
-from replay.requests import End, Find, Header
+from replay.core.requests import End, Find, Header
 
 
 def ended_payload(end: End) -> bytes:

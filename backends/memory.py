@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from replay import requests as r
 from replay.backends import common
 from replay.backends.memory_execution import Execution
 from replay.backends.memory_hints import MemoryBus, MemoryQueue
+from replay.core import requests as r
 from replay.core.errors import ExecutionEnded, OperatorRefused, ReplayError, UnknownExecution
 from replay.ports import Clock
 

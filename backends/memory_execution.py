@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from replay import requests as r
+from replay.core import requests as r
 
 _HEADER = tuple(f.name for f in attrs.fields(r.Header))
 

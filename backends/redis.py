@@ -17,7 +17,6 @@ from typing import Any
 
 import attrs
 
-from replay import requests as r
 from replay.backends import redis_rows as rows
 from replay.backends.redis_bus import RedisBus, open_bus
 from replay.backends.redis_client import BadLogin, Link
@@ -27,6 +26,7 @@ from replay.backends.redis_plans import Plan, Shards, together
 from replay.backends.redis_requests import Plans
 from replay.backends.redis_scripts import Call, load_scripts
 from replay.backends.redis_url import RedisUrl, read_url
+from replay.core import requests as r
 from replay.core.errors import ConfigError, StoreUnavailable
 from replay.ports import Clock
 

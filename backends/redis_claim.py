@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from replay import requests as r
 from replay.backends import redis_rows as rows
 from replay.backends.redis_plans import Plan, Shards, portions
 from replay.backends.redis_scripts import Call
+from replay.core import requests as r
 
 
 def claim(shards: Shards, request: r.Claim, now: Callable[[], bytes]) -> Plan[r.Claims]:

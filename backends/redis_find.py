@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from replay import requests as r
 from replay.backends import common
 from replay.backends.redis_plans import Plan, Shards
 from replay.backends.redis_rows import header, optional
-from replay.requests import ENDED
+from replay.core import requests as r
+from replay.core.requests import ENDED
 
 
 class _Source:

@@ -7,13 +7,13 @@ from typing import Any
 
 import attrs
 
-from replay import requests as r
 from replay.backends import common
 from replay.backends import redis_rows as rows
 from replay.backends.redis_claim import claim
 from replay.backends.redis_find import find
 from replay.backends.redis_plans import Plan, Shards, portions
 from replay.backends.redis_scripts import Argument
+from replay.core import requests as r
 from replay.core.errors import OperatorRefused, ReplayError
 from replay.ports import Clock
 

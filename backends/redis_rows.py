@@ -8,8 +8,8 @@ from typing import Any
 
 import attrs
 
-from replay import requests as r
 from replay.backends.redis_scripts import Argument
+from replay.core import requests as r
 from replay.core.errors import Undecodable
 
 SEPARATOR = b"\x1f"  # between the parts of names in keys and messages; ids cannot contain it

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from replay import requests as r
 from replay.backends import sqlite_schema as schema
 from replay.backends.sqlite_operations import Operations
+from replay.core import requests as r
 from replay.core.errors import (
     ConfigError,
     ReplayError,

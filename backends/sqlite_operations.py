@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import attrs
 
-from replay import requests as r
 from replay.backends import common
 from replay.backends.sqlite_transitions import Transitions
+from replay.core import requests as r
 from replay.core.errors import OperatorRefused, UnknownExecution
 
 

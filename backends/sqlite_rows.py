@@ -9,9 +9,9 @@ import sqlite3
 import zlib
 from typing import Any
 
-from replay import requests as r
 from replay.backends import common
 from replay.backends import sqlite_schema as schema
+from replay.core import requests as r
 from replay.core.errors import Undecodable
 
 HEADER = ", ".join(schema.COLUMNS)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-from replay import requests as r
 from replay.backends import common
 from replay.backends import sqlite_schema as schema
 from replay.backends.sqlite_rows import HEADER, Rows
+from replay.core import requests as r
 from replay.core.errors import ExecutionEnded, UnknownExecution
 
 
 class Transitions(Rows):
-    """Each method is one request of `replay.requests`, within a transaction: it validates first, then writes."""
+    """Each method is one request of `replay.core.requests`, within a transaction: it validates first, then writes."""
 
     # --- creating --------------------------------------------------------------------------------------
 

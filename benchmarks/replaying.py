@@ -18,9 +18,9 @@ from benchmarks.harness import measure, rate, report
 from replay import Context, workflow
 from replay.codec import TaggedJson
 from replay.core.interpreter import Interpreter
+from replay.core.requests import Header
 from replay.core.session import CHUNK
 from replay.determinism import make_context
-from replay.requests import Header
 
 HEADER = Header("bench", "bench", "", "default", "running", b"null", 1.0, 1.0)
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from replay import requests as r
+from replay.core import requests as r
 from replay.core.commands import duration, instant
 from replay.core.errors import (
     ExecutionCancelled,

@@ -18,9 +18,9 @@ from replay.core.driver import close_generator, run_branch
 from replay.core.errors import Cancelled, ExecutionFailed, StepFailed
 from replay.core.fibers import Fiber
 from replay.core.outcomes import Completed, Err, Ok, Received, TimedOut, Winner
+from replay.core.requests import Header
 from replay.definition import Workflow
 from replay.determinism import make_context
-from replay.requests import Header
 
 MAX_PATHS = 400
 """Paths through a workflow that are followed before the rest is declared unexplored."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any
 
 from replay.core.context import Context
-from replay.requests import Header
+from replay.core.requests import Header
 
 _log = logging.getLogger("replay.workflow")
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import attrs
 
-from replay import requests as r
+from replay.core import requests as r
 from replay.core.errors import UnknownExecution
+from replay.core.requests import Header
 from replay.engine import Engine
-from replay.requests import Header
 
 FORMAT = "replay-history-1"
 

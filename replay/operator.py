@@ -12,8 +12,8 @@ from typing import Any
 
 import attrs
 
-from replay import requests as r
 from replay.core import entries as e
+from replay.core import requests as r
 from replay.core.errors import OperatorRefused
 from replay.engine import Engine
 from replay.handles import Handle, id_of

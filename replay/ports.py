@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from replay.requests import Request
+from replay.core.requests import Request
 
 R = TypeVar("R")
 
@@ -14,7 +14,7 @@ R = TypeVar("R")
 class Store(Protocol):
     """The truth: executions, logs, inboxes, leases, timers and schedules.
 
-    A store answers *requests* (`replay.requests`), each of which is one atomic transition or one consistent read.
+    A store answers *requests* (`replay.core.requests`), each of which is one atomic transition or one consistent read.
     All methods may be called from any thread.
     """
 

@@ -11,8 +11,8 @@ import attrs
 
 from replay.core import entries as e
 from replay.core.errors import Undecodable
+from replay.core.requests import Header
 from replay.ports import Codec
-from replay.requests import Header
 
 T = TypeVar("T")
 

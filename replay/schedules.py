@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from replay import requests as r
+from replay.core import requests as r
 from replay.core.commands import duration, instant
 from replay.core.errors import ScheduleError, UnknownSchedule
 from replay.core.ids import check_id

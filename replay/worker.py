@@ -15,7 +15,7 @@ from typing import Any
 
 import attrs
 
-from replay import requests as r
+from replay.core import requests as r
 from replay.core.effects import AskToStop, Await, Call, Launch, Publish, Returned, Warn, Woken
 from replay.core.errors import Fenced, ReplayError, StoreUnavailable
 from replay.core.session import Session

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from replay import requests as r
 from replay.cli import shell, timeline
+from replay.core import requests as r
 from replay.core.errors import ExecutionCancelled, ExecutionFailed
 
 

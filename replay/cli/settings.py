@@ -12,8 +12,8 @@ from typing import Any
 
 import click
 
-from replay import requests as r
 from replay.cli import shell
+from replay.core import requests as r
 from replay.urls import masked
 
 

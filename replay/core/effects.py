@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import attrs
 
-from replay.requests import Request
+from replay.core.requests import Request
 
 
 @attrs.define(eq=False)

@@ -9,8 +9,8 @@ from replay.core.commands import Step
 from replay.core.effects import Call
 from replay.core.errors import StepTimeout
 from replay.core.fibers import Fiber
+from replay.core.requests import Header
 from replay.core.settings import Settings
-from replay.requests import Header
 
 
 class Flights:

@@ -16,7 +16,7 @@ from replay.core import entries as e
 from replay.core.errors import NoBranchMatched, StepInterrupted
 from replay.core.fibers import Fiber
 from replay.core.interpreter import Interpreter
-from replay.requests import Message
+from replay.core.requests import Message
 
 
 class Frontier:

@@ -16,8 +16,8 @@ from replay.core.driver import Outcome
 from replay.core.effects import Publish
 from replay.core.errors import Cancelled, LogTooLong, NotSerializable, PayloadTooLarge
 from replay.core.interpreter import Interpreter
+from replay.core.requests import Create
 from replay.core.settings import Settings
-from replay.requests import Create
 
 
 class Recorder:

@@ -33,8 +33,8 @@ from replay.core.ids import child_id, keyed_id
 from replay.core.interpreter import Interpreter
 from replay.core.patches import Patches
 from replay.core.recorder import Recorder
+from replay.core.requests import Claimed, Commit, Committed, End, Keep, Load, Message, Park, Restart, Watch, Yield
 from replay.core.settings import Definition, Settings
-from replay.requests import Claimed, Commit, Committed, End, Keep, Load, Message, Park, Restart, Watch, Yield
 
 CHUNK = 512
 """Log entries decoded at a time: enough to amortise the call, few enough to keep memory flat on a long log."""

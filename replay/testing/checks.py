@@ -7,8 +7,8 @@ from typing import Any
 
 import attrs
 
-from replay import requests as r
 from replay.core import entries as e
+from replay.core import requests as r
 from replay.core.errors import NonDeterminism
 from replay.definition import Workflow
 from replay.histories import Recorded

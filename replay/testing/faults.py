@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from replay import requests as r
+from replay.core import requests as r
 from replay.core.errors import StoreUnavailable
 from replay.ports import Store
 

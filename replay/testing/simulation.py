@@ -17,11 +17,11 @@ from replay.core.commands import WaitForSignal, duration
 from replay.core.effects import Call, Returned
 from replay.core.errors import StoreUnavailable
 from replay.core.fibers import Fiber
+from replay.core.requests import Find, Get, Load
 from replay.definition import Signal, Workflow
 from replay.engine import Engine
 from replay.handles import Handle
 from replay.ports import Clock, Store
-from replay.requests import Find, Get, Load
 from replay.steps import run_call
 from replay.testing.clock import START, SkewedClock, VirtualClock
 from replay.testing.faults import Crash, CrashPoint, Faults, FaultyStore, Injector

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from replay import requests as r
 from replay.backends import common
 from replay.backends.memory import MemoryStore
 from replay.backends.redis import open_store
 from replay.backends.sqlite import SqliteStore
+from replay.core import requests as r
 from replay.testing.contracts.agreement import store_agreement
 
 SETTINGS = settings(max_examples=200, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck))

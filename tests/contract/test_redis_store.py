@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from replay import requests as r
 from replay.backends.redis import RedisStore, open_store
+from replay.core import requests as r
 from replay.core.errors import ConfigError, StoreUnavailable, Undecodable
 from replay.testing.clock import VirtualClock
 from tests.servers.ports import free_port

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from redis.connection import Connection
 
-from replay import requests as r
 from replay.backends.redis import RedisStore, open_store
+from replay.core import requests as r
 from replay.core.errors import StoreUnavailable
 from tests.servers.process import until
 from tests.servers.proxy import Proxy

@@ -65,7 +65,7 @@ def _ticks(seconds: float, _began: dict[float, float] | None = None) -> bool:
 
 def _prefixes_grow(engine: Engine, recorded: dict[str, tuple[bytes, ...]]) -> None:
     """I1: a log only grows, and what stood in it stays."""
-    from replay.requests import Load
+    from replay.core.requests import Load
 
     for number in range(0, 200, 20):
         log = tuple(engine.ask(Load(f"x-{number}")))

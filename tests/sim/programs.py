@@ -18,8 +18,8 @@ from replay.core.driver import close_generator
 from replay.core.effects import Call
 from replay.core.ids import child_id
 from replay.core.outcomes import Completed, Err, Ok, Received, TimedOut, Winner
+from replay.core.requests import Header
 from replay.determinism import ExecutionSources
-from replay.requests import Header
 from replay.steps import run_call
 
 

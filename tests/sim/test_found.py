@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from replay import Context, StepFailed, workflow
-from replay import requests as r
 from replay.backends.memory import MemoryStore
 from replay.backends.sqlite import SqliteStore
+from replay.core import requests as r
 from replay.testing import Simulation, assert_recovers, takes
 from replay.testing.clock import VirtualClock
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from replay.backends.redis import open_store
 from replay.backends.sqlite import SqliteStore
+from replay.core.requests import Header
 from replay.determinism import ExecutionSources
-from replay.requests import Header
 from replay.testing import CrashPoint, Simulation
 from replay.testing.checks import record
 from replay.testing.replaying import another_world, replay

@@ -9,8 +9,8 @@ import attrs
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from replay import requests as r
 from replay.backends.memory import MemoryStore
+from replay.core import requests as r
 from replay.ports import Clock, Store
 from replay.testing.clock import VirtualClock
 

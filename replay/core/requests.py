@@ -346,7 +346,8 @@ class Delivered:
 class Deliver(Request[Delivered]):
     """Put a message into an execution's inbox; a sleeping execution becomes due now.
 
-    `UnknownExecution` / `ExecutionEnded` if it cannot take one. Idempotent by `message_id` while the execution exists.
+    `UnknownExecution` / `ExecutionEnded` if it cannot take one. Idempotent by `message_id` until the execution ends (what
+    comes then is refused).
     A leased execution keeps its lease (its holder hears of it from the next commit or beat). A `cancel`: at most one
     is ever accepted per execution (later ones are duplicates); an execution that was never claimed (`pending`, empty log)
     ends `cancelled` at once, as by `End("cancelled")`; a leased one gets `status="cancelling"`.
