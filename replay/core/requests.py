@@ -165,7 +165,7 @@ class Claims:
     """Reply of `Claim`.
 
     Attributes:
-        claimed: What this claim now holds leases on, longest due first.
+        claimed: What this claim now holds leases on, longest due first (within each shard, if the store has several).
         next_due: Earliest instant at which these queues and workflows will have something due that is not due now
             (leases included), None if nothing is known. If more was due than `limit`, it is `now`.
         schedules: Due, unpaused schedules of these workflows (at most 16; not leased: `PutSchedule` compares versions).

@@ -8,9 +8,10 @@ class TestMyQueue(QueueContract):
 
 import pytest
 
-pytest.register_assert_rewrite(f"{__name__}.bus", f"{__name__}.queue")
+pytest.register_assert_rewrite(f"{__name__}.bus", f"{__name__}.queue", f"{__name__}.store")
 
 from replay.testing.contracts.bus import BusContract  # noqa: E402  rewriting must be asked for first
 from replay.testing.contracts.queue import QueueContract  # noqa: E402
+from replay.testing.contracts.store import StoreContract  # noqa: E402
 
-__all__ = ["BusContract", "QueueContract"]
+__all__ = ["BusContract", "QueueContract", "StoreContract"]

@@ -1,0 +1,458 @@
+"""What every `replay.ports.Store` must do, as tests to inherit. The promises are those of `replay.core.requests`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from replay.core import requests as r
+from replay.core.errors import ExecutionEnded, Fenced, OperatorRefused, UnknownExecution
+from replay.ports import Clock, Store
+from replay.testing.clock import VirtualClock
+
+LEASE = 30.0
+LANES = (("w", ""), ("v", "2"))
+
+
+class Asking:
+    """A store with a virtual clock, and the requests of these tests in short form."""
+
+    def __init__(self, store: Store, clock: VirtualClock) -> None:
+        self.store = store
+        self.clock = clock
+
+    def ask(self, request: r.Request[Any]) -> Any:
+        """Return the reply; a refusal is raised."""
+        (reply,) = self.store.apply([request])
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass."""
+        self.clock.move_to(self.clock.now() + seconds)
+
+    def create(self, id: str, **options: Any) -> r.Created:
+        """Create an execution of workflow `w`, a moment after the one before."""
+        self.wait(0.001)
+        return self.ask(r.Create(id, options.pop("workflow", "w"), b"null", **options))  # type: ignore[no-any-return]
+
+    def claim(self, nonce: str, limit: int = 10, queues: tuple[str, ...] = ("default",), **options: Any) -> list[str]:
+        """Return the ids of what was claimed."""
+        return [each.header.id for each in self.claims(nonce, limit, queues, **options).claimed]
+
+    def claims(self, nonce: str, limit: int = 10, queues: tuple[str, ...] = ("default",), **options: Any) -> r.Claims:
+        """Claim."""
+        workflows = options.pop("workflows", LANES)
+        return self.ask(r.Claim(nonce, "worker", queues, workflows, limit, LEASE, **options))  # type: ignore[no-any-return]
+
+    def commit(self, id: str, token: str, expected: int, then: Any = None, **options: Any) -> r.Committed:
+        """Commit, `Keep` by default, under an id made of what distinguishes it."""
+        commit_id = options.pop("commit_id", f"{token}:{expected}:{type(then).__name__}")
+        return self.ask(r.Commit(id, token, expected, commit_id, then or r.Keep(LEASE), **options))  # type: ignore[no-any-return]
+
+    def signal(self, id: str, message_id: str, payload: bytes = b"null") -> r.Delivered:
+        """Deliver a signal."""
+        return self.ask(r.Deliver(id, message_id, "signal", "go", payload))  # type: ignore[no-any-return]
+
+    def get(self, id: str) -> r.Header:
+        """Return the header of an execution that exists."""
+        header = self.ask(r.Get(id))
+        assert header is not None, f"{id!r} does not exist"
+        return header  # type: ignore[no-any-return]
+
+
+class StoreContract:
+    """Tests of a store, given this fixture.
+
+    * `make_store`: a function of a clock that opens a fresh, empty store on your backend.
+
+    Attributes:
+        ordered: Claims are in order over the whole store; a store of several shards, which has an order within each, says False.
+    """
+
+    ordered = True
+
+    @pytest.fixture
+    def s(self, make_store: Callable[[Clock], Store]) -> Iterator[Asking]:
+        """Open a store."""
+        clock = VirtualClock()
+        store = make_store(clock)
+        yield Asking(store, clock)
+        store.close()
+
+    # --- creating --------------------------------------------------------------------------------------
+
+    def test_creating_twice_gives_the_first(self, s: Asking) -> None:
+        """Idempotent by id."""
+        assert s.create("a").fresh
+        again = s.ask(r.Create("a", "v", b"2"))
+        assert (again.fresh, again.header.workflow, again.header.input) == (False, "w", b"null")
+
+    def test_a_header_comes_back_as_it_was_given(self, s: Asking) -> None:
+        """Bytes are opaque."""
+        payload = '{"ünïcode":[],"n":9223372036854775808}'.encode()
+        create = r.Create("a", "w", payload, "2", "mail", timeout=60.0, metadata=b'{"k":1}', priority=3, retention=9.0)
+        header = s.ask(create).header
+        assert s.get("a") == header
+        assert (header.input, header.version, header.queue, header.status) == (payload, "2", "mail", "pending")
+        assert (header.deadline, header.priority, header.retention) == (header.created_at + 60.0, 3, 9.0)
+
+    def test_what_begins_later_is_not_claimed_before(self, s: Asking) -> None:
+        """`at` is a timer."""
+        s.create("a", at=s.clock.now() + 100.0)
+        claims = s.claims("n1")
+        assert claims.claimed == ()
+        assert claims.next_due == pytest.approx(s.get("a").due_at)
+        s.wait(101.0)
+        assert s.claim("n2") == ["a"]
+
+    # --- claiming --------------------------------------------------------------------------------------
+
+    def test_a_claim_takes_what_has_been_due_longest_up_to_its_limit(self, s: Asking) -> None:
+        """And tells that more is due."""
+        for id in ("c", "a", "b"):
+            s.create(id)
+        first = s.claims("n1", limit=2)
+        found = [each.header.id for each in first.claimed]
+        assert first.next_due is not None
+        assert first.next_due <= s.clock.now()
+        rest = s.claim("n2")
+        assert (len(found), sorted(found + rest)) == (2, ["a", "b", "c"])
+        if self.ordered:
+            assert found == ["c", "a"]
+
+    def test_a_higher_priority_goes_first(self, s: Asking) -> None:
+        """However late it came."""
+        s.create("low")
+        s.create("high", priority=1)
+        low, high = s.get("low").due_at, s.get("high").due_at
+        assert low is not None
+        assert high is not None
+        assert high < low
+        if self.ordered:
+            assert s.claim("n1", limit=1) == ["high"]
+
+    def test_a_claim_repeated_gives_the_same_leases_and_no_more(self, s: Asking) -> None:
+        """Idempotent by nonce."""
+        s.create("a")
+        assert s.claim("n1") == ["a"]
+        s.create("b")
+        assert s.claim("n1") == ["a"]
+        assert s.claim("n2") == ["b"]
+
+    def test_a_worker_never_takes_what_it_does_not_know(self, s: Asking) -> None:
+        """Other workflows, versions and queues stay."""
+        s.create("workflow", workflow="x")
+        s.create("version", version="9")
+        s.create("queue", queue="mail")
+        assert s.claim("n1") == []
+        assert s.claim("n2", queues=("mail",)) == ["queue"]
+
+    def test_a_lease_that_ran_out_passes_on_and_its_holder_is_fenced(self, s: Asking) -> None:
+        """A zombie's writes are refused."""
+        s.create("a")
+        s.claim("n1")
+        s.wait(LEASE - 1.0)
+        assert s.claim("n2") == []
+        s.wait(2.0)
+        (claimed,) = s.claims("n3").claimed
+        assert (claimed.header.token, claimed.header.lost) == ("n3", 1)
+        with pytest.raises(Fenced):
+            s.commit("a", "n1", 0, entries=(b"[1]",))
+        assert s.ask(r.Load("a")) == []
+
+    def test_an_execution_that_kills_its_workers_is_set_aside(self, s: Asking) -> None:
+        """After `MAX_LOST` leases lost in a row."""
+        s.create("a")
+        for number in range(r.MAX_LOST):
+            assert s.claim(f"n{number}") == ["a"]
+            s.wait(LEASE + 1.0)
+        assert s.claim("next") == []
+        assert s.get("a").status == "stuck"
+        s.wait(r.CRASH_LOOP_DELAY + 1.0)
+        assert s.claim("once more") == ["a"]
+
+    def test_a_beat_renews_what_is_held_and_tells_what_is_lost(self, s: Asking) -> None:
+        """And what has news."""
+        s.create("a")
+        s.create("b")
+        s.claim("n1")
+        s.wait(LEASE - 1.0)
+        s.signal("b", "m1")
+        beats = s.ask(r.Beat((r.Held("a", "n1", 0), r.Held("b", "n1", 0), r.Held("c", "n1", 0)), LEASE))
+        assert (beats.lost, beats.news) == (("c",), ("b",))
+        s.wait(2.0)
+        assert s.claim("n2") == []
+
+    # --- committing ------------------------------------------------------------------------------------
+
+    def test_a_commit_appends_and_a_repeated_one_does_not(self, s: Asking) -> None:
+        """Idempotent by commit id."""
+        s.create("a")
+        s.claim("n1")
+        for _ in range(2):
+            s.commit("a", "n1", 0, commit_id="c1", entries=(b"[1]", b'["\xc3\xa9"]'))
+        assert s.ask(r.Load("a")) == [b"[1]", b'["\xc3\xa9"]']
+        assert s.ask(r.Load("a", 1)) == [b'["\xc3\xa9"]']
+
+    def test_a_commit_that_expects_another_length_changes_nothing(self, s: Asking) -> None:
+        """Not its entries, nor its children, nor what it consumed."""
+        s.create("a")
+        s.claim("n1")
+        s.signal("a", "m1")
+        with pytest.raises(Fenced):
+            s.commit("a", "n1", 1, entries=(b"[1]",), consumed=(1,), creates=(r.Create("child", "w", b"1"),))
+        assert s.ask(r.Load("a")) == []
+        assert s.ask(r.Get("child")) is None
+        assert len(s.ask(r.Inbox("a"))) == 1
+
+    def test_a_parked_execution_sleeps_until_its_time(self, s: Asking) -> None:
+        """No earlier."""
+        s.create("a")
+        s.claim("n1")
+        assert s.commit("a", "n1", 0, r.Park("sleeping", s.clock.now() + 50.0, LEASE)).parked
+        assert (s.get("a").status, s.get("a").token) == ("sleeping", None)
+        s.wait(49.0)
+        assert s.claim("n2") == []
+        s.wait(2.0)
+        assert s.claim("n3") == ["a"]
+
+    def test_no_wake_up_is_lost(self, s: Asking) -> None:
+        """What arrived unseen keeps the execution awake; what was seen, or consumed, does not."""
+        s.create("a")
+        s.claim("n1")
+        s.signal("a", "m1")
+        kept = s.commit("a", "n1", 0, r.Park("sleeping", None, LEASE), commit_id="c1")
+        assert (kept.parked, [m.seq for m in kept.messages]) == (False, [1])
+        assert s.commit("a", "n1", 0, r.Park("sleeping", None, LEASE), commit_id="c2", seen=1, consumed=(1,)).parked
+        s.signal("a", "m2")
+        (claimed,) = s.claims("n2").claimed
+        assert [m.seq for m in claimed.messages] == [2]
+        later = s.clock.now() + 5.0
+        assert s.commit("a", "n2", 0, r.Park("sleeping", later, LEASE), commit_id="c3", seen=2, consumed=(2,)).parked
+        s.wait(6.0)
+        s.claim("n3")
+        assert s.commit("a", "n3", 0, r.Park("sleeping", None, LEASE), commit_id="c4", seen=0).parked
+
+    def test_handing_back_makes_due_at_once(self, s: Asking) -> None:
+        """`Yield`."""
+        s.create("a")
+        s.claim("n1")
+        assert s.commit("a", "n1", 0, r.Yield()).parked
+        assert s.claim("n2") == ["a"]
+
+    def test_beginning_anew_keeps_what_has_not_been_received(self, s: Asking) -> None:
+        """`Restart`: log, attempt and amendments begin anew."""
+        s.create("a")
+        s.claim("n1")
+        s.signal("a", "m1", b"[7]")
+        s.commit("a", "n1", 0, entries=(b"[1]",))
+        s.commit("a", "n1", 1, r.Restart(b"[2]"))
+        header = s.get("a")
+        assert (header.input, header.run, header.length, header.status) == (b"[2]", 1, 0, "pending")
+        assert s.ask(r.Load("a")) == []
+        assert [m.payload for m in s.claims("n2").claimed[0].messages] == [b"[7]"]
+
+    def test_an_end_is_final(self, s: Asking) -> None:
+        """Result, lease and inbox."""
+        s.create("a")
+        s.claim("n1")
+        s.signal("a", "m1")
+        s.commit("a", "n1", 0, r.End("completed", b"[]"), entries=(b"[1]",), seen=1)
+        header = s.get("a")
+        assert (header.status, header.result, header.token, header.due_at) == ("completed", b"[]", None, None)
+        assert header.ended_at is not None
+        assert s.ask(r.Inbox("a")) == ()
+        with pytest.raises(ExecutionEnded):
+            s.signal("a", "m2")
+        with pytest.raises(Fenced):
+            s.commit("a", "n1", 1, commit_id="late")
+        s.wait(10_000.0)
+        assert s.claim("n2") == []
+
+    # --- children and watchers --------------------------------------------------------------------------
+
+    def test_the_end_of_a_child_and_the_waking_of_its_parent_are_one_fact(self, s: Asking) -> None:
+        """The message has the payload as it was committed."""
+        s.create("parent")
+        s.claim("n1")
+        child = r.Create("child", "w", b"1", parent_id="parent")
+        s.commit("parent", "n1", 0, r.Park("sleeping", None, LEASE), creates=(child,))
+        s.claim("n2")
+        s.commit("child", "n2", 0, r.End("completed", b'{"a":[]}'))
+        (claimed,) = s.claims("n3").claimed
+        (message,) = claimed.messages
+        assert (claimed.header.id, message.kind, message.name) == ("parent", "ended", "child")
+        assert message.payload == b'{"status":"completed","result":{"a":[]},"error":null}'
+
+    def test_a_watcher_is_told_once_whether_it_came_before_the_end_or_after(self, s: Asking) -> None:
+        """`Watch`."""
+        for id in ("watched", "early", "late"):
+            s.create(id)
+        s.claim("n1")
+        s.ask(r.Watch("watched", "early"))
+        s.commit("watched", "n1", 0, r.End("failed", None, b'"e"'))
+        for _ in range(2):
+            s.ask(r.Watch("watched", "late"))
+            s.ask(r.Watch("watched", "early"))
+        for watcher in ("early", "late"):
+            assert [m.name for m in s.ask(r.Inbox(watcher))] == ["watched"]
+        with pytest.raises(UnknownExecution):
+            s.ask(r.Watch("nobody", "early"))
+
+    # --- arrivals ---------------------------------------------------------------------------------------
+
+    def test_messages_are_accepted_once_and_kept_in_order(self, s: Asking) -> None:
+        """Idempotent by message id; payloads unchanged."""
+        s.create("a")
+        payloads = [b"[]", b"{}", b"9223372036854775808", b"0.30000000000000004", '"\U0001f600"'.encode()]
+        for number, payload in enumerate(payloads):
+            for _ in range(2):
+                s.signal("a", f"m{number}", payload)
+        assert [(m.seq, m.payload) for m in s.ask(r.Inbox("a"))] == list(enumerate(payloads, 1))
+        assert s.signal("a", "m0").duplicate
+
+    def test_a_message_to_nobody_is_refused(self, s: Asking) -> None:
+        """Never silence."""
+        with pytest.raises(UnknownExecution):
+            s.signal("nobody", "m1")
+
+    def test_a_cancel_is_accepted_once(self, s: Asking) -> None:
+        """A leased execution is told, one that has not begun ends at once."""
+        s.create("running")
+        s.claim("n1")
+        s.create("pending")
+        for id in ("running", "pending"):
+            assert not s.ask(r.Deliver(id, "x", "cancel")).duplicate
+        assert s.ask(r.Deliver("running", "y", "cancel")).duplicate
+        assert (s.get("running").status, s.get("pending").status) == ("cancelling", "cancelled")
+
+    # --- reading ----------------------------------------------------------------------------------------
+
+    def test_pages_hold_each_execution_once_newest_first(self, s: Asking) -> None:
+        """Keyset cursors."""
+        ids = [f"x{n}" for n in range(7)]
+        for id in ids:
+            s.create(id)
+        found: list[str] = []
+        cursor = None
+        while True:
+            page = s.ask(r.Find(limit=3, cursor=cursor))
+            found += [header.id for header in page.headers]
+            cursor = page.cursor
+            if cursor is None:
+                break
+        assert found == ids[::-1]
+
+    def test_filters_all_hold(self, s: Asking) -> None:
+        """Status, workflow, parent, prefix, times, metadata."""
+        s.create("p-1", metadata=b'{"team":"red"}')
+        s.create("p-2", workflow="v", version="2", parent_id="p-1")
+        s.create("q-3", metadata=b'{"team":"blue"}')
+        s.claim("n1")
+        s.commit("q-3", "n1", 0, r.End("completed", b"1"))
+        between = s.get("p-1").created_at
+
+        def ids(**filters: Any) -> list[str]:
+            return [header.id for header in s.ask(r.Find(**filters)).headers]
+
+        assert ids(statuses=("completed",)) == ["q-3"]
+        assert ids(workflow="v") == ["p-2"]
+        assert ids(parent_id="p-1") == ["p-2"]
+        assert ids(id_prefix="p-") == ["p-2", "p-1"]
+        assert ids(created_after=between) == ["q-3", "p-2"]
+        assert ids(metadata=(("team", b'"red"'),)) == ["p-1"]
+        assert ids(id_prefix="p-", workflow="w") == ["p-1"]
+        assert s.ask(r.Count()) == {"running": 2, "completed": 1}
+        assert s.ask(r.Count("v")) == {"running": 1}
+
+    # --- operators ---------------------------------------------------------------------------------------
+
+    def test_an_amendment_is_guarded_and_breaks_the_lease(self, s: Asking) -> None:
+        """By status and length; idempotent by nonce."""
+        s.create("a")
+        s.claim("n1")
+        with pytest.raises(OperatorRefused):
+            s.ask(r.Amend("a", "o1", ("failed",), 0, (b"[9]",)))
+        with pytest.raises(OperatorRefused):
+            s.ask(r.Amend("a", "o1", ("running",), 1, (b"[9]",)))
+        for _ in range(2):
+            s.ask(r.Amend("a", "o1", ("running",), 0, (b"[9]",), amendments=1))
+        assert (s.get("a").length, s.get("a").status, s.get("a").amendments) == (1, "pending", 1)
+        with pytest.raises(Fenced):
+            s.commit("a", "n1", 1)
+        assert s.claim("n2") == ["a"]
+
+    def test_only_what_has_ended_is_deleted(self, s: Asking) -> None:
+        """With all its traces: the id is free again."""
+        s.create("a")
+        with pytest.raises(OperatorRefused):
+            s.ask(r.Delete("a"))
+        s.ask(r.Deliver("a", "x", "cancel"))
+        assert s.ask(r.Delete("a"))
+        assert not s.ask(r.Delete("a"))
+        assert s.ask(r.Get("a")) is None
+        assert s.ask(r.Count()) == {}
+        assert s.create("a").fresh
+        assert s.ask(r.Inbox("a")) == ()
+
+    def test_ended_executions_are_purged_after_their_retention(self, s: Asking) -> None:
+        """No earlier, and no others."""
+        s.create("short", retention=10.0)
+        s.create("long", retention=100.0)
+        s.create("for ever")
+        s.create("alive", retention=10.0)
+        s.claim("n1")
+        for id in ("short", "long", "for ever"):
+            s.commit(id, "n1", 0, r.End("completed", b"1"), commit_id=f"end {id}")
+        assert s.ask(r.Purge()) == 0
+        s.wait(11.0)
+        assert s.ask(r.Purge()) == 1
+        assert s.ask(r.Get("short")) is None
+        assert {h.id for h in s.ask(r.Find()).headers} == {"long", "for ever", "alive"}
+
+    # --- schedules and workers -----------------------------------------------------------------------------
+
+    def test_of_two_ticks_of_one_schedule_one_is_applied(self, s: Asking) -> None:
+        """Guarded by the version; creations happen with it or not at all."""
+        row = r.Schedule("s", "w", b"{}", next_at=s.clock.now() + 5.0)
+        assert s.ask(r.PutSchedule(row, 0)).applied
+        assert not s.ask(r.PutSchedule(row, 0)).applied
+        assert s.claims("n1").next_due == pytest.approx(row.next_at)
+        s.wait(6.0)
+        (due,) = s.claims("n2").schedules
+        first = s.ask(r.PutSchedule(row, due.version, (r.Create("tick-1", "w", b"1"),)))
+        second = s.ask(r.PutSchedule(row, due.version, (r.Create("tick-2", "w", b"1"),)))
+        assert (first.applied, second.applied) == (True, False)
+        assert s.ask(r.Get("tick-1")) is not None
+        assert s.ask(r.Get("tick-2")) is None
+
+    def test_paused_and_dropped_schedules_are_not_due(self, s: Asking) -> None:
+        """And are listed by id."""
+        past = s.clock.now() - 1.0
+        for id in ("b", "a"):
+            s.ask(r.PutSchedule(r.Schedule(id, "w", b"{}", next_at=past, paused=id == "a"), 0))
+        assert [row.id for row in s.ask(r.ListSchedules())] == ["a", "b"]
+        assert [row.id for row in s.claims("n1").schedules] == ["b"]
+        assert s.ask(r.DropSchedule("b", 1)).applied
+        assert s.ask(r.GetSchedule("b")) is None
+        assert s.claims("n2").schedules == ()
+
+    def test_workers_are_forgotten_after_their_time(self, s: Asking) -> None:
+        """`Register` returns the store's time."""
+        now = s.ask(r.Register(r.WorkerRow("w-1", b'{"pid":1}'), 10.0))
+        assert [(w.name, w.info, w.seen_at) for w in s.ask(r.Workers())] == [("w-1", b'{"pid":1}', now)]
+        s.wait(11.0)
+        assert s.ask(r.Workers()) == ()
+
+    # --- batches ------------------------------------------------------------------------------------------
+
+    def test_a_refusal_in_a_batch_does_not_touch_its_neighbours(self, s: Asking) -> None:
+        """One reply for each request, in order."""
+        replies = s.store.apply([r.Create("a", "w", b"1"), r.Deliver("nobody", "m", "signal", "go"), r.Get("a")])
+        assert replies[0].fresh
+        assert isinstance(replies[1], UnknownExecution)
+        assert replies[2].id == "a"
