@@ -7,7 +7,6 @@ from typing import Any
 
 import attrs
 
-from replay.core import entries as e
 from replay.core import requests as r
 from replay.core.errors import NonDeterminism
 from replay.definition import Workflow
@@ -15,6 +14,7 @@ from replay.histories import Recorded
 from replay.ports import Clock, Store
 from replay.records import audit_of
 from replay.testing.faults import CrashPoint
+from replay.testing.legality import illegal
 from replay.testing.replaying import another_world, replay
 from replay.testing.simulation import SimHandle, Simulation
 
@@ -69,7 +69,7 @@ def assert_recovers(
             tried += 1
             found = ending(sim, crashed, same=same)
             problem = None if found == expected else f"it ends {found}, but undisturbed it ends {expected}"
-            problem = problem or _ran_again(sim, crashed)
+            problem = problem or wrong(sim, crashed)
             sim.close()
             if problem:
                 where = f"{'before' if before else 'after'} effect #{number} of {points} ({sim.injector.labels[number - 1]})"
@@ -164,17 +164,13 @@ def ending(sim: Simulation, handle: SimHandle, *, same: bool = True) -> Ending:
     )
 
 
-def _ran_again(sim: Simulation, handle: SimHandle) -> str | None:
-    """Look for a recorded step that was executed again (invariant I8)."""
-    return sim.repeated[0] if sim.repeated else None
+def wrong(sim: Simulation, handle: SimHandle) -> str | None:
+    """Look for a recorded step that was executed again (invariant I8), and for a log that cannot be."""
+    if sim.repeated:
+        return sim.repeated[0]
+    return illegal(audit_of(sim.engine.ask(r.Load(handle.id)), sim.engine.codec))
 
 
 def _last_step(sim: Simulation, number: int) -> str:
     ran = [label for label in sim.injector.labels[:number] if label.startswith("step ")]
     return f", the last step before it being {ran[-1].removeprefix('step ')!r}" if ran else ""
-
-
-def steps_recorded(sim: Simulation, id: str) -> list[str]:
-    """Return the ids of the steps that an execution's log says are done, in order."""
-    audit = audit_of(sim.engine.ask(r.Load(id)), sim.engine.codec)
-    return [entry.id for entry in audit if isinstance(entry, e.StepDone)]

@@ -14,6 +14,7 @@ from replay.core.retry import ONCE
 from replay.definition import Signal, Workflow
 from replay.histories import History
 from replay.records import Status, StepRecord
+from replay.testing.checks import wrong
 from replay.testing.faults import CrashPoint
 from replay.testing.simulation import Simulation
 
@@ -118,9 +119,10 @@ def scenarios(
             plan,
             History.of(sim.engine, handle.id),
         )
+        problem = str(execution.current) if execution.status == "stuck" else wrong(sim, handle)
         sim.close()
-        if sim.repeated or execution.status == "stuck":
-            raise AssertionError(f"{sim.repeated or execution.current}\n{run!r}")
+        if problem:
+            raise AssertionError(f"{problem}\n{run!r}")
         return run
 
     return runs()

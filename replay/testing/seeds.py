@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 from replay.definition import Workflow
-from replay.testing.checks import Ending, ending
+from replay.testing.checks import Ending, ending, wrong
 from replay.testing.simulation import Simulation
 
 
@@ -45,14 +45,14 @@ def try_seeds(
     Arguments as for `assert_recovers`.
     """
 
-    def run(seed: int, **options: Any) -> tuple[Ending, list[str], str]:
+    def run(seed: int, **options: Any) -> tuple[Ending, str | None, str]:
         with Simulation([workflow, *others], seed=seed, steps=steps, **options) as sim:
             handle = sim.start(workflow, input, id="x-1")
             sim.settle(handle, signals)
-            return ending(sim, handle), sim.repeated, sim.timeline()
+            return ending(sim, handle), wrong(sim, handle), sim.timeline()
 
     expected, _, _ = run(0)
     for seed in seeds:
-        found, repeated, timeline = run(seed, workers=workers, faults=faults or None)
+        found, mistake, timeline = run(seed, workers=workers, faults=faults or None)
         problem = None if found == expected else f"it ends {found}, but undisturbed it ends {expected}"
-        yield Seed(seed, found, problem or next(iter(repeated), None), timeline)
+        yield Seed(seed, found, problem or mistake, timeline)

@@ -179,6 +179,10 @@ class Simulation:
                 return
         raise AssertionError(f"the simulation does not come to rest (seed {self.seed}):\n{self.timeline(40)}")
 
+    def step(self) -> bool:
+        """Do one thing that can be done without time passing; False if there is none."""
+        return self._event()
+
     def advance(
         self, duration_: Any = None, *, seconds: float = 0, minutes: float = 0, hours: float = 0, days: float = 0
     ) -> None:

@@ -1,0 +1,82 @@
+"""What every log must look like, whatever the workflow: the rules by which a recorded history is legal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from replay.core import entries as e
+
+
+def illegal(audit: Sequence[e.Fact]) -> str | None:
+    """Return what is wrong with a log (of an execution that no operator has touched), None if nothing is.
+
+    Checked: time does not go back; no timer, timeout or retry is early; no step is recorded twice, and its attempts are
+    counted without a gap; compensations run newest first, each once; nothing follows the end.
+    """
+    return next(_problems(audit), None)
+
+
+def _problems(audit: Sequence[e.Fact]) -> Iterator[str]:
+    void = {index for entry in audit if isinstance(entry, e.AttemptFailed | e.Retried) for index in entry.voids}
+    due: dict[tuple[int, str], float] = {}
+    attempts: dict[str, int] = {}
+    settled: set[str] = set()
+    undoing = _Undoing()
+    last = 0.0
+    for index, entry in enumerate(audit):
+        where = f"entry #{index}, {type(entry).__name__} {entry.id!r}"
+        if entry.at < last:
+            yield f"{where}: time goes back by {last - entry.at:g} s"
+        last = entry.at
+        timer = due.pop((entry.fiber, entry.id), None)
+        match entry:
+            case e.TimerSet(due=at):
+                due[entry.fiber, entry.id] = at
+            case e.TimerFired() | e.WaitTimedOut():
+                if timer is not None and entry.at < timer:
+                    yield f"{where}: {timer - entry.at:g} s too early"
+            case e.StepRetried(attempt=attempt):
+                due[entry.fiber, entry.id] = entry.due
+                if attempt != attempts.get(entry.id, 0) + 1:
+                    yield f"{where}: attempt {attempt} follows attempt {attempts.get(entry.id, 0)}"
+                attempts[entry.id] = attempt
+            case e.StepDone(attempts=count) | e.StepFailed(attempts=count):
+                if timer is not None and entry.at < timer:
+                    yield f"{where}: tried {timer - entry.at:g} s too early"
+                if entry.id in settled:
+                    yield f"{where}: it was recorded before"
+                if count != attempts.pop(entry.id, 0) + 1:
+                    yield f"{where}: {count} attempts are claimed, others are recorded"
+                if index not in void:
+                    settled.add(entry.id)
+                if isinstance(entry, e.StepDone):
+                    problem = undoing.follow(index, entry.id)
+                    if problem:
+                        yield f"{where}: {problem}"
+            case e.AttemptFailed():
+                due.clear()
+                attempts.clear()
+            case e.Ended() if index != len(audit) - 1:
+                yield f"{where}: entries follow the end"
+            case _:
+                pass
+
+
+class _Undoing:
+    """Follows the order of steps and their compensations."""
+
+    def __init__(self) -> None:
+        self._done: dict[str, int] = {}  # step -> log index
+        self._last = (-1, -1)  # of the last compensation: index of its step, its own
+
+    def follow(self, index: int, id: str) -> str | None:
+        """Take in that step *id* is done; return what is wrong with it, if it is a compensation."""
+        if not id.startswith("rollback:"):
+            self._done[id] = index
+            return None
+        step = id.removeprefix("rollback:")
+        done = self._done.pop(step, None)
+        if done is None:
+            return f"step {step!r} is not done, or was undone before"
+        (last, undone), self._last = self._last, (done, index)
+        return f"step {step!r} should have been undone before an older one" if last < done < undone else None

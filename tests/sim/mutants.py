@@ -1,0 +1,208 @@
+"""Bugs to plant in the engine, each in one place, as context managers: what the testing kit must find."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import attrs
+
+from replay.backends.memory import MemoryStore
+from replay.core import entries as e
+from replay.core import requests as r
+from replay.core.context import Context
+from replay.core.driver import Driver
+from replay.core.fibers import Fiber
+from replay.core.frontier import Frontier
+from replay.core.interpreter import Interpreter
+from replay.core.recorder import Recorder
+from replay.core.session import Session
+from replay.determinism import ExecutionSources
+from replay.worker import Worker
+
+Mutant = Callable[[], contextlib.AbstractContextManager[None]]
+MUTANTS: dict[str, Mutant] = {}
+
+
+def plant(owner: type[Any], name: str) -> Callable[[Callable[..., Any]], None]:
+    """Register the decorated function as a mutant: it gets the real one, and takes its place."""
+
+    def register(mutate: Callable[..., Any]) -> None:
+        @contextlib.contextmanager
+        def planted() -> Iterator[None]:
+            real = getattr(owner, name)
+            setattr(owner, name, lambda self, *args, **options: mutate(real, self, *args, **options))
+            try:
+                yield
+            finally:
+                setattr(owner, name, real)
+
+        MUTANTS[mutate.__name__.replace("_", " ")] = planted
+
+    return register
+
+
+# --- the store --------------------------------------------------------------------------------------------
+
+
+@plant(MemoryStore, "_commit")
+def fencing_is_removed(real: Any, store: Any, request: r.Commit) -> Any:
+    x = store._executions.get(request.id)
+    if x is not None and x.ended_at is None:
+        x.token, request = request.token, attrs.evolve(request, expected=x.length)
+    return real(store, request)
+
+
+@plant(MemoryStore, "_commit")
+def the_expected_length_is_not_compared(real: Any, store: Any, request: r.Commit) -> Any:
+    x = store._executions.get(request.id)
+    if x is not None and x.last_commit == request.commit_id:
+        x.last_commit = ""  # so that a request that was repeated counts again
+    return real(store, request if x is None else attrs.evolve(request, expected=x.length))
+
+
+@plant(MemoryStore, "_then")
+def a_wake_up_is_dropped_when_the_inbox_grew(real: Any, store: Any, x: Any, request: r.Commit) -> Any:
+    return real(store, x, attrs.evolve(request, seen=2**53))
+
+
+@plant(MemoryStore, "_claim")
+def signals_are_consumed_before_the_commit(real: Any, store: Any, request: r.Claim) -> Any:
+    claims = real(store, request)
+    for claimed in claims.claimed:
+        store._executions[claimed.header.id].inbox.clear()
+    return claims
+
+
+@plant(MemoryStore, "_claim")
+def leases_never_expire(real: Any, store: Any, request: r.Claim) -> Any:
+    return real(store, attrs.evolve(request, lease=1e12))
+
+
+@plant(MemoryStore, "_end")
+def the_end_of_a_child_does_not_wake_its_parent(real: Any, store: Any, x: Any, end: r.End) -> Any:
+    x.parent_id = None
+    return real(store, x, end)
+
+
+@plant(MemoryStore, "_deliver")
+def messages_are_accepted_as_often_as_they_come(real: Any, store: Any, request: r.Deliver) -> Any:
+    x = store._executions.get(request.id)
+    if x is not None:
+        x.dedupe.clear()
+    return real(store, request)
+
+
+@plant(MemoryStore, "_create")
+def a_keyed_start_starts_anew(real: Any, store: Any, request: r.Create) -> Any:
+    while request.id in store._executions:
+        request = attrs.evolve(request, id=request.id + "x")
+    return real(store, request)
+
+
+@plant(MemoryStore, "_put_schedule")
+def two_workers_may_fire_one_tick(real: Any, store: Any, request: r.PutSchedule) -> Any:
+    stored = store._schedules.get(request.row.id)
+    creates = tuple(attrs.evolve(each, id=f"{each.id}-{random.random()}") for each in request.creates)
+    version = stored.version if stored is not None else 0
+    return real(store, attrs.evolve(request, creates=creates, expected=version))
+
+
+@plant(MemoryStore, "_deliver")
+def a_cancel_gets_lost(real: Any, store: Any, request: r.Deliver) -> Any:
+    return r.Delivered(store._now) if request.kind == "cancel" else real(store, request)
+
+
+# --- the session ------------------------------------------------------------------------------------------
+
+
+@plant(Frontier, "next_entry")
+def timers_fire_early(real: Any, frontier: Any, now: float) -> Any:
+    return real(frontier, now + 5.0) if frontier.interpreter.live else real(frontier, now)
+
+
+@plant(Frontier, "wake_at")
+def timers_are_forgotten_when_parking(real: Any, frontier: Any) -> Any:
+    return None
+
+
+@plant(Session, "fits")
+def a_live_generator_is_used_again_after_foreign_entries(real: Any, session: Any, claimed: r.Claimed) -> Any:
+    if session._interpreter is None or not session.parked:
+        return False
+    session._length, session._last_commit = claimed.header.length, claimed.header.last_commit
+    return True
+
+
+@plant(Recorder, "step_done")
+def results_are_not_recorded(real: Any, recorder: Any, entry: e.StepDone, data: bytes) -> None:
+    real(recorder, entry, data)
+    recorder.entries.pop()
+
+
+@plant(Recorder, "step_done")
+def the_workflow_sees_another_value_than_is_recorded(real: Any, recorder: Any, entry: e.StepDone, data: bytes) -> None:
+    seen = f"{entry.result}!" if isinstance(entry.result, str) else entry.result
+    real(recorder, attrs.evolve(entry, result=seen), data)
+
+
+@plant(Interpreter, "_step_retried")
+def attempts_are_counted_twice(real: Any, interpreter: Any, fiber: Fiber, entry: e.StepRetried) -> None:
+    real(interpreter, fiber, entry)
+    fiber.tries += 1
+
+
+@plant(Interpreter, "_step_retried")
+def a_retry_does_not_wait(real: Any, interpreter: Any, fiber: Fiber, entry: e.StepRetried) -> None:
+    real(interpreter, fiber, attrs.evolve(entry, due=entry.at) if interpreter.live else entry)
+
+
+@plant(Interpreter, "_raced")
+def the_winner_of_a_race_is_not_taken_from_the_log(real: Any, interpreter: Any, fiber: Fiber, entry: e.Raced) -> None:
+    if not interpreter.live and fiber.join is not None:
+        names = fiber.join.command.names
+        fiber.join.winner = 0
+        entry = attrs.evolve(entry, winner=names[0])
+    real(interpreter, fiber, entry)
+
+
+@plant(Driver, "_undo_next")
+def compensations_run_oldest_first(real: Any, driver: Any, fiber: Fiber) -> None:
+    if not fiber.undone:
+        driver._undoable.reverse()
+    real(driver, fiber)
+
+
+@plant(Frontier, "_take_up_step")
+def an_at_most_once_step_runs_again(real: Any, frontier: Any, fiber: Fiber, now: float) -> Any:
+    if fiber.begun == "recorded":
+        fiber.begun = "live"
+    return real(frontier, fiber, now)
+
+
+@plant(Session, "_park")
+def what_is_not_committed_is_forgotten_when_parking(real: Any, session: Any) -> Any:
+    session._recorder.entries.clear()
+    return (yield from real(session))
+
+
+# --- the worker, and what workflows are given ---------------------------------------------------------------
+
+
+@plant(Worker, "beat")
+def heartbeats_are_missing(real: Any, worker: Any) -> None:
+    return None
+
+
+@plant(Context, "now")
+def the_time_is_the_walls(real: Any, context: Any) -> float:
+    import time
+
+    return time.time()
+
+
+@plant(ExecutionSources, "random")
+def random_numbers_are_not_seeded(real: Any, sources: Any, stream: str) -> random.Random:
+    return random.Random()
