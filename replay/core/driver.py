@@ -33,6 +33,10 @@ MAX_MISUSES = 100
 """Wrong yields in a row after which the execution fails: the workflow catches our errors and yields on in a loop."""
 
 
+MAX_CLOSES = 1000
+"""Yields in `finally` blocks after which a generator that is being closed is left alone."""
+
+
 @attrs.frozen
 class Outcome:
     """How the workflow's code ended: a `value`, or an `error`, or `again` (continue as new with its input)."""
@@ -398,16 +402,28 @@ class Driver:
 
 
 def close_generator(gen: Any) -> None:
-    """Close *gen*, even if it yields on in its `finally` blocks: each further close takes it one yield nearer to its end."""
-    for _ in range(MAX_MISUSES):
+    """Close *gen* and what it delegates to, even if they yield on in their `finally` blocks.
+
+    Innermost first: a sub-generator that yields while its caller is closed would be left behind half closed. Each close
+    takes it one yield nearer to its end.
+    """
+    for _ in range(MAX_CLOSES):
+        inner = _innermost(gen)
         try:
-            gen.close()
+            inner.close()
         except RuntimeError:
-            if gen.gi_frame is not None:
+            if inner.gi_frame is not None:
                 continue
         except (Exception, Cancelled):
-            return  # user code that fails while closing: there is nothing to save
-        return
+            pass  # user code that fails while closing: there is nothing to save
+        if inner is gen:
+            return
+
+
+def _innermost(gen: Any) -> Any:
+    while isinstance(inner := gen.gi_yieldfrom, Generator) and getattr(inner, "gi_frame", None) is not None:
+        gen = inner
+    return gen
 
 
 def run_branch(run: Any, value: Any) -> Any:

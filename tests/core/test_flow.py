@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from replay import Context, StepFailed, workflow
+from replay.core.driver import close_generator
 from replay.testing import Simulation, assert_recovers, assert_replay_equivalent, fails
 
 
@@ -138,3 +139,27 @@ def test_a_stop_iteration_raised_by_workflow_code_is_a_failure() -> None:
         next(iter([]))
 
     assert run(stopping).status == "failed"
+
+
+def test_closing_a_workflow_closes_its_sub_flows_too_even_if_they_yield_on() -> None:
+    closed = []
+
+    def inner() -> Any:
+        try:
+            yield 1
+        finally:
+            yield 2
+            closed.append("inner")
+
+    def outer() -> Any:
+        try:
+            yield from inner()
+        finally:
+            yield 3
+            closed.append("outer")
+
+    gen = outer()
+    next(gen)
+    close_generator(gen)
+    assert closed == ["inner", "outer"]
+    assert gen.gi_frame is None
