@@ -24,6 +24,9 @@ def serving(make: Callable[[], Any]) -> Iterator[Any]:
         yield server
 
 
+pytest_plugins = ["pytester"]
+
+
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[RedisServer]:
     """A Redis with an append-only file synced at each write (the documented production profile)."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from typing import Any
 
 import attrs
@@ -409,14 +410,10 @@ def close_generator(gen: Any) -> None:
     """
     for _ in range(MAX_CLOSES):
         inner = _innermost(gen)
-        try:
+        # User code that fails while closing ends its generator, too: there is nothing to save.
+        with suppress(Exception, Cancelled):
             inner.close()
-        except RuntimeError:
-            if inner.gi_frame is not None:
-                continue
-        except (Exception, Cancelled):
-            pass  # user code that fails while closing: there is nothing to save
-        if inner is gen:
+        if inner is gen and gen.gi_frame is None:
             return
 
 

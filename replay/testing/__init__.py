@@ -8,6 +8,7 @@ from replay.testing.checks import assert_recovers, assert_replay_equivalent
 from replay.testing.clock import VirtualClock
 from replay.testing.faults import CrashPoint, Faults
 from replay.testing.golden import assert_replays, histories
+from replay.testing.seeds import Seed, try_seeds
 from replay.testing.simulation import SimHandle, Simulation
 from replay.testing.stubs import REAL, fails, hangs, returns, takes
 
@@ -24,6 +25,7 @@ __all__ = [
     "Faults",
     "QueueContract",
     "Run",
+    "Seed",
     "SimHandle",
     "Simulation",
     "StoreContract",
@@ -39,6 +41,7 @@ __all__ = [
     "scenarios",
     "store_agreement",
     "takes",
+    "try_seeds",
 ]
 
 _LAZY = {

@@ -148,15 +148,19 @@ def test_closing_a_workflow_closes_its_sub_flows_too_even_if_they_yield_on() -> 
         try:
             yield 1
         finally:
-            yield 2
-            closed.append("inner")
+            try:
+                yield 2
+            finally:
+                closed.append("inner")
 
     def outer() -> Any:
         try:
             yield from inner()
         finally:
-            yield 3
-            closed.append("outer")
+            try:
+                yield 3
+            finally:
+                closed.append("outer")
 
     gen = outer()
     next(gen)
