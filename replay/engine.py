@@ -6,7 +6,7 @@ import os
 import random
 import secrets
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -45,7 +45,8 @@ class Engine(Client):
         namespace: Keeps applications apart that share a store.
         codec: Values to text and back; None: tagged JSON that trusts the workflows' own packages.
         worker: Run executions in this process.
-        queues: Which execution queues the worker takes.
+        queues: Which execution queues the worker takes; a mapping gives each its own limit of executions at once (None: no
+            other than `concurrency`).
         name: The worker's name.
         lease: Seconds for which an execution stays with a worker that has fallen silent.
         concurrency: Executions (and pool threads) at once.
@@ -70,7 +71,7 @@ class Engine(Client):
         namespace: str = "default",
         codec: Codec | None = None,
         worker: bool = False,
-        queues: Iterable[str] = ("default",),
+        queues: Iterable[str] | Mapping[str, int | None] = ("default",),
         name: str | None = None,
         lease: float = 30.0,
         concurrency: int = 16,
@@ -110,6 +111,7 @@ class Engine(Client):
         self._options = Options(
             name=name or default_name(),
             queues=tuple(queues),
+            queue_limits=_limits(queues),
             concurrency=concurrency,
             cache_size=cache_size,
             lease=lease,
@@ -295,3 +297,13 @@ class Engine(Client):
 def default_name() -> str:
     """Return a worker's default name: unique among processes and engines."""
     return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
+
+
+def _limits(queues: Iterable[str] | Mapping[str, int | None]) -> dict[str, int]:
+    if not isinstance(queues, Mapping):
+        return {}
+    found = {name: limit for name, limit in queues.items() if limit is not None}
+    for name, limit in found.items():
+        if limit < 1:
+            raise ConfigError(f"queues: the limit of {name!r} must be at least 1, not {limit!r}")
+    return found

@@ -10,7 +10,8 @@ import collections
 import json
 import logging
 import random
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -22,6 +23,7 @@ from replay.core.session import Session
 from replay.core.settings import Settings
 from replay.definition import Workflow
 from replay.determinism import make_context
+from replay.metrics import Gauges, Metrics
 from replay.ports import Clock, Codec, Store
 from replay.steps import Flag
 
@@ -38,6 +40,7 @@ class Options:
     Args:
         name: Unique among workers; shown to operators.
         queues: Whose executions it takes.
+        queue_limits: At most so many executions of a queue under way here at once.
         concurrency: Executions under way (and pool threads) at once.
         cache_size: Parked executions whose live generators are kept.
         lease: How long an execution stays with a worker that has fallen silent.
@@ -49,6 +52,7 @@ class Options:
 
     name: str = "worker"
     queues: tuple[str, ...] = ("default",)
+    queue_limits: Mapping[str, int] = attrs.Factory(dict)
     concurrency: int = 16
     cache_size: int = 1000
     lease: float = 30.0
@@ -127,7 +131,7 @@ class Worker:
     ) -> None:
         self.options = options
         self.mail: collections.deque[Any] = collections.deque()
-        self.claimed = 0
+        self.metrics = Metrics()
         self.workflows = {(w.key, w.version): w for w in workflows}
         self._store = store
         self._clock = clock
@@ -153,7 +157,8 @@ class Worker:
         self._outbox: list[tuple[_Visit | None, r.Request[Any]]] = []
         self._calls: list[Call] = []
         self._hinted = True
-        self._claiming = False
+        self._claiming = 0  # claims without an answer yet
+        self._found = 0  # executions that the claims of this round gave
         self._draining = False
         self._revive = True
         self._next_claim = 0.0
@@ -200,7 +205,12 @@ class Worker:
     @property
     def exhausted(self) -> bool:
         """Whether `max_executions` have been claimed."""
-        return self.options.max_executions is not None and self.claimed >= self.options.max_executions
+        return self.options.max_executions is not None and self.metrics.claimed >= self.options.max_executions
+
+    def gauges(self) -> Gauges:
+        """Return what is so at this moment. Any thread."""
+        ready = not self._draining and not self.unreachable
+        return Gauges(len(self._visits), self.options.concurrency, len(self._parked), ready)
 
     def now(self) -> float:
         """Return the store's time, as far as this worker knows."""
@@ -251,6 +261,7 @@ class Worker:
             mail = self.mail.popleft()
             match mail:
                 case Returned(call=call):
+                    self.metrics.steps["completed" if mail.error is None else "failed"] += 1
                     visit = self._visits.get(call.execution_id)
                     if visit is not None and not call.abandoned:
                         visit.events.append(mail)
@@ -286,22 +297,31 @@ class Worker:
             return
         free = self.options.concurrency - len(self._visits)
         if self.options.max_executions is not None:
-            free = min(free, self.options.max_executions - self.claimed)
+            free = min(free, self.options.max_executions - self.metrics.claimed)
         if free <= 0 or not (self._hinted or self.now() >= self._next_claim):
             return
         self._hinted = False
-        self._claiming = True
-        claim = r.Claim(
-            f"{self._entropy.getrandbits(96):024x}",
-            self.options.name,
-            self.options.queues,
-            tuple(self.workflows),
-            free,
-            self.options.lease,
-            self._revive,
-        )
-        self._revive = False
-        self._outbox.append((None, claim))
+        self._found, self._next_claim = 0, self.now() + self.options.poll_interval
+        for queues, limit in self._lanes(free):
+            nonce = f"{self._entropy.getrandbits(96):024x}"
+            claim = r.Claim(
+                nonce, self.options.name, queues, tuple(self.workflows), limit, self.options.lease, self._revive
+            )
+            self._outbox.append((None, claim))
+            self._claiming += 1
+        self._revive = self._revive and not self._claiming
+
+    def _lanes(self, free: int) -> Iterator[tuple[tuple[str, ...], int]]:
+        """Yield what to claim from which queues: those with a limit of their own each by itself."""
+        limits = self.options.queue_limits
+        together = tuple(queue for queue in self.options.queues if queue not in limits)
+        if together:
+            yield together, free
+        for queue in self.options.queues:
+            if queue in limits:
+                active = sum(visit.session.header.queue == queue for visit in self._visits.values())
+                if active < limits[queue]:
+                    yield (queue,), min(free, limits[queue] - active)
 
     def _housekeep(self) -> None:
         now = self.now()
@@ -317,6 +337,7 @@ class Worker:
     def _ask(self) -> bool:
         """Send the batch; False if the store cannot be reached (the same batch is sent again later)."""
         batch = self._outbox
+        began = time.perf_counter()
         try:
             replies = self._store.apply([request for _, request in batch])
         except StoreUnavailable as error:
@@ -324,11 +345,15 @@ class Worker:
                 log.warning("the store cannot be reached, trying again: %s", error)
             self.unreachable = True
             self._backoff = min(LONGEST_BACKOFF, max(0.05, self._backoff * 2))
+            self.metrics.unreachable += 1
             self._retry_at = self.now() + self._backoff * (0.5 + self._entropy.random() / 2)
             return False
         if self.unreachable:
             log.warning("the store can be reached again")
         self.unreachable, self._backoff = False, 0.0
+        self.metrics.batches += 1
+        self.metrics.requests += len(batch)
+        self.metrics.batch_seconds += time.perf_counter() - began
         self._outbox = []
         for (visit, request), reply in zip(batch, replies, strict=True):
             self._answer(visit, request, reply)
@@ -354,7 +379,8 @@ class Worker:
 
     def _committed(self, request: r.Commit, reply: r.Committed) -> None:
         match request.then:
-            case r.End():
+            case r.End(status=status):
+                self.metrics.ended[status] += 1
                 self._publish(f"ended:{request.id}", b"")
             case r.Park(wake_at=wake_at) if reply.parked and wake_at is not None:
                 self._next_claim = min(self._next_claim, wake_at)
@@ -369,17 +395,19 @@ class Worker:
         self._announce(queue)
 
     def _claims(self, request: r.Claim, reply: r.Claims) -> None:
-        self._claiming = False
-        self.looked = not reply.claimed if isinstance(reply, r.Claims) else False
+        self._claiming -= 1
         if isinstance(reply, ReplayError):
             raise reply
         for claimed in reply.claimed:
             self._begin(claimed, reply.now)
-        self.claimed += len(reply.claimed)
+        self._found += len(reply.claimed)
+        self.looked = not self._claiming and not self._found
+        self.metrics.claimed += len(reply.claimed)
         later = reply.now + self.options.poll_interval
-        self._next_claim = min(later, reply.next_due) if reply.next_due is not None else later
+        again = min(later, reply.next_due) if reply.next_due is not None else later
         if len(reply.claimed) < request.limit:
-            self._next_claim = max(self._next_claim, reply.now + 0.001)
+            again = max(again, reply.now + 0.001)
+        self._next_claim = min(self._next_claim, again)
         for schedule in reply.schedules:
             if self._tick is not None:
                 self._outbox.extend((None, each) for each in self._tick(schedule, reply.now))
@@ -394,7 +422,10 @@ class Worker:
         if session is not None and not session.fits(claimed):
             session.close()
             session = None
-        if session is None:
+        if session is not None:
+            self.metrics.cache_hits += 1
+        else:
+            self.metrics.replays += bool(claimed.header.length)
             workflow = self.workflows[claimed.header.workflow, claimed.header.version]
             session = Session(claimed, workflow, self._settings)
         visit = _Visit(session, session.run(claimed, now))
@@ -404,6 +435,7 @@ class Worker:
     def _step(self, visit: _Visit, value: Any = None, error: BaseException | None = None) -> None:
         """Run a session to its next request or wait."""
         visit.waiting = False
+        self.metrics.leases_lost += isinstance(error, Fenced)
         try:
             while True:
                 effect = visit.gen.send(value) if error is None else visit.gen.throw(error)
@@ -450,6 +482,8 @@ class Worker:
         session = visit.session
         if self._visits.get(session.id) is visit:
             del self._visits[session.id]
+        if session.header.queue in self.options.queue_limits:
+            self._hinted = True  # its place is free
         if not session.parked:
             return
         self._parked[session.id] = session

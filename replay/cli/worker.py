@@ -10,13 +10,18 @@ import signal
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
 from replay.cli import shell
+from replay.cli.health import Answer, HealthServer
+from replay.cli.supervisor import Supervisor, command_line, orphaned
 from replay.core.errors import StoreUnavailable
-from replay.engine import Engine
+from replay.engine import Engine, default_name
+from replay.metrics import exposition
+from replay.runner import Runner
 from replay.urls import masked
 
 log = logging.getLogger("replay.worker")
@@ -60,8 +65,20 @@ def set_up_logging(level: str, format: str) -> None:
 @click.option("--bus", metavar="URL", envvar="REPLAY_BUS", help="Default: the store's own.")
 @click.option("--namespace", default="default", show_default=True)
 @click.option(
-    "--queues", "-Q", default="default", show_default=True, help="Execution queues to serve, comma-separated."
+    "--queues",
+    "-Q",
+    default="default",
+    show_default=True,
+    metavar="NAME[=N],...",
+    help="Execution queues to serve; =N: at most N of that queue at once.",
 )
+@click.option("--processes", "-p", default=1, show_default=True, type=click.IntRange(1), help="Worker processes.")
+@click.option(
+    "--health-port",
+    type=click.IntRange(0, 65535),
+    help="Serve /livez, /readyz, /metrics; with -p, from this port on.",
+)
+@click.option("--reload", "reload_", is_flag=True, help="Start again when a Python file below this folder changes.")
 @click.option("--concurrency", "-c", default=16, show_default=True, type=click.IntRange(1), help="Executions at once.")
 @click.option("--name", "-n", help="Unique among workers; default: host-pid-random.")
 @click.option(
@@ -98,22 +115,67 @@ def worker_command(target: str, store: str | None, **options: Any) -> int:
     """
     set_up_logging(options.pop("log_level"), options.pop("log_format"))
     faulthandler.register(signal.SIGQUIT, all_threads=True)
+    burst, health_port = options.pop("burst"), options.pop("health_port")
+    processes, reload_ = options.pop("processes"), options.pop("reload_")
+    if processes > 1 or reload_:
+        return supervise(processes, reload=reload_, burst=burst, name=options["name"], health_port=health_port)
     found = shell.load(target)
-    burst = options.pop("burst")
     if isinstance(found, Engine):
         engine = found
     else:
         if not store:
             raise click.UsageError("missing --store URL (or REPLAY_STORE). Fix: --store sqlite:///orders.db")
         workflows = shell.load_workflows(target)
-        options["queues"] = [name.strip() for name in options["queues"].split(",") if name.strip()]
+        options["queues"] = _queues(options["queues"])
         max_executions = options.pop("max_executions")
         engine = Engine(store, workflows=workflows, **options)
         engine.limit_executions(max_executions)
-    return serve(engine, masked(store or "the engine's store"), burst=burst)
+    return serve(engine, masked(store or "the engine's store"), burst=burst, health_port=health_port)
 
 
-def serve(engine: Engine, where: str, *, burst: bool) -> int:
+def supervise(processes: int, *, reload: bool, burst: bool, name: str | None, health_port: int | None) -> int:
+    """Run this very command in *processes* processes, each with a name and a health port of its own."""
+    # Not what click parsed: what it got from the environment and from files, the processes get from there, too.
+    given = _without(sys.argv[1:] if "worker" not in sys.argv[1:2] else sys.argv[2:])
+    commands = []
+    for number in range(processes):
+        own = ["--name", f"{name or default_name()}-{number + 1}"]
+        if health_port is not None:
+            own += ["--health-port", str(health_port + number if health_port else 0)]
+        commands.append(command_line([*given, "--processes", "1", *own]))
+    log.info("%d processes%s", processes, ", started again when code changes" if reload else "")
+    return Supervisor(commands, replace=not burst, watch=Path.cwd() if reload else None).run()
+
+
+def _without(arguments: list[str]) -> list[str]:
+    """Return *arguments* without the options that are the supervisor's."""
+    kept: list[str] = []
+    skip = False
+    for argument in arguments:
+        if skip:
+            skip = False
+        elif argument in ("-p", "--processes", "-n", "--name", "--health-port"):
+            skip = True
+        elif argument != "--reload" and not argument.startswith(
+            ("--processes=", "--name=", "--health-port=", "-p", "-n")
+        ):
+            kept.append(argument)
+    return kept
+
+
+def _queues(text: str) -> dict[str, int | None]:
+    found: dict[str, int | None] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, given, limit = part.partition("=")
+        if given and not limit.isdecimal():
+            raise click.UsageError(f"-Q takes NAME or NAME=N, not {part!r}. Fix: -Q emails=2,default")
+        found[name] = int(limit) if given else None
+    if not found:
+        raise click.UsageError("-Q names no queue. Fix: -Q default")
+    return found
+
+
+def serve(engine: Engine, where: str, *, burst: bool, health_port: int | None = None) -> int:
     """Run *engine*'s worker until a signal, or until there is nothing to do; return the exit code."""
     stopping = threading.Event()
     signals = 0
@@ -138,19 +200,47 @@ def serve(engine: Engine, where: str, *, burst: bool) -> int:
     log.info(
         "worker %s serves %s on %s", runner.worker.options.name, ", ".join(w.key for w in engine.workflows()), where
     )
+    health = _health(runner, health_port) if health_port is not None else None
     while not stopping.wait(0.05 if burst else 0.2):
         if runner.failure is not None:
             log.error("the worker stopped: %s", runner.failure)
             return shell.FAILURE
-        if (burst or runner.worker.exhausted) and runner.idle():
+        if orphaned():
+            log.warning("the supervisor is gone: draining")
+            break
+        if (burst and runner.idle()) or (runner.worker.exhausted and not runner.worker.active):
             break
     began = time.monotonic()
     clean = runner.stop(engine.shutdown_timeout)
     engine.close(timeout=0)
+    if health is not None:
+        health.close()
     log.info(
         "stopped after %.1f s%s", time.monotonic() - began, "" if clean else "; steps that did not end were given up"
     )
     return shell.OK if clean else shell.FAILURE
+
+
+def _health(runner: Runner, port: int) -> HealthServer:
+    worker = runner.worker
+
+    def live() -> Answer:
+        return (200, "ok\n") if runner.failure is None else (503, f"the worker stopped: {runner.failure}\n")
+
+    def ready() -> Answer:
+        if runner.failure is not None or not worker.gauges().ready:
+            return 503, "the store cannot be reached\n" if worker.unreachable else "it takes no more work\n"
+        return 200, "ok\n"
+
+    def metrics() -> Answer:
+        return 200, exposition(worker.metrics, worker.gauges())
+
+    try:
+        server = HealthServer(port, {"/livez": live, "/readyz": ready, "/metrics": metrics})
+    except OSError as error:
+        shell.fail(f"--health-port {port}: {error.strerror}. Fix: choose another port", shell.USAGE)
+    log.info("health on port %d: /livez /readyz /metrics", server.port)
+    return server
 
 
 def main() -> NoReturn:

@@ -39,3 +39,13 @@ def waits(ctx: Context) -> Flow[Any]:
 
 def all_workflows() -> list[Any]:
     return [five_steps, sleepy, waits]
+
+
+@workflow(queue="limited")
+def in_limited_queue(ctx: Context, seconds: float) -> Flow[str]:
+    yield from ctx.step("nap", time.sleep, seconds)
+    return "slept"
+
+
+def limited_workflows() -> list[Any]:
+    return [*all_workflows(), in_limited_queue]

@@ -1,0 +1,224 @@
+"""`replay-worker` as a process: supervision, health, limits, signals and exit codes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from replay import Engine
+from tests.e2e import app
+from tests.e2e.processes import ROOT, Worker, until
+
+
+@contextlib.contextmanager
+def worker(store: str, folder: Path, *options: str, **more: Any) -> Iterator[Worker]:
+    running = Worker(store, folder, *options, **more)
+    try:
+        yield running
+    finally:
+        if running.process.poll() is None:
+            running.process.terminate()
+            try:
+                running.process.wait(20)
+            finally:
+                running.kill()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/store.db"
+
+
+@pytest.fixture
+def engine(store: str) -> Iterator[Engine]:
+    with Engine(store, workflows=app.all_workflows()) as engine:
+        yield engine
+
+
+def pids(engine: Engine) -> set[int]:
+    from replay.core import requests as r
+
+    return {json.loads(row.info)["pid"] for row in engine.ask(r.Workers())}
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def port_of(running: Worker) -> int:
+    until(lambda: b"health on port" in running.log.read_bytes())
+    found = re.search(r"health on port (\d+)", running.log.read_text())
+    assert found is not None
+    return int(found[1])
+
+
+def get(port: int, path: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as reply:
+            return reply.status, reply.read().decode()
+    except urllib.error.HTTPError as refusal:
+        return refusal.code, refusal.read().decode()
+
+
+def test_a_dead_process_is_replaced_and_all_end_on_sigterm(store: str, engine: Engine, tmp_path: Path) -> None:
+    with worker(store, tmp_path, "-p", "2") as running:
+        until(lambda: len(pids(engine)) == 2)
+        before = pids(engine)
+        os.kill(min(before), signal.SIGKILL)
+        until(lambda: len(pids(engine) - before) == 1)
+        assert "replaced" in running.log.read_text()
+        assert engine.start(app.five_steps, 1).result(30) == 60
+        children = pids(engine)
+        assert running.stop() == 0
+        until(lambda: not any(alive(pid) for pid in children))
+
+
+def test_workers_whose_supervisor_was_killed_drain(store: str, engine: Engine, tmp_path: Path) -> None:
+    with worker(store, tmp_path, "-p", "2") as running:
+        until(lambda: len(pids(engine)) == 2)
+        children = pids(engine)
+        running.kill()
+        until(lambda: not any(alive(pid) for pid in children))
+
+
+def test_an_unusable_target_ends_the_supervisor_instead_of_spinning(store: str, tmp_path: Path) -> None:
+    with worker(store, tmp_path, "-p", "2", target="tests.e2e.app:missing") as running:
+        assert running.process.wait(30) == 2
+        assert "Traceback" not in running.log.read_text()
+
+
+def test_with_burst_the_processes_end_when_there_is_nothing_to_do(store: str, engine: Engine, tmp_path: Path) -> None:
+    handles = [engine.start(app.five_steps, n) for n in range(10)]
+    with worker(store, tmp_path, "-p", "2", "--burst") as running:
+        assert running.process.wait(30) == 0
+    assert [handle.status() for handle in handles] == ["completed"] * 10
+
+
+def test_max_executions_ends_the_process(store: str, engine: Engine, tmp_path: Path) -> None:
+    handles = [engine.start(app.five_steps, n) for n in range(5)]
+    with worker(store, tmp_path, "--max-executions", "3") as running:
+        assert running.process.wait(30) == 0
+    assert sum(handle.status() == "completed" for handle in handles) == 3
+
+
+def test_health_readiness_and_metrics_are_served(store: str, engine: Engine, tmp_path: Path) -> None:
+    with worker(store, tmp_path, "--health-port", "0") as running:
+        port = port_of(running)
+        until(lambda: get(port, "/readyz")[0] == 200)
+        assert get(port, "/livez") == (200, "ok\n")
+        assert get(port, "/other")[0] == 404
+        for n in range(3):
+            engine.start(app.five_steps, n).result(30)
+        text = get(port, "/metrics")[1]
+        assert 'replay_executions_ended_total{status="completed"} 3' in text
+        assert 'replay_steps_total{outcome="completed"} 15' in text
+        assert "replay_slots 16" in text
+        for line in text.splitlines():
+            assert line.startswith("# ") or re.fullmatch(r'replay_\w+(\{\w+="\w+"\})? [0-9.e+-]+', line), line
+
+
+def test_a_draining_worker_is_not_ready_and_lets_its_steps_end(store: str, engine: Engine, tmp_path: Path) -> None:
+    with worker(store, tmp_path, "--health-port", "0") as running:
+        port = port_of(running)
+        handle = engine.start(app.sleepy, 1.0)
+        until(lambda: handle.status() == "running")
+        running.process.send_signal(signal.SIGTERM)
+        until(lambda: get(port, "/readyz")[0] == 503)
+        assert running.process.wait(20) == 0
+    assert [step.status for step in engine.detail(handle).steps] == ["completed"]
+
+
+def test_a_second_signal_stops_cold(store: str, engine: Engine, tmp_path: Path) -> None:
+    with worker(store, tmp_path) as running:
+        handle = engine.start(app.sleepy, 60.0)
+        until(lambda: handle.status() == "running")
+        running.process.send_signal(signal.SIGINT)
+        until(lambda: "again to stop cold" in running.log.read_text())
+        running.process.send_signal(signal.SIGINT)
+        assert running.process.wait(20) == 1
+
+
+def test_sigquit_dumps_stacks_and_the_worker_goes_on(store: str, engine: Engine, tmp_path: Path) -> None:
+    with worker(store, tmp_path) as running:
+        until(lambda: bool(pids(engine)))
+        running.process.send_signal(signal.SIGQUIT)
+        until(lambda: "Current thread" in running.log.read_text() or "Thread 0x" in running.log.read_text())
+        assert engine.start(app.five_steps, 1).result(30) == 60
+
+
+def test_a_queue_has_no_more_executions_at_once_than_its_limit(store: str, tmp_path: Path) -> None:
+    with (
+        Engine(store, workflows=app.all_workflows()) as engine,
+        worker(store, tmp_path, "-Q", "limited=2,default", target="tests.e2e.app:limited_workflows"),
+    ):
+        slow = [engine.start(app.in_limited_queue, 0.4) for _ in range(6)]
+        quick = engine.start(app.five_steps, 1)
+        most = 0
+        while not all(handle.status() == "completed" for handle in slow):
+            most = max(most, engine.count_executions(workflow=app.in_limited_queue).get("running", 0))  # type: ignore[call-overload]
+        assert most == 2
+        assert quick.result(30) == 60
+
+
+@pytest.mark.parametrize("queues", ["a=b", "", "=", "a=0"])
+def test_a_malformed_queue_list_is_told(store: str, tmp_path: Path, queues: str) -> None:
+    with worker(store, tmp_path, "-Q", queues) as running:
+        assert running.process.wait(30) == 2
+        assert "Traceback" not in running.log.read_text()
+
+
+def test_a_store_out_of_reach_is_exit_code_3(tmp_path: Path) -> None:
+    with worker("redis://127.0.0.1:1/0?deadline=0.5", tmp_path) as running:
+        assert running.process.wait(30) == 3
+        assert "Traceback" not in running.log.read_text()
+
+
+def test_the_log_may_be_json(store: str, engine: Engine, tmp_path: Path) -> None:
+    with worker(store, tmp_path, "--log-format", "json") as running:
+        until(lambda: b"serves" in running.log.read_bytes())
+        for line in running.log.read_text().splitlines():
+            assert {"time", "level", "logger", "message"} <= json.loads(line).keys()
+
+
+def test_changed_code_is_loaded_again(store: str, tmp_path: Path) -> None:
+    code = "from replay import workflow\n@workflow\ndef live(ctx):\n    return {}\n    yield\n"
+    folder = tmp_path / "app"
+    folder.mkdir()
+    (folder / "liveapp.py").write_text(code.format(1))
+    command = [sys.executable, "-m", "replay.cli.worker", "liveapp:live", "--store", store, "--reload"]
+    import subprocess
+
+    log = tmp_path / "log"
+    with log.open("wb") as file:
+        environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{folder}", "PYTHONDONTWRITEBYTECODE": "1"}
+        process = subprocess.Popen(command, cwd=folder, env=environment, stderr=file)
+    try:
+        with Engine(store) as engine:
+            from replay import workflow
+
+            @workflow
+            def live(ctx: Any) -> Any:
+                yield
+
+            assert engine.start(live).result(30) == 1
+            (folder / "liveapp.py").write_text(code.format(2222))
+            until(lambda: "liveapp.py changed" in log.read_text())
+            until(lambda: engine.start(live).result(30) == 2222)
+    finally:
+        process.terminate()
+        process.wait(30)
