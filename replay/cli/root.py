@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 import click
 
 _COMMANDS = {
+    "bench": "benching",
     "cancel": "executions",
     "check": "checking",
     "config": "settings",
@@ -55,6 +56,7 @@ class LazyGroup(click.Group):
 
 
 _HELP = {
+    "bench": "Measure replay throughput, steps, latency on this machine.",
     "cancel": "Ask an execution to stop.",
     "check": "Replay recorded logs against today's code.",
     "config": "Show the settings in force.",

@@ -1,21 +1,15 @@
-"""Replay from stored bytes: commands per second, with and without orjson, against the raw limits of the same machine.
-
-python -m benchmarks.replaying [--steps 10000] [--profile]
-"""
+"""Replay from stored bytes: commands per second, with and without orjson, against the raw limits of the same machine."""
 
 from __future__ import annotations
 
-import argparse
-import cProfile
 import json
 import tracemalloc
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
-import attrs
-
-from benchmarks.harness import measure, rate, report
 from replay import Context, workflow
+from replay.bench.harness import Figure, measure, once, rate
+from replay.bench.setting import Setting
 from replay.codec import TaggedJson
 from replay.core.interpreter import Interpreter
 from replay.core.requests import Header
@@ -25,7 +19,7 @@ from replay.determinism import make_context
 HEADER = Header("bench", "bench", "", "default", "running", b"null", 1.0, 1.0)
 
 
-def work(i: int) -> int:
+def work(i: int = 0) -> int:
     """Stand for a step's body (never called)."""
     return i
 
@@ -63,7 +57,8 @@ def replay(definition: Any, n: int, rows: list[bytes], codec: TaggedJson) -> Non
     )
     for start in range(0, len(rows), CHUNK):
         interpreter.feed_rows(codec.decode_rows(rows[start : start + CHUNK]))
-    assert interpreter.outcome is not None and interpreter.outcome.value == n
+    if interpreter.outcome is None or interpreter.outcome.value != n:
+        raise AssertionError("the replay did not come to its end")
 
 
 def bare(n: int) -> None:
@@ -92,41 +87,57 @@ def peak_ratio(n: int) -> float:
     return peak / sum(map(len, rows))
 
 
-def main() -> None:
-    """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=10_000)
-    parser.add_argument("--long", type=int, default=1_000_000)
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--profile", action="store_true", help="name the hot functions instead")
-    options = parser.parse_args()
-    n = options.steps
+def run(setting: Setting) -> Iterator[Figure]:
+    """Measure synthesised logs; with a workflow and a history of the user's own, these."""
+    if setting.history is not None:
+        yield from _own(setting)
+        return
+    n = setting.n or 10_000
     fast, slow = TaggedJson(), TaggedJson("json")
     rows = log_of(n, 42, fast)
-    if options.profile:
-        cProfile.runctx("replay(plain, n, rows, fast)", globals(), locals(), sort="tottime")
-        return
     dicts = log_of(n, {"id": 7, "ok": True, "name": "abc"}, fast)
     digests = log_of(n, 42, fast, digests=True)
-    cases = {
+    cases: dict[str, Callable[[], float]] = {
         "bare gen.send": lambda: rate(n, lambda: bare(n)),
-        "json array of all rows": lambda: rate(n, lambda: json.loads(b"[" + b",".join(rows) + b"]")),
+        "rows as one JSON array": lambda: rate(n, lambda: json.loads(b"[" + b",".join(rows) + b"]")),
         "replay": lambda: rate(n, lambda: replay(plain, n, rows, fast)),
         "replay, standard json": lambda: rate(n, lambda: replay(plain, n, rows, slow)),
         "replay, small dicts": lambda: rate(n, lambda: replay(plain, n, dicts, fast)),
         "replay, arguments compared": lambda: rate(n, lambda: replay(with_arguments, n, digests, fast)),
     }
-    report("replay", "commands/s", measure(cases, options.runs), n=n, baseline="bare gen.send")
-    if options.long:
-        long = log_of(options.long, 42, fast)
-        cases = {
-            f"{n:,} steps": lambda: rate(n, lambda: replay(plain, n, rows, fast)),
-            f"{options.long:,} steps": lambda: rate(options.long, lambda: replay(plain, options.long, long, fast)),
-        }
-        report("linearity", "commands/s", measure(cases, 3), n=options.long, baseline=f"{n:,} steps")
-    report("memory", "x log bytes", {"peak while replaying": [peak_ratio(100_000)]}, n=100_000)
+    yield from measure("replay", "commands/s", cases, n=n, runs=setting.runs, baseline="bare gen.send", say=setting.say)
+    longer = 100 * n
+    long = log_of(longer, 42, fast)
+    cases = {
+        f"{n:,} steps": lambda: rate(n, lambda: replay(plain, n, rows, fast)),
+        f"{longer:,} steps": lambda: rate(longer, lambda: replay(plain, longer, long, fast)),
+    }
+    few = min(3, setting.runs)
+    yield from measure("linearity", "commands/s", cases, n=longer, runs=few, baseline=f"{n:,} steps", say=setting.say)
+    yield once("memory", "peak while replaying", "x log bytes", peak_ratio(10 * n), n=10 * n)
 
 
-if __name__ == "__main__":
-    attrs.resolve_types(Header)
-    main()
+def _own(setting: Setting) -> Iterator[Figure]:
+    """Measure a workflow of the user's own on a history of its own."""
+    from replay.testing.replaying import replay as replay_history
+
+    history, definition = setting.history, setting.workflow
+    if history is None or definition is None:
+        raise ValueError("--history needs --workflow, and the other way round")
+    recorded = history.recorded
+    count = len(recorded.rows)
+    codec = TaggedJson()
+    cases: dict[str, Callable[[], float]] = {
+        "bare gen.send": lambda: rate(count, lambda: bare(count)),
+        definition.key: lambda: rate(count, lambda: replay_history(definition, recorded, codec=codec).close()),
+    }
+    yield from measure(
+        "replay",
+        "entries/s",
+        cases,
+        n=count,
+        runs=setting.runs,
+        baseline="bare gen.send",
+        say=setting.say,
+        history=True,
+    )

@@ -1,0 +1,76 @@
+"""Lists and counts among many executions: a page with a filter, and counts by status, in milliseconds.
+
+python -m benchmarks.listing [--sqlite 200000] [--redis 1000000]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+from replay.backends.redis import open_store as open_redis
+from replay.backends.sqlite import SqliteStore
+from replay.bench.harness import Figure
+from replay.core import requests as r
+from tests.servers.redis import RedisServer
+
+BATCH = 2000
+
+
+def fill(store: Any, count: int) -> None:
+    """Make *count* executions of ten workflows."""
+    for start in range(0, count, BATCH):
+        store.apply(
+            [
+                r.Create(f"x{n}", f"w{n % 10}", b"null", metadata=b'{"team":"red"}')
+                for n in range(start, min(count, start + BATCH))
+            ]
+        )
+
+
+def milliseconds(work: Callable[[], Any], times: int = 30) -> tuple[float, ...]:
+    """Return how long *work* takes."""
+    found = []
+    for _ in range(times):
+        began = time.perf_counter()
+        work()
+        found.append((time.perf_counter() - began) * 1000)
+    return tuple(found)
+
+
+def measure(system: str, store: Any, count: int) -> None:
+    """Print figures of one store."""
+    fill(store, count)
+    queries = {
+        "page, no filter": r.Find(limit=50),
+        "page by status": r.Find(statuses=("pending",), limit=50),
+        "page by workflow": r.Find(workflow="w3", limit=50),
+        "page by status and workflow": r.Find(statuses=("pending",), workflow="w3", limit=50),
+        "counts": r.Count(),
+        "counts of a workflow": r.Count("w3"),
+    }
+    for case, query in queries.items():
+        values = milliseconds(lambda query=query: store.apply([query]))
+        print(json.dumps(Figure("listing", system, case, "ms", count, values).line()), flush=True)
+        print(f"{system:<8} {count:>9,} {case:<30} {statistics.median(values):8.2f} ms", flush=True)
+
+
+def main() -> None:
+    """Run it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sqlite", type=int, default=200_000)
+    parser.add_argument("--redis", type=int, default=1_000_000)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        measure("sqlite", SqliteStore(f"{folder}/x.db", synchronous="NORMAL"), options.sqlite)
+    with RedisServer(appendfsync="everysec") as server:
+        measure("redis", open_redis(server.url, namespace="listing"), options.redis)
+
+
+if __name__ == "__main__":
+    main()

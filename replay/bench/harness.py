@@ -1,0 +1,140 @@
+"""What all benchmarks share: interleaved runs, medians, ratios within one run, JSON lines and comparisons."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+Say = Callable[[str], None]
+
+
+@attrs.frozen
+class Figure:
+    """One measured case.
+
+    Attributes:
+        workload: What was measured, `system`: of whom or where, `case`: under which circumstances.
+        unit: Of the values; `/s` is better when larger, all others when smaller.
+        n: Size.
+        values: One for each run.
+        baseline: The case that `ratio` is relative to, measured in the same runs.
+        facts: Whatever else a reader needs (durability, store).
+    """
+
+    workload: str
+    system: str
+    case: str
+    unit: str
+    n: int
+    values: tuple[float, ...]
+    baseline: str | None = None
+    ratio: float | None = None
+    facts: Mapping[str, Any] = attrs.Factory(dict)
+
+    @property
+    def median(self) -> float:
+        """The median of the runs."""
+        return statistics.median(self.values)
+
+    @property
+    def key(self) -> tuple[str, str, str, int]:
+        """What makes two figures comparable."""
+        return self.workload, self.system, self.case, self.n
+
+    def line(self) -> dict[str, Any]:
+        """Return the figure as a JSON object."""
+        return {
+            "workload": self.workload, "system": self.system, "case": self.case, "unit": self.unit, "n": self.n,
+            "median": round(self.median, 3), "min": round(min(self.values), 3), "max": round(max(self.values), 3),
+            "ratio": None if self.ratio is None else round(self.ratio, 4), "baseline": self.baseline,
+            "python": platform.python_version(), "cores": os.cpu_count(), "versions": versions(), **self.facts,
+        }  # fmt: skip
+
+
+def measure(
+    workload: str,
+    unit: str,
+    cases: Mapping[str, Callable[[], float]],
+    *,
+    n: int,
+    runs: int,
+    system: str = "replay",
+    baseline: str | None = None,
+    say: Say = lambda text: None,
+    **facts: Any,
+) -> list[Figure]:
+    """Run each case *runs* times, in turn (A B A B ...), after one warm-up; a case returns its own figure."""
+    found: dict[str, list[float]] = {name: [] for name in cases}
+    for number in range(runs + 1):
+        for name, case in cases.items():
+            say(f"{workload}: {name}, {'warm-up' if number == 0 else f'run {number} of {runs}'}")
+            value = case()
+            if number:
+                found[name].append(value)
+    base = statistics.median(found[baseline]) if baseline is not None else None
+    return [
+        Figure(
+            workload, system, name, unit, n, tuple(values), baseline,
+            None if base is None else statistics.median(values) / base, facts,
+        )
+        for name, values in found.items()
+    ]  # fmt: skip
+
+
+def once(workload: str, case: str, unit: str, value: float, *, n: int, system: str = "replay", **facts: Any) -> Figure:
+    """Return a figure that was measured once (sizes, long runs)."""
+    return Figure(workload, system, case, unit, n, (value,), facts=facts)
+
+
+def rate(count: int, work: Callable[[], Any]) -> float:
+    """Return how many of *count* things a second *work* does."""
+    began = time.perf_counter()
+    work()
+    return count / (time.perf_counter() - began)
+
+
+def table(figures: Iterable[Figure]) -> list[tuple[str, ...]]:
+    """Return rows for a table: workload, system, case, median, unit, range, ratio."""
+    return [
+        (
+            f.workload, f.system, f.case, f"{f.median:,.1f}", f.unit, f"{min(f.values):,.1f} .. {max(f.values):,.1f}",
+            "" if f.ratio is None else f"{f.ratio:.2f} x {f.baseline}",
+        )
+        for f in figures
+    ]  # fmt: skip
+
+
+def read(path: Path) -> dict[tuple[str, str, str, int], dict[str, Any]]:
+    """Return the lines of an earlier run by key.
+
+    Raises:
+        ValueError: The file is something else.
+    """
+    found = {}
+    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            line = json.loads(text)
+            found[line["workload"], line["system"], line["case"], line["n"]] = line
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path}, line {number} is not a line of `replay bench --json`: {error}") from error
+    return found
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what matters here."""
+    found = {}
+    for name in ("replay-engine", "attrs", "orjson", "redis", "hiredis", "pika"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

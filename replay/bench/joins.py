@@ -1,0 +1,40 @@
+"""Fan-out: `ctx.all` of many members must cost the same for each, with and without a limit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from typing import Any
+
+from replay import Context, workflow
+from replay.bench.harness import Figure, measure, rate
+from replay.bench.live import body, open_engine
+from replay.bench.setting import Setting
+
+
+@workflow("bench.fan")
+def fan(ctx: Context, size: list[int]) -> Generator[Any, Any, int]:
+    """Run `size[0]` steps side by side, `size[1]` at a time (0: all)."""
+    members, limit = size
+    found = yield ctx.all([ctx.step("m", body) for _ in range(members)], limit=limit or None)
+    return len(found)
+
+
+def fanout(setting: Setting) -> Iterator[Figure]:
+    """Measure members per second at three sizes."""
+    n = setting.n or 1000
+    with open_engine(setting, [fan]) as engine:
+
+        def members(count: int, limit: int) -> Callable[[], float]:
+            return lambda: rate(count, lambda: engine.start(fan, [count, limit]).result(600))
+
+        cases = {
+            f"{n // 10:,} members": members(n // 10, 0),
+            f"{n:,} members": members(n, 0),
+            f"{n * 10:,} members": members(n * 10, 0),
+            f"{n // 10:,} members, 50 at a time": members(n // 10, 50),
+            f"{n:,} members, 50 at a time": members(n, 50),
+        }
+        yield from measure(
+            "fanout", "members/s", cases, n=n, runs=setting.runs, system=setting.system,
+            baseline=f"{n // 10:,} members", say=setting.say,
+        )  # fmt: skip

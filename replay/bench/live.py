@@ -1,0 +1,91 @@
+"""Live work: sequential steps of one execution, executions side by side, latency; beside the raw limits of the same store."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Generator, Iterator
+from typing import Any
+
+from replay import Context, Engine, workflow
+from replay.bench.harness import Figure, measure, rate
+from replay.bench.raw import raw_cases
+from replay.bench.setting import Setting
+
+NAMESPACE = "replay-bench"
+
+
+def body() -> int:
+    """Do nothing."""
+    return 1
+
+
+@workflow("bench.chain")
+def chain(ctx: Context, n: int) -> Generator[Any, Any, int]:
+    """Run *n* steps in a row."""
+    for i in range(n):
+        yield ctx.step(f"s{i}", body)
+    return n
+
+
+def open_engine(setting: Setting, workflows: list[Any], **options: Any) -> Engine:
+    """Return an engine with a worker; ended executions are not kept for long."""
+    options = {"worker": True, "concurrency": 100, "retention": 60, **options}
+    return Engine(setting.store, queue=setting.queue, workflows=workflows, namespace=NAMESPACE, **options)
+
+
+def steps(setting: Setting) -> Iterator[Figure]:
+    """Measure recorded steps per second."""
+    n = setting.n or 2000
+    with open_engine(setting, [chain]) as engine:
+        raw = raw_cases(setting.store, n)
+        cases: dict[str, Callable[[], float]] = {
+            **raw,
+            "one execution, in a row": lambda: rate(n, lambda: engine.start(chain, n).result(600)),
+            "100 executions side by side": lambda: _side_by_side(engine, 100, max(10, n // 50)),
+        }
+        baseline = next(iter(raw), "one execution, in a row")
+        yield from measure(
+            "steps", "steps/s", cases, n=n, runs=setting.runs, system=setting.system, baseline=baseline, say=setting.say
+        )
+
+
+def executions(setting: Setting) -> Iterator[Figure]:
+    """Measure short executions, from the first start until the last has ended."""
+    n = setting.n or 2000
+    with open_engine(setting, [chain]) as engine:
+        cases = {"of 3 steps": lambda: _side_by_side(engine, n, 3) / 3}
+        yield from measure(
+            "executions", "executions/s", cases, n=n, runs=setting.runs, system=setting.system, say=setting.say
+        )
+
+
+def latency(setting: Setting) -> Iterator[Figure]:
+    """Measure one execution at a time, from start to result."""
+    n = setting.n or 300
+    with open_engine(setting, [chain]) as engine:
+        last: dict[int, list[float]] = {}
+
+        def times(steps: int) -> list[float]:
+            found = []
+            for _ in range(n):
+                began = time.perf_counter()
+                engine.start(chain, steps).result(60)
+                found.append((time.perf_counter() - began) * 1000)
+            last[steps] = found
+            return found
+
+        cases: dict[str, Callable[[], float]] = {
+            "1 step, p50": lambda: statistics.median(times(1)),
+            "3 steps, p50": lambda: statistics.median(times(3)),
+            "3 steps, p99": lambda: statistics.quantiles(last[3], n=100)[98],
+        }
+        yield from measure("latency", "ms", cases, n=n, runs=setting.runs, system=setting.system, say=setting.say)
+
+
+def _side_by_side(engine: Engine, count: int, steps: int) -> float:
+    def work() -> None:
+        for handle in [engine.start(chain, steps) for _ in range(count)]:
+            handle.result(600)
+
+    return rate(count * steps, work)

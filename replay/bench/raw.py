@@ -1,0 +1,73 @@
+"""The raw limits of a store, in whose light its figures are read: what does one durable append cost without an engine?"""
+
+from __future__ import annotations
+
+import sqlite3
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from replay.bench.harness import rate
+
+ENTRY = b"x" * 80
+"""About the size of a recorded step."""
+
+APPEND = "return redis.call('RPUSH', KEYS[1], ARGV[1])"
+
+
+def raw_cases(store: str, count: int) -> dict[str, Callable[[], float]]:
+    """Return what to measure beside the engine on *store*: the first case is the baseline."""
+    scheme = store.partition("://")[0]
+    if scheme == "sqlite":
+        folder = str(Path(store.removeprefix("sqlite:///").partition("?")[0]).absolute().parent)
+        return {
+            "raw single commits": lambda: _commits(folder, count, 1),
+            "raw commits of 50": lambda: _commits(folder, count, 50),
+        }
+    if scheme in ("redis", "rediss"):
+        return {
+            "raw EVALSHA": lambda: _scripts(store, count, 1),
+            "raw EVALSHA, 50 piped": lambda: _scripts(store, count, 50),
+        }
+    return {}
+
+
+def _commits(folder: str, count: int, each: int) -> float:
+    with tempfile.TemporaryDirectory(dir=folder) as here:
+        db = sqlite3.connect(Path(here) / "raw.db", isolation_level=None)
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=FULL")
+        db.execute("CREATE TABLE log (id INTEGER PRIMARY KEY, entry BLOB)")
+
+        def work() -> None:
+            for _ in range(count // each):
+                db.execute("BEGIN IMMEDIATE")
+                for _ in range(each):
+                    db.execute("INSERT INTO log (entry) VALUES (?)", (ENTRY,))
+                db.execute("COMMIT")
+
+        found = rate(count, work)
+        db.close()
+    return found
+
+
+def _scripts(store: str, count: int, each: int) -> float:
+    import redis
+
+    client = redis.Redis.from_url(store)
+    script = str(client.script_load(APPEND))
+
+    def work() -> None:
+        for _ in range(count // each):
+            if each == 1:
+                client.evalsha(script, 1, "replay:bench:raw", ENTRY)
+                continue
+            pipe = client.pipeline(transaction=False)
+            for _ in range(each):
+                pipe.evalsha(script, 1, "replay:bench:raw", ENTRY)
+            pipe.execute()
+
+    found = rate(count, work)
+    client.delete("replay:bench:raw")
+    client.close()
+    return found
