@@ -24,7 +24,8 @@ from replay.opening import open_parts
 from replay.ports import Bus, Clock, Codec, Queue, Store
 from replay.runner import Runner
 from replay.schedules import CatchUp, Overlap, ScheduleRecord, Schedules, tick
-from replay.worker import Options, Worker
+from replay.telemetry import instrument_if_configured
+from replay.worker import Observer, Options, Worker
 
 if TYPE_CHECKING:
     from replay.operator import Operator
@@ -122,6 +123,7 @@ class Engine(Client):
             cancel_grace=cancel_grace,
         )
         self._runner: Runner | None = None
+        self._observers: list[Observer] = []
         self._unsubscribe: list[Callable[[], None]] = []
         self._closed = False
         if worker:
@@ -139,6 +141,7 @@ class Engine(Client):
             return
         if not self._workflows:
             raise ConfigError("a worker needs workflows. Fix: Engine(..., workflows=[...])")
+        instrument_if_configured(self)
         runner = self._runner = Runner(self.make_worker(), codec=self.codec, clock=self._clock)
         subscribe = self._bus.subscribe
         self._unsubscribe.append(subscribe("news", lambda message: runner.news(message.decode())))
@@ -168,7 +171,22 @@ class Engine(Client):
             tick=lambda schedule, now: tick(self, schedule, now),
             entropy=entropy,
             info={"pid": os.getpid(), "host": socket.gethostname()},
+            observers=self._observers,
         )
+
+    def on_entry(self, handler: Observer) -> Callable[[], None]:
+        """Call `handler(execution_id, entry)` for each entry that this process's worker has committed; returns the remover.
+
+        An audit hook: entries come in the log's order, once, and never during replay (entries that other processes commit are
+        told there). It is called on the loop's thread and must be quick; if it raises, that is logged and changes nothing.
+        """
+        self._observers.append(handler)
+
+        def remove() -> None:
+            if handler in self._observers:
+                self._observers.remove(handler)
+
+        return remove
 
     def limit_executions(self, most: int | None) -> None:
         """Have the worker that is started next take at most *most* executions."""

@@ -18,6 +18,7 @@ import attrs
 
 from replay.core import requests as r
 from replay.core.effects import AskToStop, Await, Call, Launch, Publish, Returned, Warn, Woken
+from replay.core.entries import Fact
 from replay.core.errors import Fenced, ReplayError, StoreUnavailable
 from replay.core.session import Session
 from replay.core.settings import Settings
@@ -25,9 +26,13 @@ from replay.definition import Workflow
 from replay.determinism import make_context
 from replay.metrics import Gauges, Metrics
 from replay.ports import Clock, Codec, Store
+from replay.records import audit_of
 from replay.steps import Flag
 
 log = logging.getLogger("replay.worker")
+
+Observer = Callable[[str, Fact], object]
+"""Told of an execution's id and an entry."""
 
 LONGEST_BACKOFF = 5.0
 """Longest pause between attempts to reach an unreachable store, seconds."""
@@ -113,6 +118,7 @@ class Worker:
         announce: Hints that a queue has work for other workers.
         tick: Answers a due schedule with the requests that advance it.
         entropy: Random source for nonces and jitter (seeded by the simulator).
+        observers: Told of each entry that was committed here (a live list: it may grow and shrink).
     """
 
     def __init__(
@@ -128,6 +134,7 @@ class Worker:
         tick: Callable[[r.Schedule, float], Sequence[r.Request[Any]]] | None = None,
         entropy: random.Random | None = None,
         info: dict[str, Any] | None = None,
+        observers: Sequence[Observer] = (),
     ) -> None:
         self.options = options
         self.mail: collections.deque[Any] = collections.deque()
@@ -141,6 +148,8 @@ class Worker:
         self._tick = tick
         self._entropy = entropy or random.SystemRandom()
         self._info = info or {}
+        self._observers = observers
+        self._codec = codec
         self._settings = Settings(
             codec,
             make_context,
@@ -377,7 +386,17 @@ class Worker:
         elif isinstance(request, r.Deliver | r.Watch | r.Create):
             self._outbox.append((None, r.Forget(request)))  # type: ignore[arg-type]
 
+    def _observe(self, id: str, rows: tuple[bytes, ...]) -> None:
+        for entry in audit_of(list(rows), self._codec):
+            for observer in tuple(self._observers):
+                try:
+                    observer(id, entry)
+                except Exception:
+                    log.exception("on_entry: %r raised; the execution goes on", observer, extra={"execution_id": id})
+
     def _committed(self, request: r.Commit, reply: r.Committed) -> None:
+        if self._observers and request.entries:
+            self._observe(request.id, request.entries)
         match request.then:
             case r.End(status=status):
                 self.metrics.ended[status] += 1

@@ -1,0 +1,87 @@
+"""Audit hooks and OpenTelemetry: each entry is told once, never during replay, and never disturbs an execution."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from replay import Context, Retry, workflow
+from replay.core import entries as e
+from replay.telemetry import instrument
+from replay.testing import CrashPoint, Simulation, fails
+
+
+def body() -> str:
+    return "done"
+
+
+@workflow
+def two_steps(ctx: Context) -> Iterator[Any]:
+    yield ctx.step("first", body)
+    yield ctx.sleep(60)
+    yield ctx.step("flaky", body).retry(Retry(attempts=2, initial=5.0))
+
+
+def what(entry: e.Fact) -> Any:
+    return type(entry), entry.id, entry.at
+
+
+FLAKY = {"flaky": fails(ValueError("busy"), times=1, then="late")}
+
+
+@pytest.mark.parametrize("crash", [None, 3, 5, 7])
+def test_entries_are_told_in_order_and_never_twice(crash: int | None) -> None:
+    told: list[Any] = []
+    point = None if crash is None else CrashPoint(crash, before=False)
+    with Simulation([two_steps], steps=FLAKY, cache_size=0, crash_at=point) as sim:
+        sim.engine.on_entry(lambda id, entry: told.append(what(entry)))
+        handle = sim.start(two_steps)
+        assert sim.settle(handle)
+        audit = [what(entry) for entry in sim.engine.detail(handle).audit]
+    assert [entry for entry in audit if entry in told] == told, "in the log's order, each once"
+    if crash is None:
+        assert told == audit
+
+
+def test_a_handler_that_raises_changes_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    def broken(id: str, entry: e.Fact) -> None:
+        raise RuntimeError("no")
+
+    with Simulation([two_steps], steps=FLAKY) as sim:
+        remove = sim.engine.on_entry(broken)
+        handle = sim.start(two_steps)
+        assert sim.settle(handle)
+        remove()
+        assert handle.status() == "completed"
+    assert "on_entry" in caplog.text
+
+
+def test_spans_and_metrics_are_made_once_and_not_by_replay() -> None:
+    spans, reader = InMemorySpanExporter(), InMemoryMetricReader()
+    tracers = TracerProvider()
+    tracers.add_span_processor(SimpleSpanProcessor(spans))
+    with Simulation([two_steps], steps=FLAKY, cache_size=0) as sim:
+        instrument(sim.engine, tracer_provider=tracers, meter_provider=MeterProvider([reader]))
+        handle = sim.start(two_steps)
+        assert sim.settle(handle)
+    found = spans.get_finished_spans()
+    assert [span.name for span in found] == ["step first", "step flaky", "step flaky", "execution"]
+    assert len({span.context.trace_id for span in found}) == 1, "one execution is one trace"
+    assert [span.status.is_ok for span in found] == [True, False, True, True]
+    metrics = reader.get_metrics_data()
+    assert metrics is not None
+    points = {
+        (metric.name, *point.attributes.values()): getattr(point, "value", None)
+        for metric in metrics.resource_metrics[0].scope_metrics[0].metrics
+        for point in metric.data.data_points
+    }
+    assert points["replay.steps", "completed"] == 2
+    assert points["replay.steps", "retried"] == 1
+    assert points["replay.executions", "completed"] == 1
