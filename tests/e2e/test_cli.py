@@ -170,3 +170,17 @@ def test_the_demo_survives_its_kill(tmp_path: Path) -> None:
     bad = tmp_path / "bad.csv"
     bad.write_text("id,item\n1,x\n")
     assert "column 'quantity' is missing" in replay("demo", str(bad), code=2)
+
+
+def test_watch_follows_an_execution_to_its_end(store: str) -> None:
+    lines = replay("watch", "done", "--store", store).splitlines()
+    assert "created" in lines[0]
+    assert "ended completed" in lines[-1]
+    assert [json.loads(line)["index"] for line in replay("watch", "done", "--store", store, "--json").splitlines()]
+    replay("watch", "waiting", "--store", store, "--timeout", "0.2", code=6)
+    replay("watch", "nobody", "--store", store, code=5)
+
+
+@pytest.mark.parametrize("name", ["bash", "zsh", "fish"])
+def test_completion_prints_a_script(name: str) -> None:
+    assert "_REPLAY_COMPLETE" in replay("completion", name)
