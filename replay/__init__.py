@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from replay.codec import TaggedJson, serializable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from replay.core.commands import Branch, Command, ContinueAsNew, Flow, RollbackReport
 from replay.core.context import Context
 from replay.core.errors import (
@@ -39,12 +41,15 @@ from replay.core.errors import (
 from replay.core.outcomes import Completed, Err, Ok, Received, TimedOut, Winner
 from replay.core.retry import Retry
 from replay.definition import Event, Signal, Workflow, workflow
-from replay.engine import Engine
-from replay.handles import Handle, Waited, WorkflowInfo
-from replay.operator import Operator, Stuck
-from replay.records import Detail, Execution, Page, Status, StepRecord, Tree
-from replay.schedules import ScheduleRecord
-from replay.steps import CurrentStep, current_step
+
+if TYPE_CHECKING:
+    from replay.codec import TaggedJson, serializable
+    from replay.engine import Engine
+    from replay.handles import Handle, Waited, WorkflowInfo
+    from replay.operator import Operator, Stuck
+    from replay.records import Detail, Execution, Page, Status, StepRecord, Tree
+    from replay.schedules import ScheduleRecord
+    from replay.steps import CurrentStep, current_step
 
 __all__ = [
     "Branch",
@@ -111,3 +116,36 @@ __all__ = [
     "serializable",
     "workflow",
 ]
+
+_LAZY = {
+    "CurrentStep": "steps",
+    "Detail": "records",
+    "Engine": "engine",
+    "Execution": "records",
+    "Handle": "handles",
+    "Operator": "operator",
+    "Page": "records",
+    "ScheduleRecord": "schedules",
+    "Status": "records",
+    "StepRecord": "records",
+    "Stuck": "operator",
+    "TaggedJson": "codec",
+    "Tree": "records",
+    "Waited": "handles",
+    "WorkflowInfo": "handles",
+    "current_step": "steps",
+    "serializable": "codec",
+}
+"""What modules that only define workflows do not need: loaded when it is asked for, since importing must be quick."""
+
+
+def __getattr__(name: str) -> Any:
+    """Load a name of `_LAZY` (PEP 562)."""
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"replay.{_LAZY[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from typing import Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 import attrs
 
@@ -14,7 +14,9 @@ from replay.core.context import Context
 from replay.core.errors import SignalRefused
 from replay.core.ids import check_id
 from replay.core.retry import Retry
-from replay.ports import Codec
+
+if TYPE_CHECKING:
+    from replay.ports import Codec
 
 T = TypeVar("T")
 In = TypeVar("In")

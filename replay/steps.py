@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import collections
 import contextvars
 import inspect
@@ -77,6 +76,8 @@ def run_call(call: Call, codec: Codec, payload_limit: int) -> Returned:
     try:
         value = call.fn(*call.args, **call.kwargs)
         if inspect.iscoroutine(value):
+            import asyncio  # seldom needed, and slow to load
+
             value = asyncio.run(value)
     except BaseException as error:
         return Returned(call, error=error, seconds=time.perf_counter() - began)

@@ -1,0 +1,257 @@
+"""Classes come back exactly, with either engine; hostile text runs nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import enum
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+import attrs
+import pydantic
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from replay import NotSerializable, serializable
+from replay.codec import TaggedJson
+
+
+@serializable
+class Color(enum.Enum):
+    RED = "red"
+    BLUE = 2
+
+
+@serializable
+class Rights(enum.Flag):
+    READ = 1
+    WRITE = 2
+
+
+@serializable
+class Level(enum.IntEnum):
+    LOW = 1
+
+
+@serializable
+class Point(NamedTuple):
+    x: int
+    y: Any = None
+
+
+@serializable
+@attrs.frozen
+class Frozen:
+    name: str
+    _private: int = 0
+    more: tuple[Any, ...] = ()
+
+
+@serializable
+@dataclasses.dataclass
+class Plain:
+    value: Any
+    items: list[Any] = dataclasses.field(default_factory=list)
+
+
+@serializable
+@dataclasses.dataclass(frozen=True, slots=True)
+class Slotted:
+    value: Any
+
+
+@serializable
+class Model(pydantic.BaseModel):
+    name: str
+    when: dt.date
+    inner: Frozen | None = None
+    model_config = pydantic.ConfigDict(arbitrary_types_allowed=True, extra="allow")
+
+
+@serializable
+class Odd(Exception):
+    def __init__(self, code: int, *, detail: str = "") -> None:
+        super().__init__(code)
+        self.code, self.detail = code, detail
+
+
+LEAVES = st.one_of(
+    st.integers(), st.text(), st.sampled_from(Color), st.sampled_from(Level), st.just(Rights.READ | Rights.WRITE),
+    st.builds(PurePosixPath, st.just("/a/b")), st.timezones().map(lambda zone: dt.datetime(2026, 10, 25, 2, 30, fold=1, tzinfo=zone)),
+)  # fmt: skip
+OBJECTS = st.recursive(
+    LEAVES,
+    lambda inner: st.one_of(
+        st.builds(Point, st.integers(), inner), st.builds(Frozen, st.text(), st.integers(), st.tuples(inner)),
+        st.builds(Plain, inner, st.lists(inner)), st.builds(Slotted, inner), st.lists(inner),
+        st.builds(Model, name=st.text(), when=st.dates(), extra=inner), st.dictionaries(st.sampled_from(Color), inner),
+    ),
+    max_leaves=8,
+)  # fmt: skip
+
+
+@settings(deadline=None)
+@given(OBJECTS, st.sampled_from(["orjson", "json"]), st.sampled_from(["orjson", "json"]))
+def test_objects_come_back_equal_and_of_the_same_class(value: Any, writer: Any, reader: Any) -> None:
+    found = TaggedJson(reader).decode(TaggedJson(writer).encode(value))
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize("engine", ["orjson", "json"])
+def test_values_that_json_would_change_stay(engine: Any) -> None:
+    codec = TaggedJson(engine)
+    values = [
+        2**63,
+        -(2**200),
+        0.1 + 0.2,
+        -0.0,
+        math.inf,
+        "\ud800",
+        "\x00é😀",
+        {1: 2, "1": 3},
+        {"$tuple": [1]},
+        (),
+        [()],
+        b"\xff",
+        True,
+        1,
+    ]
+    found = codec.decode(codec.encode(values))
+    assert found == values
+    assert [type(each) for each in found] == [type(each) for each in values]
+    assert math.copysign(1, found[3]) == -1
+    assert math.isnan(codec.decode(codec.encode(math.nan)))
+    zone = dt.datetime(2026, 10, 25, 2, 30, fold=1, tzinfo=ZoneInfo("Europe/Berlin"))
+    again = codec.decode(codec.encode(zone))
+    assert (again.fold, again.tzinfo, again.utcoffset()) == (1, zone.tzinfo, zone.utcoffset())
+
+
+def test_a_model_keeps_what_was_set_and_its_extras() -> None:
+    model = Model(name="n", when=dt.date(2026, 1, 2), more=[1, (2,)])  # type: ignore[call-arg]
+    found = TaggedJson().decode(TaggedJson().encode(model))
+    assert found == model
+    assert found.model_fields_set == model.model_fields_set
+    assert found.more == [1, (2,)]
+
+
+def test_exceptions_keep_their_attributes_causes_and_notes() -> None:
+    try:
+        try:
+            raise KeyError("inner")
+        except KeyError as inner:
+            error = Odd(7, detail="why")
+            error.add_note("a note")
+            raise error from inner
+    except Odd as raised:
+        found = TaggedJson().decode(TaggedJson().encode(raised))
+    assert (type(found), found.code, found.detail) == (Odd, 7, "why")
+    assert isinstance(found.__cause__, KeyError)
+    assert found.__notes__ == ["a note"]
+
+
+class Unknown:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("value", "path"),
+    [({"a": [1, Unknown()]}, ".a[1]"), (Plain(Unknown()), ".value"), ([{"k": (1, {2: open})}], "[0].k[1][2]"), ((x for x in ""), "")],
+)  # fmt: skip
+def test_what_cannot_be_restored_is_refused_with_its_path_and_a_remedy(value: Any, path: str) -> None:
+    with pytest.raises(NotSerializable, match="Fix: ") as found:
+        TaggedJson().encode(value)
+    assert path in str(found.value)
+
+
+HOSTILE = """
+import json, sys
+import tests.core.test_codec_classes as known
+from replay.codec import TaggedJson
+from replay.core.errors import Undecodable
+
+codec, texts = TaggedJson(), json.load(sys.stdin)
+codec.decode(b"[]")
+seen = []
+FORBIDDEN = ("import", "exec", "compile", "open", "os.", "subprocess", "socket", "pickle", "ctypes", "code.")
+sys.addaudithook(lambda name, args: seen.append((name, str(args)[:80])) if name.startswith(FORBIDDEN) else None)
+refused = 0
+for text in texts:
+    try:
+        codec.decode(text.encode("utf-8", "surrogatepass"))
+    except Undecodable:
+        refused += 1
+print(json.dumps([refused, seen]))
+"""
+
+ATTACKS = [
+    {"$obj": ["os:system", {"command": "true"}]},
+    {"$obj": ["subprocess:Popen", {"args": "true"}]},
+    {"$obj": ["builtins:eval", {}]},
+    {"$exc": ["antigravity:Error", ["x"], {}, None, None, [], ""]},
+    {"$enum": ["tests.core.test_codec_classes:Unknown", "x"]},
+    {"$namedtuple": ["collections:OrderedDict", [1]]},
+    {"$obj": ["tests.core.test_codec_classes:Frozen.__init__.__globals__", {}]},
+    {"$model": ["pydantic:BaseModel", {"__class__": 1}, None, None, []]},
+    {"$custom": ["pathlib:Path", "/etc/passwd"]},
+    {"$zone": "../../etc/passwd"},
+    {"$datetime": [1, 2, 3]},
+    {"$bytes": 3},
+    {"$int": "9" * 10},
+    {"$decimal": [[]]},
+    {"$range": [[]]},
+    {"$path": ["Posix", []]},
+    {"$unknown": 1},
+    {"$tuple": {"a": 1}},
+]
+
+
+def mutations() -> list[str]:
+    """Real texts with each tag and each name exchanged for another, and cut short."""
+    codec = TaggedJson()
+    values = [
+        Frozen("n", 1, (Color.RED,)),
+        Point(1, {2}),
+        Plain([b"x"]),
+        Odd(3),
+        Model(name="n", when=dt.date(2026, 1, 2)),
+    ]
+    texts = [codec.encode(value).decode() for value in values]
+    names = [
+        "os:system",
+        "builtins:eval",
+        "importlib:import_module",
+        "nowhere.at_all:Thing",
+        "tests.core.test_codec_classes:HOSTILE",
+        "",
+    ]
+    found = [json.dumps(attack) for attack in ATTACKS]
+    for text in texts:
+        start = text.index('"tests.core')
+        known = text[start + 1 : text.index('"', start + 1)]
+        found += [text.replace(known, name) for name in names]
+        found += [
+            text.replace(tag, other)
+            for tag in ("$obj", "$enum", "$exc")
+            for other in ("$custom", "$model", "$flag", "$namedtuple")
+        ]
+        found += [text[:cut] for cut in range(1, len(text), 7)]
+    return found
+
+
+def test_hostile_text_imports_opens_and_runs_nothing() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", HOSTILE], input=json.dumps(mutations()), capture_output=True, text=True, check=False,
+        cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    refused, seen = json.loads(done.stdout)
+    assert seen == []
+    assert refused >= len(ATTACKS)

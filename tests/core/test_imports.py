@@ -1,0 +1,36 @@
+"""`import replay` is light: it loads no client library, no test library, and nothing for the terminal."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+HEAVY = (
+    "redis",
+    "pika",
+    "hypothesis",
+    "pytest",
+    "rich",
+    "click",
+    "croniter",
+    "pydantic",
+    "opentelemetry",
+    "sqlite3",
+    "asyncio",
+)
+
+
+def loaded_by(statement: str) -> set[str]:
+    code = f"import sys\n{statement}\nprint(*sorted({{name.partition('.')[0] for name in sys.modules}}))"
+    return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+
+
+def test_importing_replay_loads_nothing_heavy() -> None:
+    assert loaded_by("import replay") & set(HEAVY) == set()
+
+
+def test_help_on_the_command_line_loads_no_client_library() -> None:
+    command = (
+        "from click.testing import CliRunner; from replay.cli.root import cli; CliRunner().invoke(cli, ['--help'])"
+    )
+    assert loaded_by(command) & {"redis", "pika", "hypothesis", "rich", "croniter"} == set()
