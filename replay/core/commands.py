@@ -14,9 +14,6 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 U = TypeVar("U")
 
-Flow: TypeAlias = "Generator[Command[Any], Any, T]"
-"""The return annotation of a workflow, and of the helpers it delegates to with `yield from`."""
-
 
 class Signalled(Protocol):
     """What `wait_for_signal` needs of a signal's definition."""
@@ -46,6 +43,10 @@ class Command(Generic[T_co]):
 
     def __iter__(self) -> Generator[Command[Any], Any, T_co]:
         return cast("T_co", (yield self))
+
+
+Flow: TypeAlias = Generator[Command[Any], Any, T]
+"""The return annotation of a workflow, and of the helpers it delegates to with `yield from`."""
 
 
 @attrs.frozen

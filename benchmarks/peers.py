@@ -1,0 +1,111 @@
+"""The same replay in other engines: 10,000 recorded steps (fewer where that takes minutes), where they are installed.
+
+python -m benchmarks.peers [--steps 10000]      needs: pip install 'replay-engine[peers]'
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from typing import Any
+
+from replay.bench.harness import Figure, rate
+from replay.bench.replaying import log_of, plain, replay
+from replay.codec import TaggedJson
+
+
+def ours(steps: int) -> Iterator[Figure]:
+    """Measure this engine, for the ratio."""
+    codec = TaggedJson()
+    rows = log_of(steps, 42, codec)
+    values = tuple(rate(steps, lambda: replay(plain, steps, rows, codec)) for _ in range(3))
+    yield Figure("replay", "replay", "recorded steps", "steps/s", steps, values)
+
+
+def durabletask(steps: int) -> Iterator[Figure]:
+    """Measure durabletask's executor on a synthesised history."""
+    import logging
+
+    import durabletask.internal.helpers as h
+    from durabletask.worker import _OrchestrationExecutor, _Registry
+
+    def body(ctx: Any, item: Any) -> Any:
+        return item
+
+    def orchestrator(ctx: Any, n: int) -> Any:
+        for i in range(n):
+            yield ctx.call_activity(body, input=i)
+        return n
+
+    registry = _Registry()
+    name = registry.add_orchestrator(orchestrator)
+    registry.add_activity(body)
+    events = [h.new_orchestrator_started_event(), h.new_execution_started_event(name, "x", encoded_input=str(steps))]
+    for i in range(1, steps + 1):
+        events += [h.new_task_scheduled_event(i, "body"), h.new_task_completed_event(i, "42")]
+
+    def work() -> None:
+        _OrchestrationExecutor(registry, logging.getLogger("peers")).execute(
+            "x", events, [h.new_orchestrator_started_event()]
+        )
+
+    yield Figure(
+        "replay", "durabletask", "recorded steps", "steps/s", steps, tuple(rate(steps, work) for _ in range(3))
+    )
+
+
+def dbos(steps: int) -> Iterator[Figure]:
+    """Measure DBOS: sequential steps of one workflow on SQLite (it keeps no log that could be replayed alone)."""
+    from dbos import DBOS, DBOSConfig
+
+    with tempfile.TemporaryDirectory() as folder:
+        config: DBOSConfig = {"name": "bench", "system_database_url": f"sqlite:///{folder}/dbos.sqlite"}
+        DBOS(config=config)
+
+        @DBOS.step()
+        def body() -> int:
+            return 1
+
+        @DBOS.workflow()
+        def chain(n: int) -> int:
+            for _ in range(n):
+                body()
+            return n
+
+        DBOS.launch()
+        count = min(steps, 1000)
+        values = tuple(rate(count, lambda: chain(count)) for _ in range(3))
+        DBOS.destroy()
+    yield Figure("steps", "dbos (sqlite)", "one execution, in a row", "steps/s", count, values)
+
+
+PEERS: dict[str, Callable[[int], Iterator[Figure]]] = {"durabletask": durabletask, "dbos": dbos}
+
+
+def main() -> None:
+    """Run it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=10_000)
+    options = parser.parse_args()
+    for figure in ours(options.steps):
+        print(json.dumps(figure.line()), flush=True)
+    for name, peer in PEERS.items():
+        if find_spec(name) is None:
+            print(f"{name} is not installed: skipped. Fix: pip install 'replay-engine[peers]'", file=sys.stderr)
+            continue
+        began = time.perf_counter()
+        try:
+            for figure in peer(options.steps):
+                print(json.dumps(figure.line()), flush=True)
+        except Exception as error:  # another version of the peer: its internals have moved
+            took = time.perf_counter() - began
+            print(f"{name} could not be measured ({took:.0f} s): {type(error).__name__}: {error}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
