@@ -48,9 +48,16 @@ def main() -> None:
     print("| workload | system | case | n | median | unit | ratio |\n|---|---|---|--:|--:|---|--:|")
     for line in lines:
         ratio = "" if line["ratio"] is None else f"{line['ratio']:.2f} x {line['baseline']}"
-        print(
-            f"| {line['workload']} | {line['system']} | {line['case']} | {line['n']:,} | {median} | {line['unit']} | {ratio} |"
+        cells = (
+            line["workload"],
+            line["system"],
+            line["case"],
+            f"{line['n']:,}",
+            _figure(line["median"]),
+            line["unit"],
+            ratio,
         )
+        print(f"| {' | '.join(cells)} |")
     print("\n## Targets\n\n| target | at least | measured | |\n|---|--:|--:|---|")
     found = {(line["system"], line["workload"], line["case"]): line for line in lines}
     for system, workload, case, least, words in TARGETS:

@@ -38,7 +38,7 @@ def waits(ctx: Context) -> Flow[Any]:
 
 
 def all_workflows() -> list[Any]:
-    return [five_steps, sleepy, waits]
+    return [five_steps, sleepy, waits, collects]
 
 
 @workflow(queue="limited")
@@ -49,3 +49,11 @@ def in_limited_queue(ctx: Context, seconds: float) -> Flow[str]:
 
 def limited_workflows() -> list[Any]:
     return [*all_workflows(), in_limited_queue]
+
+
+@workflow
+def collects(ctx: Context, count: int) -> Flow[list[Any]]:
+    found = []
+    for _ in range(count):
+        found.append((yield from ctx.wait_for_signal("anything")))
+    return found

@@ -31,17 +31,17 @@ def test_kills_lose_and_double_nothing(redis_server: Any, tmp_path: Path, monkey
     chance = random.Random(7)
     options = ("-c", "4", "--namespace", "kills")
     with Engine(redis_server.url, workflows=[five_steps], namespace="kills") as engine:
-        handles = [engine.start(five_steps, number) for number in range(150)]
+        handles = [engine.start(five_steps, number) for number in range(500)]
         running = [Worker(redis_server.url, tmp_path, *options) for _ in range(2)]
         try:
             under_way = 0
-            for _ in range(20):
+            for _ in range(100):
                 time.sleep(chance.random() * 0.3)  # a kill falls at a random moment, which no condition can name
                 under_way += engine.count_executions().get(Status.COMPLETED, 0) < len(handles)
                 victim = chance.randrange(2)
                 running[victim].kill()
                 running[victim] = Worker(redis_server.url, tmp_path, *options)
-            assert under_way >= 10, "the kills did not fall into the work"
+            assert under_way >= 60, "the kills did not fall into the work"
             all_recorded_once(engine, handles)
         finally:
             for worker in running:
