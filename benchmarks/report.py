@@ -23,10 +23,16 @@ TARGETS = [
     ("memory", "steps", "one execution, in a row", 30_000, "sequential steps, memory"),
     ("sqlite", "steps", "100 executions side by side", 15_000, "100 executions side by side, SQLite FULL"),
     ("redis", "steps", "100 executions side by side", 10_000, "100 executions side by side, Redis"),
-    ("memory", "executions", "of 3 steps", 4_000, "executions of 3 steps, memory"),
-    ("sqlite", "executions", "of 3 steps", 2_000, "executions of 3 steps, SQLite"),
-    ("redis", "executions", "of 3 steps", 2_500, "executions of 3 steps, Redis"),
-    ("redis + amqp", "executions", "of 3 steps", 2_000, "executions of 3 steps, Redis and RabbitMQ"),
+    ("memory", "executions", "of 3 steps, worker in this process", 4_000, "executions of 3 steps, memory"),
+    ("sqlite", "executions", "of 3 steps, one worker process", 2_000, "executions of 3 steps, SQLite"),
+    ("redis", "executions", "of 3 steps, one worker process", 2_500, "executions of 3 steps, Redis"),
+    (
+        "redis + amqp",
+        "executions",
+        "of 3 steps, one worker process",
+        2_000,
+        "executions of 3 steps, Redis and RabbitMQ",
+    ),
 ]
 """System, workload, case, at least, in words."""
 

@@ -38,6 +38,10 @@ WAIT_POLL = 0.5
 """Longest pause between looks of a waiting caller, seconds; a lost wake-up costs no more than this."""
 
 
+DEAF_POLL = 0.1
+"""The same where nobody in this process is told of ends (SQLite with workers in other processes)."""
+
+
 class Client:
     """What `Engine` can do without a worker.
 
@@ -290,7 +294,7 @@ class Client:
         woken = threading.Event()
         unsubscribe = self._bus.subscribe(f"ended:{id}", lambda _: woken.set())
         try:
-            pause = WAIT_POLL if self._hears_ends() else 0.02
+            pause, most = (WAIT_POLL, WAIT_POLL) if self._hears_ends() else (0.02, DEAF_POLL)
             while True:
                 try:
                     header = self._header(id)
@@ -304,7 +308,7 @@ class Client:
                     return None
                 woken.wait(pause if left is None else min(pause, left))
                 woken.clear()
-                pause = min(WAIT_POLL, pause * 1.5)
+                pause = min(most, pause * 1.5)
         finally:
             unsubscribe()
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
@@ -11,6 +14,7 @@ from replay import Context, Engine, workflow
 from replay.bench.harness import Figure, measure, rate
 from replay.bench.raw import raw_cases
 from replay.bench.setting import Setting
+from replay.core.requests import Workers
 
 NAMESPACE = "replay-bench"
 
@@ -34,30 +38,88 @@ def open_engine(setting: Setting, workflows: list[Any], **options: Any) -> Engin
     return Engine(setting.store, queue=setting.queue, workflows=workflows, namespace=NAMESPACE, **options)
 
 
+@contextlib.contextmanager
+def worker_processes(setting: Setting, count: int) -> Iterator[Engine]:
+    """Run *count* worker processes beside this one, and give an engine without a worker; they are up when it is given."""
+    command = [
+        sys.executable,
+        "-m",
+        "replay.cli.worker",
+        "replay.bench.live:chain",
+        "--store",
+        setting.store,
+        "-c",
+        "100",
+    ]
+    command += [
+        "--namespace",
+        NAMESPACE,
+        "--log-level",
+        "error",
+        *(["--queue", setting.queue] if setting.queue else []),
+    ]
+    running = [subprocess.Popen(command) for _ in range(count)]  # noqa: S603  # our own
+    try:
+        with open_engine(setting, [chain], worker=False) as engine:
+            while len(engine.ask(Workers())) < count or engine.start(chain, 1).result(60) != 1:
+                time.sleep(0.02)
+            yield engine
+    finally:
+        for process in running:
+            process.terminate()
+        for process in running:
+            process.wait()
+
+
+def _in_processes(setting: Setting, count: int, work: Callable[[Engine], float]) -> Callable[[], float]:
+    def case() -> float:
+        with worker_processes(setting, count) as engine:
+            return work(engine)
+
+    return case
+
+
 def steps(setting: Setting) -> Iterator[Figure]:
     """Measure recorded steps per second."""
     n = setting.n or 2000
-    with open_engine(setting, [chain]) as engine:
-        raw = raw_cases(setting.store, n)
-        cases: dict[str, Callable[[], float]] = {
-            **raw,
-            "one execution, in a row": lambda: rate(n, lambda: engine.start(chain, n).result(600)),
-            "100 executions side by side": lambda: _side_by_side(engine, 100, max(10, n // 50)),
-        }
-        baseline = next(iter(raw), "one execution, in a row")
-        yield from measure(
-            "steps", "steps/s", cases, n=n, runs=setting.runs, system=setting.system, baseline=baseline, say=setting.say
-        )
+    each = max(10, n // 50)
+    raw = raw_cases(setting.store, n)
+    cases: dict[str, Callable[[], float]] = {
+        **raw,
+        "one execution, in a row": _in_one(setting, lambda engine: rate(n, lambda: engine.start(chain, n).result(600))),
+        "100 executions side by side": _in_one(setting, lambda engine: _side_by_side(engine, 100, each)),
+    }
+    if setting.is_shared:
+        for count in (1, 2):
+            cases[f"100 side by side, {count} worker processes"] = _in_processes(
+                setting, count, lambda engine: _side_by_side(engine, 100, each)
+            )
+    baseline = next(iter(raw), "one execution, in a row")
+    yield from measure(
+        "steps", "steps/s", cases, n=n, runs=setting.runs, system=setting.system, baseline=baseline, say=setting.say
+    )
 
 
 def executions(setting: Setting) -> Iterator[Figure]:
     """Measure short executions, from the first start until the last has ended."""
     n = setting.n or 2000
-    with open_engine(setting, [chain]) as engine:
-        cases = {"of 3 steps": lambda: _side_by_side(engine, n, 3) / 3}
-        yield from measure(
-            "executions", "executions/s", cases, n=n, runs=setting.runs, system=setting.system, say=setting.say
+    cases = {"of 3 steps, worker in this process": _in_one(setting, lambda engine: _side_by_side(engine, n, 3) / 3)}
+    if setting.is_shared:
+        cases["of 3 steps, one worker process"] = _in_processes(
+            setting, 1, lambda engine: _side_by_side(engine, n, 3) / 3
         )
+    yield from measure(
+        "executions", "executions/s", cases, n=n, runs=setting.runs, system=setting.system, say=setting.say
+    )
+
+
+def _in_one(setting: Setting, work: Callable[[Engine], float]) -> Callable[[], float]:
+    def case() -> float:
+        with open_engine(setting, [chain]) as engine:
+            engine.start(chain, 1).result(60)
+            return work(engine)
+
+    return case
 
 
 def latency(setting: Setting) -> Iterator[Figure]:

@@ -33,6 +33,11 @@ class Setting:
     say: Say = lambda text: None
 
     @property
+    def is_shared(self) -> bool:
+        """Whether other processes can work on the store."""
+        return not self.store.startswith("memory://")
+
+    @property
     def system(self) -> str:
         """Return how the store is named in figures: its scheme, and the queue's."""
         schemes = [url.partition("://")[0] for url in (self.store, self.queue) if url]
