@@ -32,6 +32,7 @@ def durabletask(steps: int) -> Iterator[Figure]:
     import logging
 
     import durabletask.internal.helpers as h
+    from durabletask.serialization import JsonDataConverter
     from durabletask.worker import _OrchestrationExecutor, _Registry
 
     def body(ctx: Any, item: Any) -> Any:
@@ -50,9 +51,8 @@ def durabletask(steps: int) -> Iterator[Figure]:
         events += [h.new_task_scheduled_event(i, "body"), h.new_task_completed_event(i, "42")]
 
     def work() -> None:
-        _OrchestrationExecutor(registry, logging.getLogger("peers")).execute(
-            "x", events, [h.new_orchestrator_started_event()]
-        )
+        executor = _OrchestrationExecutor(registry, logging.getLogger("peers"), JsonDataConverter())
+        executor.execute("x", events, [h.new_orchestrator_started_event()])
 
     yield Figure(
         "replay", "durabletask", "recorded steps", "steps/s", steps, tuple(rate(steps, work) for _ in range(3))

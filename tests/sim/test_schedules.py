@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from replay import Context, ScheduleError, UnknownSchedule, workflow
+from replay import Context, Engine, ScheduleError, UnknownSchedule, workflow
 from replay.cron import Cron
 from replay.testing import Faults, Simulation
 
@@ -151,3 +154,28 @@ def test_a_one_time_schedule_is_an_execution_that_waits() -> None:
         assert later.status() == "cancelled"
         with pytest.raises(ValueError, match="exactly one"):
             sim.engine.schedule(job, 0)
+
+
+ENSURE = """
+import sys
+from replay import Engine, workflow
+
+@workflow
+def report(ctx):
+    yield ctx.sleep(0)
+
+with Engine(sys.argv[1], workflows=[report]) as engine:
+    for _ in range(250):
+        engine.ensure_schedule(report, id="nightly", interval=86_400)
+    print(engine.get_schedule("nightly").next_at)
+"""
+
+
+def test_ensuring_a_thousand_times_from_four_processes_leaves_one_schedule_that_has_not_moved(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/x.db"
+    command = [sys.executable, "-c", ENSURE, url]
+    first = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    assert {process.communicate()[0] for process in running} == {first}
+    with Engine(url) as engine:
+        assert [row.id for row in engine.list_schedules()] == ["nightly"]
