@@ -18,15 +18,18 @@ from replay.backends.redis import open_store
 from replay.backends.sqlite import SqliteStore
 from replay.core import requests as r
 from replay.testing.contracts.agreement import store_agreement
+from tests.contract.example_store import RequestLogStore
 
 SETTINGS = settings(max_examples=200, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck))
 
 
-@pytest.fixture(params=["sqlite", "redis", "redis in four shards", "redis cluster"])
+@pytest.fixture(params=["sqlite", "example", "redis", "redis in four shards", "redis cluster"])
 def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Any], Any]:
     """Give the function that opens a fresh store, of each kind in turn."""
     if request.param == "sqlite":
         return lambda clock: SqliteStore(tmp_path / f"{uuid.uuid4().hex}.db", clock=clock, synchronous="NORMAL")
+    if request.param == "example":
+        return lambda clock: RequestLogStore(tmp_path / f"{uuid.uuid4().hex}.db", clock)
     url = request.getfixturevalue("redis_cluster" if request.param == "redis cluster" else "redis_server").url
     shards = {"shards": 4} if request.param == "redis in four shards" else {}
     return lambda clock: open_store(url, namespace=uuid.uuid4().hex, clock=clock, **shards)

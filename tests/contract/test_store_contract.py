@@ -1,4 +1,4 @@
-"""The store contract on every store that ships."""
+"""The store contract on every store that ships, and on the example of the documentation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ import pytest
 from replay.backends.memory import MemoryStore
 from replay.backends.redis import open_store
 from replay.backends.sqlite import SqliteStore
+from replay.core import requests as r
 from replay.testing import StoreContract
+from replay.testing.clock import VirtualClock
+from tests.contract.example_store import RequestLogStore
 
 
 class TestMemoryStore(StoreContract):
@@ -39,3 +42,20 @@ class TestRedisClusterStore(StoreContract):
     @pytest.fixture
     def make_store(self, redis_cluster: Any) -> Callable[[Any], Any]:
         return lambda clock: open_store(redis_cluster.url, namespace=uuid.uuid4().hex, clock=clock)
+
+
+class TestExampleStore(StoreContract):
+    @pytest.fixture
+    def make_store(self, tmp_path: Path) -> Callable[[Any], RequestLogStore]:
+        return lambda clock: RequestLogStore(tmp_path / "example.db", clock)
+
+
+def test_two_processes_of_the_example_see_one_state(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    one, two = (RequestLogStore(tmp_path / "example.db", clock) for _ in range(2))
+    one.apply([r.Create("a", "w", b"null")])
+    (claims,) = two.apply([r.Claim("n", "worker", ("default",), (("w", ""),), 5, 30.0)])
+    assert [claimed.header.id for claimed in claims.claimed] == ["a"]
+    assert one.apply([r.Get("a")]) == two.apply([r.Get("a")])
+    one.close()
+    two.close()
