@@ -93,3 +93,25 @@ def test_cost_grows_with_steps_and_not_faster() -> None:
     assert counts["store Commit"] <= 52, "one commit for each step, and one for the end"
     assert counts["store batches"] <= 55
     assert counts.get("store Load", 0) <= 1
+
+
+@workflow
+def fan_out(ctx: Context, members: int) -> Iterator[Any]:
+    found = yield ctx.all([ctx.step("m", one) for _ in range(members)], limit=50)
+    return len(found)
+
+
+def test_a_fan_out_of_a_thousand_at_fifty_at_a_time_costs_ten_times_one_of_a_hundred() -> None:
+    def cost(members: int) -> tuple[int, int]:
+        COUNTS.clear()
+        with Simulation([fan_out], store=CountingStore, faults=Faults(pause=1e-12), cache_size=0) as sim:
+            handle = sim.start(fan_out, members)
+            assert sim.settle(handle)
+            assert handle.result() == members
+        return COUNTS["store batches"], COUNTS["entries written"]
+
+    batches, entries = cost(100)
+    more_batches, more_entries = cost(1000)
+    assert more_batches <= 10 * batches
+    assert more_entries <= 10 * entries
+    assert entries == 102, "one entry for each member, one for the beginning and one for the end"
