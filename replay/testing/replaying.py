@@ -16,6 +16,10 @@ from replay.determinism import make_context
 from replay.histories import Recorded
 
 
+SHIFT = 36.7 * 86_400.0 + 1.37
+"""Seconds between worlds: another day, hour and minute, and an odd number of seconds, so that no even division hides it."""
+
+
 def replay(
     workflow: Workflow[Any, Any], recorded: Recorded, *, upto: int | None = None, codec: Any = None
 ) -> Interpreter:
@@ -52,7 +56,7 @@ def another_world(number: int) -> Iterator[None]:
     """Shift what a workflow must not look at: the clock, and the global random generator."""
     real = {name: getattr(time, name) for name in ("time", "monotonic", "perf_counter", "time_ns")}
     state = random.getstate()
-    shift = 86_400.0 * 36.7 * number + 0.37 * number
+    shift = SHIFT * number
     for name, function in real.items():
         offset = shift if not name.endswith("_ns") else int(shift * 1e9)
         setattr(time, name, lambda function=function, offset=offset: function() + offset)
