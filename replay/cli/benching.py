@@ -5,7 +5,6 @@ from __future__ import annotations
 import cProfile
 import io
 import pstats
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -71,7 +70,7 @@ def bench_command(
             runs=runs,
             workflow=shell.load_workflows(workflow)[0] if workflow else None,
             history=History.read(history) if history else None,
-            say=_progress,
+            say=shell.progress,
         )
         profiler = cProfile.Profile()
         for name in names:
@@ -80,10 +79,10 @@ def bench_command(
             for figure in WORKLOADS[name](setting):
                 figures.append(figure)
                 if as_json and not profile:
-                    _progress("")
+                    shell.progress("")
                     shell.emit_json(figure.line())
             profiler.disable()
-    _progress("")
+    shell.progress("")
     if profile:
         text = io.StringIO()
         pstats.Stats(profiler, stream=text).sort_stats("tottime").print_stats(25)
@@ -109,11 +108,6 @@ def _compare(figure: Any, before: dict[str, Any] | None, *, as_json: bool) -> No
     else:
         what = f"{figure.workload}, {figure.case}"
         click.echo(f"{what}: {before['median']:,.1f} -> {now:,.1f} {figure.unit} ({change:.2f} x)")
-
-
-def _progress(text: str) -> None:
-    if sys.stderr.isatty():
-        click.echo(f"\r\x1b[K{text[:78]}", nl=False, err=True)
 
 
 def _plot(figures: list[Any], path: Path) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import time
+from pathlib import Path
 from typing import Any
 
 import click
 
 from replay.cli import shell
+from replay.engine import Engine
+from replay.histories import History
 from replay.operator import Operator
 
 
@@ -122,23 +126,50 @@ def stuck_command(store: str, namespace: str, as_json: bool) -> int:
     "--status", multiple=True, default=("completed",), show_default=True, help="Only these statuses (repeatable)."
 )
 @click.option("--workflow", help="Only this workflow.")
+@click.option(
+    "--export",
+    "target",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="First append each to FILE, a JSON line.",
+)
 @click.option("--yes", is_flag=True, help="Do it, not only count.")
 def purge_command(
-    store: str, namespace: str, as_json: bool, older_than: str, status: tuple[str, ...], workflow: str | None, yes: bool
+    store: str,
+    namespace: str,
+    as_json: bool,
+    older_than: str,
+    status: tuple[str, ...],
+    workflow: str | None,
+    target: Path | None,
+    yes: bool,
 ) -> None:
-    """Remove ended executions (see `replay export` to keep them elsewhere)."""
-    operator = _operator(store, namespace, None)
+    """Remove ended executions; with --export their histories are on disk before they go."""
+    engine = shell.open_engine(store, namespace)
+    operator = Operator(engine)
     before = time.time() - shell.parse_duration(older_than)
     count = 0
     cursor: Any = None
     while True:
         page = operator.executions(status=status, workflow=workflow, updated_before=before, limit=500, cursor=cursor)
+        if yes and target is not None:
+            _export(engine, [execution.id for execution in page], target)
         for execution in page:
             count += 1
             if yes:
                 operator.delete(execution.id)
+        shell.progress(f"{count:,} executions")
         cursor = page.cursor
         if cursor is None:
             break
+    shell.progress("")
     what = f"{count} executions removed" if yes else f"{count} executions would be removed; add --yes to do it"
     shell.emit_json({"count": count, "removed": yes}) if as_json else click.echo(what)
+
+
+def _export(engine: Engine, ids: list[str], target: Path) -> None:
+    """Append histories to *target*, and have them on the disk when this returns."""
+    with target.open("a", encoding="utf-8") as file:
+        for id in ids:
+            file.write(History.of(engine, id).text(indent=None) + "\n")
+        file.flush()
+        os.fsync(file.fileno())

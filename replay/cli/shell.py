@@ -249,6 +249,12 @@ def safe(value: Any) -> str:
     return "".join(c if c.isprintable() or c == " " else repr(c)[1:-1] for c in str(value))
 
 
+def progress(text: str) -> None:
+    """Show *text* in place of the last one, on a terminal only; the empty text clears it."""
+    if sys.stderr.isatty():
+        click.echo(f"\r\x1b[K{text[:78]}", nl=False, err=True)
+
+
 def emit_json(value: Any) -> None:
     """Print one JSON object on a line."""
     click.echo(json.dumps(plain(value), ensure_ascii=False))

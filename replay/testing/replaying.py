@@ -15,7 +15,6 @@ from replay.definition import Workflow, packages
 from replay.determinism import make_context
 from replay.histories import Recorded
 
-
 SHIFT = 36.7 * 86_400.0 + 1.37
 """Seconds between worlds: another day, hour and minute, and an odd number of seconds, so that no even division hides it."""
 

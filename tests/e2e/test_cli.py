@@ -184,3 +184,18 @@ def test_watch_follows_an_execution_to_its_end(store: str) -> None:
 @pytest.mark.parametrize("name", ["bash", "zsh", "fish"])
 def test_completion_prints_a_script(name: str) -> None:
     assert "_REPLAY_COMPLETE" in replay("completion", name)
+
+
+def test_purge_counts_first_and_exports_before_it_removes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REPLAY_TEST_LEDGER", os.devnull)
+    url = f"sqlite:///{tmp_path}/p.db"
+    with Engine(url, workflows=[five_steps], worker=True) as engine:
+        for n in range(3):
+            engine.start(five_steps, n, id=f"e-{n}").result(30)
+    purge = ("purge", "--older-than", "0s", "--store", url)
+    assert "3 executions would be removed" in replay(*purge)
+    kept = tmp_path / "kept.jsonl"
+    assert json.loads(replay(*purge, "--export", str(kept), "--yes", "--json")) == {"count": 3, "removed": True}
+    assert replay("list", "--store", url, "--json") == ""
+    text = replay("check", "tests.e2e.app:all_workflows", "--histories", str(kept))
+    assert "3 histories replayed, 0 do not fit" in text
