@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
+from cronsim import CronSim
 
 from replay import Context, Engine, ScheduleError, UnknownSchedule, workflow
 from replay.cron import Cron
@@ -179,3 +182,26 @@ def test_ensuring_a_thousand_times_from_four_processes_leaves_one_schedule_that_
     assert {process.communicate()[0] for process in running} == {first}
     with Engine(url) as engine:
         assert [row.id for row in engine.list_schedules()] == ["nightly"]
+
+
+ZONES = [
+    "Europe/Berlin", "Europe/London", "Europe/Dublin", "America/New_York", "America/Sao_Paulo", "America/St_Johns",
+    "Australia/Lord_Howe", "Australia/Sydney", "Africa/Casablanca", "Asia/Kolkata", "Pacific/Auckland", "Pacific/Chatham",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("zone", ZONES)
+def test_a_year_of_ticks_is_what_an_independent_library_says_while_workers_crash(zone: str) -> None:
+    spec = "30 2 * * *"
+    with Simulation([job], seed=len(zone), workers=2, start=START, faults=Faults(crash=0.01, unavailable=0.01)) as sim:
+        sim.engine.ensure_schedule(job, 0, id="s", cron=spec, timezone=zone, catch_up="all")
+        sim.advance(days=366)
+        fired = ticks(sim)
+        until = sim.now() - 86_400
+        executions = sim.engine.find_executions(id_prefix="s~", limit=1000)
+        assert all(execution.created_at >= execution.metadata["planned"] for execution in executions), "never early"
+    oracle = CronSim(spec, START.astimezone(ZoneInfo(zone)))
+    expected = [at.timestamp() for at in itertools.islice(oracle, 370)]
+    expected = [at for at in expected if at <= until]
+    assert len(expected) > 360
+    assert fired[: len(expected)] == expected, "every tick once, and no other"
