@@ -21,11 +21,12 @@ from replay.core.ids import check_id
 from replay.definition import Workflow, register
 from replay.handles import Handle
 from replay.opening import open_parts
+from replay.options import Options
 from replay.ports import Bus, Clock, Codec, Queue, Store
 from replay.runner import Runner
 from replay.schedules import CatchUp, Overlap, ScheduleRecord, Schedules, tick
 from replay.telemetry import instrument_if_configured
-from replay.worker import Observer, Options, Worker
+from replay.worker import Observer, Worker
 
 if TYPE_CHECKING:
     from replay.operator import Operator
