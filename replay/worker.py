@@ -35,16 +35,20 @@ log = logging.getLogger("replay.worker")
 Observer = Callable[[str, Fact], object]
 """Told of an execution's id and an entry."""
 
+MAX_ROUNDS = 16
+"""Batches in one turn: a stream of executions that run no steps must not keep the loop, and the steps of others, for ever."""
+
 LONGEST_BACKOFF = 5.0
 """Longest pause between attempts to reach an unreachable store, seconds."""
 
 
 @attrs.frozen
 class Turn:
-    """What a turn leaves to do: calls to run, and when to come back at the latest (the worker's clock)."""
+    """What a turn leaves to do: calls to run, and when to come back at the latest (the worker's clock); `again`: at once."""
 
     calls: list[Call]
     wake_at: float
+    again: bool = False
 
 
 class _Visit:
@@ -223,16 +227,18 @@ class Worker:
         self._calls = []
         if self._outbox and self.now() < self._retry_at:
             return Turn([], self._retry_at - self._offset)
-        self._take_mail()
-        self._housekeep()
-        while True:
+        for _ in range(MAX_ROUNDS):
+            self._take_mail()
+            self._housekeep()
             self._wake_due()
             self._claim()
             if not self._outbox:
-                break
+                return Turn(self._calls, self._wake_at() - self._offset)
             if not self._ask():
                 return Turn(self._calls, self._retry_at - self._offset)
-        return Turn(self._calls, self._wake_at() - self._offset)
+            if self._calls and self._outbox:
+                break  # steps must not wait until others have nothing more to ask
+        return Turn(self._calls, self.now() - self._offset, again=True)
 
     def _take_mail(self) -> None:
         while self.mail:

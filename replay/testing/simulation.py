@@ -296,7 +296,8 @@ class Simulation:
             self._bury(node)
             return
         # A turn that changed nothing must not be taken again at once: the next one comes when something is due.
-        node.wake_at = max(turn.wake_at - node.skew, self.now() + 0.001) if not turn.calls else turn.wake_at - node.skew
+        at_once = turn.calls or turn.again
+        node.wake_at = turn.wake_at - node.skew if at_once else max(turn.wake_at - node.skew, self.now() + 0.001)
         for call in turn.calls:
             self._running.append(_Running(node, call))
 

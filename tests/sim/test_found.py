@@ -77,3 +77,24 @@ def test_an_id_used_again_is_claimed_from_the_new_executions_queue_only() -> Non
     store.apply([r.Create("x", "w", b"null", queue="new")])
     assert claim("old") == ()  # an entry of the deleted execution seemed to be its own
     assert claim("new") == ("x",)
+
+
+def test_a_step_does_not_wait_until_a_stream_of_others_has_ended() -> None:
+    @workflow
+    def quick(ctx: Context, n: int) -> object:
+        yield from ctx.note("quick", n=n)
+        return n
+
+    @workflow
+    def stepping(ctx: Context) -> object:
+        return (yield from ctx.step("a", ok))
+
+    clock = VirtualClock()
+    with Simulation([quick, stepping], concurrency=1) as sim:
+        handles = [sim.start(quick, n) for n in range(100)]
+        turn = sim.engine.make_worker(clock=clock, concurrency=1).turn()
+        assert turn.again, "the turn gives the loop back although there is more to do"
+        last = sim.start(stepping)
+        sim.run()
+        assert last.result() == 1
+        assert all(handle.status() == "completed" for handle in handles)
