@@ -62,7 +62,7 @@ def doctor_command(store: str, namespace: str, as_json: bool) -> int:
     facts: dict[str, Any] = {
         "store": masked(store),
         "round_trip_ms": round(trip, 3),
-        "executions": dict(counts),
+        "executions": {str(status): count for status, count in counts.items()},
         "python": platform.python_version(),
         "sqlite": sqlite3.sqlite_version,
         "warnings": warnings,
@@ -71,6 +71,8 @@ def doctor_command(store: str, namespace: str, as_json: bool) -> int:
         shell.emit_json(facts)
     else:
         for name, value in facts.items():
+            if isinstance(value, dict):
+                value = ", ".join(f"{count:,} {status}" for status, count in value.items()) or "none"
             if name != "warnings":
                 click.echo(f"{name:<14} {value}")
         for warning in warnings:

@@ -199,3 +199,51 @@ def test_purge_counts_first_and_exports_before_it_removes(tmp_path: Path, monkey
     assert replay("list", "--store", url, "--json") == ""
     text = replay("check", "tests.e2e.app:all_workflows", "--histories", str(kept))
     assert "3 histories replayed, 0 do not fit" in text
+
+
+def test_the_remaining_commands_do_what_they_say(store: str, tmp_path: Path) -> None:
+    exported = replay("export", "--store", store).splitlines()
+    assert {json.loads(line)["header"]["id"] for line in exported} >= {"done", "waiting"}
+    health = replay("doctor", "--store", f"sqlite:///{tmp_path}/new.db", code=4)
+    assert "executions     none" in health
+    assert "no worker is alive" in health
+    assert replay("workers", "--store", store).startswith("name\t")
+    replay("lint", "tests.e2e.app:five_steps")
+    fork = replay("fork", "done", "--store", store, "--before", "s3").strip()
+    replay("cancel", fork, "--store", store)
+    replay("worker", "tests.e2e.app:all_workflows", "--store", store, "--burst")
+    assert "removed" in replay("delete", fork, "--store", store)
+    replay("delete", "waiting", "--store", store, code=1)
+
+
+def on_a_terminal(*args: str, **environment: str) -> str:
+    """Run `replay` with a pseudo-terminal for its output."""
+    import pty
+
+    main, terminal = pty.openpty()
+    command = [sys.executable, "-c", "from replay.cli import main; main()", *args]
+    variables = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm-256color", "COLUMNS": "120", **environment}
+    with subprocess.Popen(
+        command, stdout=terminal, stderr=terminal, stdin=terminal, cwd=ROOT, env=variables
+    ) as process:
+        os.close(terminal)
+        found = b""
+        try:
+            while chunk := os.read(main, 65536):
+                found += chunk
+        except OSError:  # how Linux says that the other side has closed
+            pass
+        finally:
+            os.close(main)
+        assert process.wait(30) == 0, found
+    return found.decode()
+
+
+def test_on_a_terminal_tables_are_drawn_and_no_color_is_respected(store: str) -> None:
+    colourful = on_a_terminal("list", "--store", store)
+    assert "\t" not in colourful
+    assert "\x1b[" in colourful
+    plain = on_a_terminal("list", "--store", store, NO_COLOR="1")
+    assert "\x1b[3" not in plain, "no colours"
+    assert "done" in plain
+    assert "ended completed" in on_a_terminal("watch", "done", "--store", store)
