@@ -212,7 +212,7 @@ def test_the_remaining_commands_do_what_they_say(store: str, tmp_path: Path) -> 
     fork = replay("fork", "done", "--store", store, "--before", "s3").strip()
     replay("cancel", fork, "--store", store)
     replay("worker", "tests.e2e.app:all_workflows", "--store", store, "--burst")
-    assert "removed" in replay("delete", fork, "--store", store)
+    assert "deleted" in replay("delete", fork, "--store", store)
     replay("delete", "waiting", "--store", store, code=1)
 
 
