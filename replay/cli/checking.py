@@ -49,6 +49,7 @@ def check_command(
             unknown += 1
             continue
         checked += 1
+        shell.progress(f"{checked:,} histories replayed")
         try:
             replay(definition, history.recorded).close()
         except (NonDeterminism, Undecodable) as error:
@@ -57,6 +58,7 @@ def check_command(
                 shell.emit_json({"id": header.id, "workflow": header.workflow, "error": error})
             else:
                 click.echo(f"{error}\n")
+    shell.progress("")
     summary = f"{checked} histories replayed, {failed} do not fit, {unknown} of other workflows"
     shell.emit_json({"checked": checked, "failed": failed, "unknown": unknown}) if as_json else click.echo(summary)
     if checked == 0:

@@ -219,7 +219,9 @@ def export_command(store: str, namespace: str, as_json: bool, status: tuple[str,
             for execution in page:
                 sys.stdout.write(History.of(engine, execution.id).text(indent=None) + "\n")
                 count += 1
+            shell.progress(f"{count:,} executions")
             cursor = page.cursor
             if cursor is None:
                 break
+    shell.progress("")
     click.echo(f"{count} executions", err=True)
