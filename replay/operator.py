@@ -109,7 +109,7 @@ class Operator:
 
     def cancel(self, execution: str | Handle[Any], reason: str | None = None) -> None:
         """Ask an execution to stop. See `Engine.cancel`."""
-        self._engine.cancel(execution, reason or f"cancelled by {self._by}")
+        self._engine.cancel(execution, f"{reason or 'cancelled'} (by {self._by})")
 
     def force_fail(self, execution: str | Handle[Any], reason: str) -> Execution:
         """End an execution `failed` at once, whatever it does; nothing is cleaned up.

@@ -174,6 +174,10 @@ class Worker:
         """Return the live session of a parked execution, if it is kept here."""
         return self._parked.get(id)
 
+    def sessions(self) -> list[Session]:
+        """Return the sessions under way, for displays."""
+        return [visit.session for visit in self._visits.values()]
+
     @property
     def active(self) -> int:
         """How many executions are under way."""

@@ -12,9 +12,7 @@ from replay.core.errors import NonDeterminism
 from replay.definition import Workflow
 from replay.histories import Recorded
 from replay.ports import Clock, Store
-from replay.records import audit_of
 from replay.testing.faults import CrashPoint
-from replay.testing.legality import illegal
 from replay.testing.replaying import another_world, replay
 from replay.testing.simulation import SimHandle, Simulation
 
@@ -168,9 +166,11 @@ def wrong(sim: Simulation, handle: SimHandle) -> str | None:
     """Look for a recorded step that was executed again (invariant I8), and for a log that cannot be."""
     if sim.repeated:
         return sim.repeated[0]
-    return illegal(audit_of(sim.engine.ask(r.Load(handle.id)), sim.engine.codec))
+    return sim.illegal(handle.id)
 
 
 def _last_step(sim: Simulation, number: int) -> str:
     ran = [label for label in sim.injector.labels[:number] if label.startswith("step ")]
-    return f", the last step before it being {ran[-1].removeprefix('step ')!r}" if ran else ""
+    step = f", the last step before it being {ran[-1].removeprefix('step ')!r}" if ran else ""
+    place = next((place for place in reversed(sim.injector.places[:number]) if place), "")
+    return f"{step}, the workflow at {place}" if place else step

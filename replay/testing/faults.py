@@ -63,6 +63,8 @@ class Injector:
         self.enabled = True
         self.effects = 0
         self.labels: list[str] = []
+        self.places: list[str] = []  # the workflow line at each effect, where there is one
+        self.place: Callable[[], str] = lambda: ""
         self._chance = chance
         self._point = point
 
@@ -74,6 +76,7 @@ class Injector:
         """Perform *effect*, or not, or half."""
         self.effects += 1
         self.labels.append(label)
+        self.places.append(self.place())
         point = self._point if self._point is not None and self._point.number == self.effects else None
         if (point is not None and point.before) or self._draws(self.faults.crash):
             trace(f"crash before {label}")

@@ -22,9 +22,11 @@ from replay.definition import Signal, Workflow
 from replay.engine import Engine
 from replay.handles import Handle
 from replay.ports import Clock, Store
+from replay.records import audit_of
 from replay.steps import run_call
 from replay.testing.clock import START, SkewedClock, VirtualClock
 from replay.testing.faults import Crash, CrashPoint, Faults, FaultyStore, Injector
+from replay.testing.legality import illegal
 from replay.testing.stubs import Hangs, Stubs, Takes
 from replay.worker import News, Worker
 
@@ -33,6 +35,10 @@ LEASE = 0.5
 
 CALM_AFTER = 400
 """Effects after which `settle` switches faults off: what has not ended must then end by itself."""
+
+
+JUDGE_EVERY = 200
+"""Instants after which `settle` looks whether the log is legal: a bug that keeps an execution from ending shows there."""
 
 
 class SimHandle(Handle[Any]):
@@ -135,6 +141,7 @@ class Simulation:
             cancel_grace=1.0,
             entropy=random.Random(self.chance.getrandbits(64)),
         )
+        self.injector.place = self._place
         self._lease = lease
         self._stubs = Stubs(steps, strict=strict)
         self._running: list[_Running] = []
@@ -205,8 +212,10 @@ class Simulation:
         """
         until = self.now() + within
         waiting = list(signals)
-        for _ in range(100_000):
+        for number in range(1, 100_001):
             self.run()
+            if number % JUDGE_EVERY == 0 and (problem := self.illegal(handle.id)) is not None:
+                raise AssertionError(f"execution {handle.id!r} (seed {self.seed}): {problem}\n{self.timeline(40)}")
             execution = self.engine.get_execution(handle)
             if execution.status.ended:
                 return True
@@ -223,6 +232,10 @@ class Simulation:
                 return False  # it waits for a message that nobody sends; only workers' polling goes on
             self.clock.move_to(due)
         raise AssertionError(f"execution {handle.id!r} comes to no end (seed {self.seed}):\n{self.timeline(40)}")
+
+    def illegal(self, id: str) -> str | None:
+        """Return what is wrong with an execution's log, None if nothing is (see `replay.testing.legality`)."""
+        return illegal(audit_of(self.engine.ask(Load(id)), self.engine.codec))
 
     def stop_faults(self) -> None:
         """From now on nothing goes wrong any more: everything must finish."""
@@ -410,6 +423,14 @@ class Simulation:
     def _news(self, id: str) -> None:
         for node in self._nodes:
             node.worker.post(News(id))
+
+    def _place(self) -> str:
+        """Return `file:line` of a yield at which an execution stands that is under way."""
+        for node in self._nodes:
+            for session in node.worker.sessions():
+                if session.interpreter is not None and (place := session.interpreter.location()):
+                    return place
+        return ""
 
     def _say(self, who: str, what: str) -> None:
         self.trace.append(f"{self.now() - START:12.3f}  {who:<4} {what}")

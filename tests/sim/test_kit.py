@@ -130,7 +130,9 @@ def test_the_failing_crash_point_is_told_in_the_workflows_words() -> None:
         yield ctx.step("second", charge, "x")
         return len(shared)
 
-    with pytest.raises(AssertionError, match=r"'counting' does not recover.*'(reset|second)'"):
+    with pytest.raises(
+        AssertionError, match=rf"'counting' does not recover.*'(reset|second)'.*{Path(__file__).name}:\d+"
+    ):
         assert_recovers(counting)
 
 
