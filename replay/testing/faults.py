@@ -27,6 +27,7 @@ class Faults:
         pause: A worker stands still for longer than its lease, then goes on (a zombie).
         lose_hint: A hint or wake-up is lost.
         double_hint: It comes twice.
+        delay_hint: It comes late, by up to three seconds: after others that were sent later.
         skew: Largest error of workers' clocks, seconds.
     """
 
@@ -35,6 +36,7 @@ class Faults:
     pause: float = 0.0
     lose_hint: float = 0.0
     double_hint: float = 0.0
+    delay_hint: float = 0.0
     skew: float = 0.0
 
     @classmethod
@@ -44,7 +46,7 @@ class Faults:
         def rate() -> float:
             return chance.choice((0.0, 0.0, 0.02, 0.1))
 
-        return cls(rate(), rate(), rate(), rate(), rate(), chance.choice((0.0, 0.0, 3600.0)))
+        return cls(rate(), rate(), rate(), rate(), rate(), rate(), chance.choice((0.0, 0.0, 3600.0)))
 
 
 @attrs.define

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
 
 from replay.definition import Workflow
+from replay.ports import Clock, Store
 from replay.testing.checks import Ending, ending, wrong
 from replay.testing.simulation import Simulation
 
@@ -39,6 +40,7 @@ def try_seeds(
     others: Sequence[Workflow[Any, Any]] = (),
     workers: int = 3,
     faults: bool = True,
+    store: Callable[[Clock], Store] | None = None,
 ) -> Iterator[Seed]:
     """Run *workflow* under each seed's faults; each must end as it does undisturbed, and run no recorded step again.
 
@@ -46,7 +48,7 @@ def try_seeds(
     """
 
     def run(seed: int, **options: Any) -> tuple[Ending, str | None, str]:
-        with Simulation([workflow, *others], seed=seed, steps=steps, **options) as sim:
+        with Simulation([workflow, *others], seed=seed, steps=steps, store=store, **options) as sim:
             handle = sim.start(workflow, input, id="x-1")
             sim.settle(handle, signals)
             return ending(sim, handle), wrong(sim, handle), sim.timeline()

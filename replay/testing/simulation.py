@@ -137,7 +137,7 @@ class Simulation:
             cache_size=cache_size,
             argument_policy=argument_policy,
             # Polling is the safety net for lost hints; where none is lost, it would only make time pass slowly.
-            poll_interval=1.0 if rates.lose_hint else 1e7,
+            poll_interval=1.0 if rates.lose_hint or rates.delay_hint else 1e7,
             cancel_grace=1.0,
             entropy=random.Random(self.chance.getrandbits(64)),
         )
@@ -145,6 +145,7 @@ class Simulation:
         self._lease = lease
         self._stubs = Stubs(steps, strict=strict)
         self._running: list[_Running] = []
+        self._late: list[tuple[float, Callable[[], None]]] = []  # hints on their way
         self._nodes: list[_Node] = []
         self._dead: list[Worker] = []  # kept: collecting their generators would run the users' `finally` blocks
         self._born = 0
@@ -265,6 +266,7 @@ class Simulation:
         """Return the next instant at which something happens by itself."""
         now = self.now()
         instants = [running.ready_at for running in self._running if running.ready_at is not None]
+        instants += [at for at, _ in self._late]
         for node in self._nodes:
             if node.paused_until is not None:
                 instants.append(node.paused_until)
@@ -292,6 +294,7 @@ class Simulation:
                 choices.append((self._beat, node))
             if node.wake_at <= now or node.worker.hinted or (node.worker.mail and not node.worker.unreachable):
                 choices.append((self._turn, node))
+        choices += [(self._deliver, late) for late in self._late if late[0] <= now]
         if not choices:
             return False
         act, what = choices[self.chance.randrange(len(choices))] if len(choices) > 1 else choices[0]
@@ -416,6 +419,14 @@ class Simulation:
         self._running = [running for running in self._running if running.node is not node]
         self._add_node()
 
+    def _send_later(self, seconds: float, arrive: Callable[[], None]) -> None:
+        self._late.append((self.now() + seconds, arrive))
+
+    def _deliver(self, late: tuple[float, Callable[[], None]]) -> None:
+        self._late.remove(late)
+        self._say("bus", "a late hint arrives")
+        late[1]()
+
     def _hint_all(self) -> None:
         for node in self._nodes:
             node.worker.hint()
@@ -459,7 +470,7 @@ class Simulation:
 
 
 class _LossyBus(MemoryBus):
-    """Wake-ups between simulated workers; some are lost, some come twice."""
+    """Wake-ups between simulated workers; some are lost, some come twice or late."""
 
     def __init__(self, simulation: Simulation) -> None:
         super().__init__()
@@ -472,12 +483,18 @@ class _LossyBus(MemoryBus):
         if injector.draws(injector.faults.lose_hint):
             return
         for _ in range(2 if injector.draws(injector.faults.double_hint) else 1):
-            if channel.startswith("ready:"):
-                simulation._hint_all()
-            elif channel == "news":
-                simulation._news(message.decode())
+            if injector.draws(injector.faults.delay_hint):
+                simulation._send_later(simulation.chance.uniform(0.1, 3.0), lambda: self._arrive(channel, message))
             else:
-                super().publish(channel, message)
+                self._arrive(channel, message)
+
+    def _arrive(self, channel: str, message: bytes) -> None:
+        if channel.startswith("ready:"):
+            self._simulation._hint_all()
+        elif channel == "news":
+            self._simulation._news(message.decode())
+        else:
+            super().publish(channel, message)
 
 
 def _signal_id(signal: Any) -> str:

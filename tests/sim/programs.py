@@ -5,7 +5,7 @@ The naive runner has no log, no store, no worker and no time: it is the meaning 
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 from hypothesis import strategies as st
@@ -37,6 +37,10 @@ def undo(result: str) -> str:
     return f"undid {result}"
 
 
+def double(number: int) -> int:
+    return 2 * number
+
+
 NAMES = st.sampled_from(["a", "b", "c", "d"])
 
 STEP = st.builds(
@@ -53,6 +57,7 @@ LEAF = st.one_of(
     st.builds(lambda s: ("sleep", s), st.sampled_from([0, 1, 3600])),
     st.just(("note",)),
     st.just(("patched",)),
+    st.builds(lambda name: ("once", name), NAMES),
     st.just(("raise",)),
     st.builds(lambda v: ("switch", v), st.integers(0, 3)),
 )
@@ -91,6 +96,8 @@ def bodies(leaf: st.SearchStrategy[Any], parallel: bool) -> st.SearchStrategy[An
                 st.builds(lambda m, n: ("all", comparable(m), n), members, st.sampled_from([None, None, 1, 2])),
                 st.builds(lambda b: ("race", b), st.lists(STEP, max_size=2)),
                 st.builds(lambda b: ("child", b), st.lists(LEAF, max_size=3)),
+                st.builds(lambda b, f: ("start", b, f), st.lists(LEAF, max_size=2), st.lists(LEAF, max_size=2)),
+                st.builds(lambda n, m: ("map", n, m), st.integers(0, 4), st.sampled_from([None, 1, 2])),
             ]
         return st.one_of(*forms)
 
@@ -177,6 +184,16 @@ def run_nodes(ctx: Context, nodes: list[Any], trace: list[Any]) -> Any:
                 trace.append(won.name)
             case "child":
                 trace.append((yield ctx.child("kid", child, rest[0])))
+            case "start":
+                id = yield ctx.start("begun", child, rest[0])
+                yield from run_nodes(ctx, rest[1], trace)
+                trace.append((yield ctx.wait_for_execution(child, id)))
+            case "map":
+                trace.append((yield ctx.map("part", double, range(rest[0]), limit=rest[1])))
+            case "once":
+                # After a crash it may be interrupted instead: what counts here is that the program goes on.
+                yield ctx.step(rest[0], body, rest[0], 0).at_most_once().settled()
+                trace.append("once")
             case "try":
                 yield from run_try(ctx, rest, trace)
 
@@ -208,6 +225,7 @@ class Naive:
         self.inbox = dict(inbox)
         self.undos: list[tuple[str, Any]] = []
         self.ids: dict[str, int] = {}
+        self.started: dict[str, Callable[[], Any]] = {}
         self.ctx = PlainContext("x-1", sources, lambda change: True)
         self.codec = TaggedJson()
 
@@ -261,19 +279,34 @@ class Naive:
                     undone.append(name)
                 return c.RollbackReport(tuple(undone))
             case c.All():
-                results = [self.run(m, f"{prefix}{n}/") for m, n in zip(command.members, command.names, strict=True)]
-                return results
+                members = zip(command.members, [f"{prefix}{name}/" for name in command.names], strict=True)
+                return [self.run(m, at) if isinstance(m, Generator) else self.do(m, at) for m, at in members]
             case c.Race():
                 return Winner("fast", self.run(command.members[1], f"{prefix}fast/"))
+            case c.Start(wait=True):
+                return self.child(command, child_id("x-1", 0, id))()
             case c.Start():
-                try:
-                    sources = ExecutionSources(Header(child_id("x-1", 0, id), "", "", "", "", b"", 0.0, 0.0))
-                    inner = Naive({}, sources)
-                    sources.context = inner.ctx
-                    return inner.run(command.workflow(inner.ctx, command.input))
-                except Exception as error:
-                    raise ExecutionFailed("kid", error) from error
+                self.started[child_id("x-1", 0, id)] = self.child(command, child_id("x-1", 0, id))
+                return child_id("x-1", 0, id)
+            case c.WaitForExecution():
+                return self.started[command.execution_id]()
         raise AssertionError(command)
+
+    def child(self, command: Any, id: str) -> Callable[[], Any]:
+        """Run a child; return what gives its result or raises its failure."""
+        sources = ExecutionSources(Header(id, "", "", "", "", b"", 0.0, 0.0))
+        inner = Naive({}, sources)
+        sources.context = inner.ctx
+        try:
+            result = inner.run(command.workflow(inner.ctx, command.input))
+        except Exception as error:
+            failure = error
+
+            def fail() -> Any:
+                raise ExecutionFailed("kid", failure) from failure
+
+            return fail
+        return lambda: result
 
     def step(self, command: Any, id: str) -> Any:
         policy = command.options.retry

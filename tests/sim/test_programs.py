@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from replay import Context, ExecutionEnded, workflow
 from replay.backends.redis import open_store
 from replay.backends.sqlite import SqliteStore
 from replay.core.requests import Header
@@ -17,7 +19,7 @@ from replay.determinism import ExecutionSources
 from replay.testing import CrashPoint, Simulation
 from replay.testing.checks import record
 from replay.testing.replaying import another_world, replay
-from tests.sim.programs import Blocked, Naive, child, inboxes, program, programs
+from tests.sim.programs import Blocked, Naive, child, inboxes, program, programs, run_nodes
 
 HEADER = Header("x-1", "program", "", "default", "pending", b"null", 0.0, 0.0)
 
@@ -148,3 +150,46 @@ def test_redis_gives_the_same_endings_with_and_without_crash(
             assert ending(run) == expected
     for each in stores:
         each.close()
+
+
+@workflow("again")
+def again(ctx: Context, left: list[Any]) -> Any:
+    """Run a program, and then begin anew with it, as often as said."""
+    count, nodes = left
+    trace: list[Any] = []
+    yield from run_nodes(ctx, nodes, trace)
+    return trace if not count else ctx.continue_as_new([count - 1, nodes])
+
+
+@settings(SETTINGS, max_examples=60)
+@given(programs, st.integers(0, 2), st.integers(1, 40), st.booleans())
+def test_a_program_that_begins_anew_ends_alike_with_a_crash_anywhere(
+    nodes: Any, count: int, number: int, before: bool
+) -> None:
+    def run(point: CrashPoint | None) -> tuple[str, Any]:
+        with Simulation([again, child], crash_at=point) as sim:
+            sim.settle(sim.start(again, [count, nodes], id="x-1"))
+            return ending(sim)
+
+    assert run(CrashPoint(number, before)) == run(None)
+
+
+@settings(SETTINGS, max_examples=60)
+@given(programs, st.integers(0, 25), st.integers(1, 40), st.booleans())
+def test_a_program_cancelled_at_any_moment_ends_cancelled_or_as_without_and_its_log_replays(
+    nodes: Any, moment: int, number: int, before: bool
+) -> None:
+    with simulate(nodes, {"s": 0, "t": 0}) as sim:
+        undisturbed = ending(sim)
+    with Simulation([program, child], crash_at=CrashPoint(number, before)) as sim:
+        handle = sim.start(program, nodes, id="x-1")
+        for _ in range(moment):
+            sim.step()
+        with contextlib.suppress(ExecutionEnded):
+            sim.cancel(handle)
+            sim.cancel(handle)
+        assert sim.settle(handle), "a cancelled execution ends"
+        found = ending(sim)
+        assert found[0] == "cancelled" or found == undisturbed
+        assert sim.illegal("x-1") is None
+        replay(program, record(sim, "x-1")).close()
