@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import uuid
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from replay.backends.redis import open_store
+from replay.backends.sqlite import SqliteStore
 from replay.testing import Run, assert_recovers, assert_replay_equivalent, scenarios, try_seeds
-from tests.sim.corpus import CORPUS, Go, small
+from tests.sim.corpus import CORPUS, Go, mailbox, parent, saga, small
 
 SIGNALS = {"approval": [(Go, 4)], "mailbox": [(Go, 1), (Go, 2)], "cleanup_after_cancel": [(Go, 1)]}
 
@@ -44,3 +48,23 @@ def test_every_crash_every_replay_and_forty_faulty_clusters(workflow: Any) -> No
     assert assert_replay_equivalent(workflow, input, **options) > 3
     for run in try_seeds(workflow, input, seeds=range(40), **options) if certain else ():
         assert run.problem is None, f"seed {run.seed}: {run.problem}\n{run.timeline}"
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "redis"])
+def test_the_same_faulty_seeds_pass_on_a_real_store(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    opened: list[Any] = []
+
+    def store(clock: Any) -> Any:
+        if kind == "sqlite":
+            opened.append(SqliteStore(tmp_path / f"{len(opened)}.db", clock=clock, synchronous="NORMAL"))
+        else:
+            url = request.getfixturevalue("redis_server").url
+            opened.append(open_store(url, namespace=uuid.uuid4().hex, clock=clock))
+        return opened[-1]
+
+    for workflow in (parent, saga, mailbox):
+        options = {"signals": SIGNALS.get(workflow.key, ()), **options_of(workflow)}
+        for run in try_seeds(workflow, seeds=range(15), store=store, **options):
+            assert run.problem is None, f"{workflow.key}, seed {run.seed}: {run.problem}\n{run.timeline}"
+    for each in opened:
+        each.close()

@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
-from replay import Context, OperatorRefused, StepFailed, workflow
+from replay import Context, Engine, ExecutionEnded, OperatorRefused, StepFailed, workflow
+from replay.backends.memory import MemoryStore
 from replay.core import entries as e
+from replay.core import requests as r
 from replay.testing import Simulation, fails, hangs
+from replay.testing.clock import VirtualClock
 
 
 class Busy(Exception):
@@ -16,6 +19,7 @@ class Busy(Exception):
 
 
 broken = [True]
+changed = [False]
 undone: list[Any] = []
 
 
@@ -38,6 +42,8 @@ def undo(value: Any) -> None:
 @workflow
 def order(ctx: Context, kind: str) -> Any:
     first = yield ctx.step("first", act, "a").down(undo)
+    if changed[0]:
+        yield ctx.step("new", act)
     if kind == "sleep":
         yield ctx.sleep(1000)
     try:
@@ -53,7 +59,7 @@ def order(ctx: Context, kind: str) -> Any:
 
 @pytest.fixture(autouse=True)
 def _reset() -> None:
-    broken[0] = True
+    broken[0], changed[0] = True, False
     undone.clear()
 
 
@@ -186,6 +192,13 @@ def in_status(status: str) -> tuple[Simulation, Any]:
             handle = sim.start(order, "sleep")
             sim.run()
             return sim, handle
+        case "stuck":
+            sim = Simulation([order], cache_size=0)
+            handle = sim.start(order, "sleep")
+            sim.run()
+            changed[0] = True
+            sim.advance(seconds=1001)
+            return sim, handle
         case "completed":
             broken[0] = False
             sim = Simulation([order])
@@ -203,14 +216,25 @@ def in_status(status: str) -> tuple[Simulation, Any]:
     return sim, handle
 
 
-STATUSES = ["pending", "running", "cancelling", "sleeping", "completed", "failed", "cancelled", "compensation_failed"]
+STATUSES = [
+    "pending",
+    "running",
+    "cancelling",
+    "sleeping",
+    "completed",
+    "failed",
+    "cancelled",
+    "compensation_failed",
+    "stuck",
+]
 TAKES = {
-    "force_fail": {"pending", "running", "cancelling", "sleeping"},
-    "retry": {"failed"},
+    "cancel": {"pending", "running", "cancelling", "sleeping", "stuck"},
+    "force_fail": {"pending", "running", "cancelling", "sleeping", "stuck"},
+    "retry": {"failed", "stuck"},
     "retry_rollback": {"compensation_failed"},
     "delete": {"completed", "failed", "cancelled", "compensation_failed"},
     "skip_step": {"running", "failed"},
-    "edit_step_result": {"sleeping"},
+    "edit_step_result": {"sleeping", "stuck"},
     "fork": set(STATUSES),
 }
 
@@ -222,6 +246,7 @@ def test_every_action_on_every_status_works_or_is_refused(action: str, status: s
     assert handle.status() == status
     operator = sim.engine.operator
     calls = {
+        "cancel": lambda: operator.cancel(handle, "why"),
         "force_fail": lambda: operator.force_fail(handle, "why"),
         "retry": lambda: operator.retry(handle),
         "retry_rollback": lambda: operator.retry_rollback(handle),
@@ -238,10 +263,64 @@ def test_every_action_on_every_status_works_or_is_refused(action: str, status: s
     if status in TAKES[action]:
         calls[action]()
     else:
-        with pytest.raises(OperatorRefused):
+        with pytest.raises(ExecutionEnded if action == "cancel" else OperatorRefused):
             calls[action]()
         assert handle.status() == status
     sim.close()
+
+
+CLOCK = 100.0
+"""Seconds that pass before `stuck()` is asked: longer than a lease and than what counts as overdue."""
+
+
+def lonely() -> tuple[Engine, MemoryStore, VirtualClock]:
+    """Return an engine without workers over a store of which the tests play the workers."""
+    clock = VirtualClock()
+    store = MemoryStore(clock)
+    return Engine(store, workflows=[order], clock=clock), store, clock
+
+
+def reasons(engine: Engine) -> list[str]:
+    return [found.reason for found in engine.operator.stuck()]
+
+
+def test_stuck_lists_what_no_living_worker_serves_what_nobody_takes_and_whose_worker_fell_silent() -> None:
+    engine, store, clock = lonely()
+    engine.start(order, "plain", id="x")
+    clock.move_to(clock.now() + CLOCK)
+    assert reasons(engine) == ["unknown_workflow"]
+    store.apply([r.Register(r.WorkerRow("w", b'{"workflows":["order"]}'), 1e6)])
+    assert reasons(engine) == ["overdue"]
+    store.apply([r.Claim("n", "w", ("default",), (("order", ""),), 1, 30.0)])
+    assert reasons(engine) == []
+    clock.move_to(clock.now() + CLOCK)
+    assert reasons(engine) == ["expired"]
+
+
+def test_stuck_lists_what_kills_its_workers() -> None:
+    engine, store, clock = lonely()
+    engine.start(order, "plain", id="x")
+    for number in range(r.MAX_LOST + 1):
+        store.apply([r.Claim(f"n{number}", "w", ("default",), (("order", ""),), 1, 30.0)])
+        clock.move_to(clock.now() + 31)
+    assert reasons(engine) == ["crash_loop"]
+
+
+def test_stuck_lists_what_no_longer_fits_its_code_and_shows_both_sides() -> None:
+    sim, handle = in_status("stuck")
+    (found,) = sim.engine.operator.stuck()
+    assert (found.execution.id, found.reason) == (handle.id, "diverged")
+    assert "'new'" in found.message
+    sim.close()
+
+
+def test_stuck_lists_what_cannot_be_decoded() -> None:
+    with Simulation([order], cache_size=0) as sim:
+        handle = sim.start(order, "sleep")
+        sim.run()
+        sim.store._executions[handle.id].log[1] = b"damaged"  # type: ignore[attr-defined]
+        sim.advance(seconds=1001)
+        assert [found.reason for found in sim.engine.operator.stuck()] == ["undecodable"]
 
 
 def test_a_failed_step_is_retried_by_fails_stub_for_the_table_above() -> None:

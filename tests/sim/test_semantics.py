@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from datetime import timedelta
 from typing import Any
 
@@ -583,6 +585,32 @@ def test_signal_timeout_cancel_and_completion_have_exactly_one_outcome_in_every_
             outcomes.add((str(execution.status), execution.result))
             assert_log_replays(sim, handle)
     assert outcomes == {("completed", "yes"), ("completed", "timeout"), ("cancelled", None)}
+
+
+@pytest.mark.parametrize("order_", list(itertools.permutations(["signal", "cancel", "time"])), ids="-".join)
+def test_of_signal_timeout_and_cancel_one_decides_with_a_crash_at_every_point(order_: tuple[str, ...]) -> None:
+    def run(point: CrashPoint | None) -> tuple[Any, int]:
+        with Simulation([asks], crash_at=point) as sim:
+            handle = sim.start(asks, 1)
+            for what in order_:
+                with contextlib.suppress(ExecutionEnded):
+                    match what:
+                        case "signal":
+                            sim.signal(handle, Yes, "yes")
+                        case "cancel":
+                            sim.cancel(handle)
+                        case _:
+                            sim.advance(seconds=2)
+            execution = ended(sim, handle)
+            assert_log_replays(sim, handle)
+            assert sim.illegal(handle.id) is None
+            return (str(execution.status), execution.result), sim.injector.effects
+
+    _, effects = run(None)
+    for number in range(1, effects + 1):
+        for before in (True, False):
+            outcome, _ = run(CrashPoint(number, before))
+            assert outcome in {("completed", "yes"), ("completed", "timeout"), ("cancelled", None)}
 
 
 def assert_log_replays(sim: Simulation, handle: Any) -> None:
