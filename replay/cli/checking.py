@@ -42,23 +42,23 @@ def check_command(
         if histories is not None
         else _from_store(str(store), namespace, sample)
     )
-    for history in found:
-        header = history.recorded.header
-        definition: Workflow[Any, Any] | None = workflows.get((header.workflow, header.version))
-        if definition is None:
-            unknown += 1
-            continue
-        checked += 1
-        shell.progress(f"{checked:,} histories replayed")
-        try:
-            replay(definition, history.recorded).close()
-        except (NonDeterminism, Undecodable) as error:
-            failed += 1
-            if as_json:
-                shell.emit_json({"id": header.id, "workflow": header.workflow, "error": error})
-            else:
-                click.echo(f"{error}\n")
-    shell.progress("")
+    with shell.bar("replaying", None) as advance:
+        for history in found:
+            header = history.recorded.header
+            definition: Workflow[Any, Any] | None = workflows.get((header.workflow, header.version))
+            if definition is None:
+                unknown += 1
+                continue
+            checked += 1
+            advance(1)
+            try:
+                replay(definition, history.recorded).close()
+            except (NonDeterminism, Undecodable) as error:
+                failed += 1
+                if as_json:
+                    shell.emit_json({"id": header.id, "workflow": header.workflow, "error": error})
+                else:
+                    click.echo(f"{error}\n")
     summary = f"{checked} histories replayed, {failed} do not fit, {unknown} of other workflows"
     shell.emit_json({"checked": checked, "failed": failed, "unknown": unknown}) if as_json else click.echo(summary)
     if checked == 0:

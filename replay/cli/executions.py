@@ -213,15 +213,14 @@ def export_command(store: str, namespace: str, as_json: bool, status: tuple[str,
     from replay.histories import History
 
     cursor, count = None, 0
-    with shell.open_engine(store, namespace) as engine:
+    with shell.open_engine(store, namespace) as engine, shell.bar("exporting", None) as advance:
         while True:
             page = engine.find_executions(status=status or None, workflow=workflow, limit=500, cursor=cursor)
             for execution in page:
                 sys.stdout.write(History.of(engine, execution.id).text(indent=None) + "\n")
                 count += 1
-            shell.progress(f"{count:,} executions")
+            advance(len(page))
             cursor = page.cursor
             if cursor is None:
                 break
-    shell.progress("")
     click.echo(f"{count} executions", err=True)

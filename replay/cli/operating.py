@@ -149,19 +149,21 @@ def purge_command(
     before = time.time() - shell.parse_duration(older_than)
     count = 0
     cursor: Any = None
-    while True:
-        page = operator.executions(status=status, workflow=workflow, updated_before=before, limit=500, cursor=cursor)
-        if yes and target is not None:
-            _export(engine, [execution.id for execution in page], target)
-        for execution in page:
-            count += 1
-            if yes:
-                operator.delete(execution.id)
-        shell.progress(f"{count:,} executions")
-        cursor = page.cursor
-        if cursor is None:
-            break
-    shell.progress("")
+    with shell.bar("removing" if yes else "counting", None) as advance:
+        while True:
+            page = operator.executions(
+                status=status, workflow=workflow, updated_before=before, limit=500, cursor=cursor
+            )
+            if yes and target is not None:
+                _export(engine, [execution.id for execution in page], target)
+            for execution in page:
+                count += 1
+                if yes:
+                    operator.delete(execution.id)
+            advance(len(page))
+            cursor = page.cursor
+            if cursor is None:
+                break
     what = f"{count} executions removed" if yes else f"{count} executions would be removed; add --yes to do it"
     shell.emit_json({"count": count, "removed": yes}) if as_json else click.echo(what)
 

@@ -54,19 +54,19 @@ def simulate_command(
     value = _value(input_, "--input") if input_ is not None else None
     numbers = range(seeds) if seed is None else [seed]
     failed = 0
-    for run in try_seeds(definitions[0], value, seeds=numbers, **options):
-        shell.progress("" if run.problem else f"seed {run.seed} of {len(numbers)}: {run.ending.status}")
-        if as_json:
-            shell.emit_json({"seed": run.seed, "status": run.ending.status, "problem": run.problem})
-        elif seed is not None or run.problem:
-            click.echo(run.timeline)
-            click.echo(f"seed {run.seed}: {run.ending.status} {run.ending.result}")
-        if run.problem:
-            failed += 1
-            click.echo(f"error: seed {run.seed}: {run.problem}", err=True)
-            click.echo(f"Reproduce: replay simulate {workflow} ... --seed {run.seed} --workers {workers}", err=True)
-            break
-    shell.progress("")
+    with shell.bar("seeds", len(numbers)) as advance:
+        for run in try_seeds(definitions[0], value, seeds=numbers, **options):
+            advance(1)
+            if as_json:
+                shell.emit_json({"seed": run.seed, "status": run.ending.status, "problem": run.problem})
+            elif seed is not None or run.problem:
+                click.echo(run.timeline)
+                click.echo(f"seed {run.seed}: {run.ending.status} {run.ending.result}")
+            if run.problem:
+                failed += 1
+                click.echo(f"error: seed {run.seed}: {run.problem}", err=True)
+                click.echo(f"Reproduce: replay simulate {workflow} ... --seed {run.seed} --workers {workers}", err=True)
+                break
     if not as_json and not failed:
         click.echo(f"{len(numbers)} seeds: each run ended as undisturbed")
     return shell.CHECK_FAILED if failed else shell.OK

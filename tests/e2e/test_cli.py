@@ -247,3 +247,16 @@ def test_on_a_terminal_tables_are_drawn_and_no_color_is_respected(store: str) ->
     assert "\x1b[3" not in plain, "no colours"
     assert "done" in plain
     assert "ended completed" in on_a_terminal("watch", "done", "--store", store)
+
+
+@pytest.mark.parametrize("command", sorted(_COMMANDS))
+def test_every_command_tells_of_a_flag_that_it_does_not_know(command: str) -> None:
+    assert "--nonsense" in replay(command, "--nonsense", code=2)
+
+
+def test_long_work_shows_a_bar_on_a_terminal_and_none_when_piped() -> None:
+    arguments = ("simulate", "tests.sim.corpus:approval", "--signal", "go=4", "--seeds", "300")
+    assert replay(*arguments).splitlines() == ["300 seeds: each run ended as undisturbed"]
+    shown = on_a_terminal(*arguments)
+    assert "/300" in shown
+    assert "\u2501" in shown, "a bar"
