@@ -11,8 +11,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
-import threading
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import attrs
@@ -41,6 +41,14 @@ OWED_DEADLINE = 1.0
 """Seconds that an answer may wait for deliveries to other shards; afterwards workers see to them."""
 
 
+_Owed = tuple[int, int, list[bytes]]
+"""Which request of a batch wrote what to which shard's outbox (items and values in turn)."""
+
+
+def _owe(owed: list[_Owed], i: int, shard: int, items: list[bytes]) -> None:
+    owed.append((i, shard, items))
+
+
 class RedisStore:
     """See `replay.ports.Store`.
 
@@ -66,10 +74,8 @@ class RedisStore:
         self._url = url
         scripts = load_scripts()
         self._link = Link(url, list(scripts.values()), connect)
-        self._clock = clock
-        self._lock = threading.Lock()
         try:
-            self._shards = Shards(namespace, self._agree_on_shards(), scripts)
+            self._plans = Plans(Shards(namespace, self._agree_on_shards(), scripts), clock)
         except BaseException:
             self._link.close()
             raise
@@ -110,30 +116,12 @@ class RedisStore:
 
     def apply(self, requests: Sequence[r.Request[Any]]) -> list[Any]:
         """See `replay.ports.Store.apply`."""
-        owed: list[tuple[int, int, list[bytes]]] = []
-        current = 0
-
-        def owe(shard: int, items: list[bytes]) -> None:
-            if items:
-                owed.append((current, shard, items))
-
-        plans = Plans(self._shards, self._clock, owe)
-
-        def tracked(i: int, request: r.Request[Any]) -> Plan[Any]:
-            """Run a plan, so that what it owes is known to be its own."""
-            nonlocal current
-            plan, reply = plans.of(request), None
-            while True:
-                current = i
-                try:
-                    calls = next(plan) if reply is None else plan.send(reply)
-                except StopIteration as end:
-                    return end.value
-                reply = yield calls
-
-        replies = self._run(together(tracked(i, request) for i, request in enumerate(requests)))
+        owed: list[_Owed] = []
+        replies = self._run(
+            together([self._plans.of(request, partial(_owe, owed, i)) for i, request in enumerate(requests)])
+        )
         if owed:
-            self._settle(plans, owed, replies)
+            self._settle(owed, replies)
         return replies
 
     def _run(self, plan: Plan[list[Any]], deadline: float | None = None) -> list[Any]:
@@ -146,17 +134,19 @@ class RedisStore:
 
     # --- between shards -----------------------------------------------------------------------------------
 
-    def _settle(self, plans: Plans, owed: list[tuple[int, int, list[bytes]]], replies: list[Any]) -> None:
+    def _settle(self, owed: Sequence[_Owed], replies: list[Any]) -> None:
         """Deliver at once what transitions owe to other shards; what cannot be delivered stays in the outboxes."""
         items = [
             (i, rows.read_owed(shard, found[n], found[n + 1]))
             for i, shard, found in owed
             for n in range(0, len(found), 2)
         ]
-        owed.clear()
+        more: list[_Owed] = []
         try:
-            outcomes = self._run(together(plans.of(item) for _, item in items), OWED_DEADLINE)
-            self._run(together(plans.of(r.Forget(item)) for _, item in items), OWED_DEADLINE)
+            deliveries = [self._plans.of(item, partial(_owe, more, i)) for i, item in items]
+            outcomes = self._run(together(deliveries), OWED_DEADLINE)
+            done = [self._plans.of(r.Forget(item), partial(_owe, more, i)) for i, item in items]
+            self._run(together(done), OWED_DEADLINE)
         except StoreUnavailable as error:
             log.warning("deliveries to other shards are left to the workers: %s", error)
             return
@@ -167,8 +157,8 @@ class RedisStore:
                 woken = getattr(outcome, "woken", ())
             if woken:
                 replies[i] = attrs.evolve(replies[i], woken=tuple(dict.fromkeys((*replies[i].woken, *woken))))
-        if owed:  # a cancelled child's end is news to yet another shard
-            self._settle(plans, list(owed), replies)
+        if more:  # a cancelled child's end is news to yet another shard
+            self._settle(more, replies)
 
     # --- operators --------------------------------------------------------------------------------------------
 

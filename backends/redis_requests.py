@@ -21,39 +21,43 @@ LOAD_PAGE = 5000
 """Log entries read at once: one read for nearly all logs, and never a reply that blocks the server for long."""
 
 
+Owe = Callable[[int, list[bytes]], None]
+"""Takes a shard, and what its outbox now holds in addition: items and values in turn."""
+
+
 class Plans:
     """Makes the plan of each request.
 
     Args:
         shards: Of the namespace.
         clock: Gives the store's time in simulations; None: the server does.
-        owe: Told what a transition wrote to a shard's outbox (shard, items and values in turn).
     """
 
-    def __init__(self, shards: Shards, clock: Clock | None, owe: Callable[[int, list[bytes]], None]) -> None:
-        self._shards = shards
+    def __init__(self, shards: Shards, clock: Clock | None) -> None:
+        self.shards = shards
         self._clock = clock
-        self._owe = owe
         self._script = shards.script
-        self._makers: dict[type, Callable[[Any], Plan[Any]]] = {
+        self._owing: dict[type, Callable[[Any, Owe], Plan[Any]]] = {
             r.Commit: self._commit,
+            r.Deliver: self._deliver,
+            rows.OwedDeliver: self._deliver,
+            r.Watch: self._watch,
+            r.Amend: self._amend,
+            r.PutSchedule: self._put_schedule,
+        }
+        self._makers: dict[type, Callable[[Any], Plan[Any]]] = {
             r.Create: self._create,
             rows.OwedCreate: self._create,
             r.Claim: lambda request: claim(shards, request, self._now),
             r.Beat: self._beat,
             r.Load: self._load,
-            r.Deliver: self._deliver,
-            rows.OwedDeliver: self._deliver,
-            r.Watch: self._watch,
             r.Forget: self._forget,
             r.Get: self._get,
             r.Inbox: self._inbox,
             r.Find: lambda request: find(shards, request, self._now()),
             r.Count: self._count,
-            r.Amend: self._amend,
             r.Delete: self._delete,
             r.Purge: self._purge,
-            r.PutSchedule: self._put_schedule,
             r.DropSchedule: self._drop_schedule,
             r.GetSchedule: self._get_schedule,
             r.ListSchedules: self._list_schedules,
@@ -62,9 +66,10 @@ class Plans:
             r.Ping: self._ping,
         }
 
-    def of(self, request: r.Request[Any]) -> Plan[Any]:
-        """Return the plan of *request*."""
-        return self._makers[type(request)](request)
+    def of(self, request: r.Request[Any], owe: Owe) -> Plan[Any]:
+        """Return the plan of *request*; *owe* is told what its transition writes to a shard's outbox."""
+        owing = self._owing.get(type(request))
+        return self._makers[type(request)](request) if owing is None else owing(request, owe)
 
     def _now(self) -> bytes:
         return b"" if self._clock is None else repr(self._clock.now()).encode()
@@ -75,11 +80,11 @@ class Plans:
     # --- executions --------------------------------------------------------------------------------------
 
     def _block(self, shard: int, create: r.Create) -> list[Argument]:
-        foreign = create.parent_id is not None and self._shards.of(create.parent_id) != shard
+        foreign = create.parent_id is not None and self.shards.of(create.parent_id) != shard
         return rows.create_block(create, foreign=foreign)
 
     def _create(self, request: r.Create) -> Plan[r.Created]:
-        shard = self._shards.of(request.id)
+        shard = self.shards.of(request.id)
         ((now, fresh, row),) = yield [self._script(shard, "create", self._now(), *self._block(shard, request))]
         return r.Created(rows.header(row), bool(fresh), float(now))
 
@@ -91,24 +96,22 @@ class Plans:
         owed_creates, owed_cancels, stops = [], [], []
         local = 0
         for create in creates:
-            if self._shards.of(create.id) == shard:
+            if self.shards.of(create.id) == shard:
                 local += 1
                 here += self._block(shard, create)
             else:
-                foreign = create.parent_id is not None and self._shards.of(create.parent_id) != self._shards.of(
-                    create.id
-                )
+                foreign = create.parent_id is not None and self.shards.of(create.parent_id) != self.shards.of(create.id)
                 owed_creates.append(rows.owed_create(create, foreign=foreign))
         for id in cancels:
-            if self._shards.of(id) == shard:
+            if self.shards.of(id) == shard:
                 stops.append(id)
             else:
                 owed_cancels.append(rows.owed_cancel(id))
         owed = [*owed_cancels, *owed_creates] if cancels_first else [*owed_creates, *owed_cancels]
         return [local, len(stops), len(owed)], [*here, *stops, *owed]
 
-    def _commit(self, request: r.Commit) -> Plan[r.Committed]:
-        shard = self._shards.of(request.id)
+    def _commit(self, request: r.Commit, owe: Owe) -> Plan[r.Committed]:
+        shard = self.shards.of(request.id)
         match request.then:
             case r.Keep(lease):
                 then: tuple[Argument, ...] = (b"K", repr(lease), b"", b"", b"")
@@ -137,14 +140,15 @@ class Plans:
         if reply[0] == b"F":
             raise common.fenced(request.id, reply[1].decode())
         now, parked, woken, messages, owed = reply
-        self._owe(shard, owed)
+        if owed:
+            owe(shard, owed)
         return r.Committed(float(now), rows.messages(messages), bool(parked), self._names(woken))
 
     def _beat(self, request: r.Beat) -> Plan[r.Beats]:
         now = self._now()
         held: dict[int, list[Argument]] = {}
         for each in request.held:
-            held.setdefault(self._shards.of(each.id), []).extend((each.id, each.token, each.seen))
+            held.setdefault(self.shards.of(each.id), []).extend((each.id, each.token, each.seen))
         if not held:
             return r.Beats((yield from self._ping(r.Ping())))
         replies = yield [self._script(s, "beat", now, repr(request.lease), *ids) for s, ids in held.items()]
@@ -157,7 +161,7 @@ class Plans:
         )
 
     def _load(self, request: r.Load) -> Plan[list[bytes]]:
-        shard, id, command = self._shards.of(request.id), request.id, self._shards.command
+        shard, id, command = self.shards.of(request.id), request.id, self.shards.command
         stored: list[bytes] = []
         run: bytes | None = None
         while True:
@@ -178,8 +182,8 @@ class Plans:
 
     # --- arrivals ------------------------------------------------------------------------------------------------
 
-    def _deliver(self, request: r.Deliver) -> Plan[r.Delivered]:
-        shard = self._shards.of(request.id)
+    def _deliver(self, request: r.Deliver, owe: Owe) -> Plan[r.Delivered]:
+        shard = self.shards.of(request.id)
         if request.kind == "cancel":
             message_id = "cancel"
         elif isinstance(request, rows.OwedDeliver):
@@ -192,16 +196,17 @@ class Plans:
             raise common.unknown(request.id)
         if code == b"ended":
             raise common.has_ended(request.id, status.decode())
-        self._owe(shard, owed)
+        if owed:
+            owe(shard, owed)
         return r.Delivered(float(now), code == b"duplicate", self._names(woken))
 
-    def _watch(self, request: r.Watch) -> Plan[r.Delivered]:
-        shard, home = self._shards.of(request.id), self._shards.of(request.watcher)
+    def _watch(self, request: r.Watch, owe: Owe) -> Plan[r.Delivered]:
+        shard, home = self.shards.of(request.id), self.shards.of(request.watcher)
         foreign = shard != home
         if foreign:
             watched, watcher, now = yield [
-                self._shards.command(shard, b"HMGET", f"e:{request.id}", b"st"),
-                self._shards.command(home, b"HMGET", f"e:{request.watcher}", b"st", b"ea"),
+                self.shards.command(shard, b"HMGET", f"e:{request.id}", b"st"),
+                self.shards.command(home, b"HMGET", f"e:{request.watcher}", b"st", b"ea"),
                 self._script(shard, "ping", self._now()),
             ]
             if watched[0] is not None and (watcher[0] is None or watcher[1] is not None):
@@ -215,7 +220,7 @@ class Plans:
             return r.Delivered(now, code == b"duplicate", self._names(reply[2]))
         news = rows.OwedDeliver(request.watcher, "", "ended", request.id, reply[2], owed=rows.Owed(shard, b""))
         try:
-            return (yield from self._deliver(news))
+            return (yield from self._deliver(news, owe))
         except ReplayError:  # the watcher is gone or has ended
             return r.Delivered(now)
 
@@ -227,17 +232,17 @@ class Plans:
     # --- reading ---------------------------------------------------------------------------------------------------
 
     def _get(self, request: r.Get) -> Plan[r.Header | None]:
-        (reply,) = yield [self._script(self._shards.of(request.id), "get", b"0", request.id)]
+        (reply,) = yield [self._script(self.shards.of(request.id), "get", b"0", request.id)]
         return rows.header(reply[1]) if len(reply) > 1 else None
 
     def _inbox(self, request: r.Inbox) -> Plan[tuple[r.Message, ...]]:
-        (reply,) = yield [self._script(self._shards.of(request.id), "inbox", b"0", request.id)]
+        (reply,) = yield [self._script(self.shards.of(request.id), "inbox", b"0", request.id)]
         if len(reply) == 1:
             raise common.unknown(request.id)
         return rows.messages(reply[1])
 
     def _everywhere(self, name: str, *args: Argument) -> Plan[list[Any]]:
-        return (yield [self._script(shard, name, self._now(), *args) for shard in range(self._shards.count)])
+        return (yield [self._script(shard, name, self._now(), *args) for shard in range(self.shards.count)])
 
     def _count(self, request: r.Count) -> Plan[dict[str, int]]:
         totals: dict[str, int] = {}
@@ -250,8 +255,8 @@ class Plans:
 
     # --- operators ----------------------------------------------------------------------------------------------------
 
-    def _amend(self, request: r.Amend) -> Plan[r.Amended]:
-        shard, end = self._shards.of(request.id), request.then
+    def _amend(self, request: r.Amend, owe: Owe) -> Plan[r.Amended]:
+        shard, end = self.shards.of(request.id), request.then
         then = (b"", b"", b"", b"") if end is None else (b"E", end.status, end.result or b"", end.error or b"")
         call = self._script(
             shard, "amend", self._now(), request.id, request.nonce, request.expected, *then,
@@ -263,11 +268,12 @@ class Plans:
             raise common.unknown(request.id)
         if reply[1] == b"refused":
             raise common.not_allowed(request.id, reply[2].decode(), reply[3], request.statuses, request.expected)
-        self._owe(shard, reply[4])
+        if reply[4]:
+            owe(shard, reply[4])
         return r.Amended(rows.header(reply[2]), float(reply[0]), self._names(reply[3]))
 
     def _delete(self, request: r.Delete) -> Plan[bool]:
-        (reply,) = yield [self._script(self._shards.of(request.id), "delete", self._now(), request.id)]
+        (reply,) = yield [self._script(self.shards.of(request.id), "delete", self._now(), request.id)]
         if reply[0] < 0:
             raise OperatorRefused(
                 f"execution {request.id!r} is {reply[1].decode()}; only ended executions are deleted. Fix: cancel it first"
@@ -275,28 +281,29 @@ class Plans:
         return bool(reply[0])
 
     def _purge(self, request: r.Purge) -> Plan[int]:
-        order = self._shards.rotation()
+        order = self.shards.rotation()
         quotas = portions(request.limit, len(order))
         replies = yield [self._script(s, "purge", self._now(), quota) for s, quota in zip(order, quotas, strict=True)]
         purged: int = sum(reply[0] for reply in replies)
         for shard, (_, more) in zip(order, replies, strict=True):
-            if more and purged < request.limit and self._shards.count > 1:
+            if more and purged < request.limit and self.shards.count > 1:
                 ((again, _),) = yield [self._script(shard, "purge", self._now(), request.limit - purged)]
                 purged += again
         return purged
 
     # --- schedules and workers -------------------------------------------------------------------------------------------
 
-    def _put_schedule(self, request: r.PutSchedule) -> Plan[r.Put]:
+    def _put_schedule(self, request: r.PutSchedule, owe: Owe) -> Plan[r.Put]:
         row = request.row
-        shard = self._shards.of(row.id)
+        shard = self.shards.of(row.id)
         counts, effects = self._effects(shard, request.creates, request.cancels, cancels_first=True)
         call = self._script(
             shard, "put_schedule", self._now(), row.id, request.expected, row.workflow, row.spec, row.state,
             rows.optional(row.next_at), b"1" if row.paused else b"0", *counts, *effects,
         )  # fmt: skip
         ((now, applied, stored, woken, owed),) = yield [call]
-        self._owe(shard, owed)
+        if owed:
+            owe(shard, owed)
         found = rows.schedule(stored)
         if applied and found is not None:
             found = attrs.evolve(row, version=request.expected + 1)
@@ -305,12 +312,12 @@ class Plans:
     def _drop_schedule(self, request: r.DropSchedule) -> Plan[r.Put]:
         args = (request.id, request.expected)
         ((now, applied, stored),) = yield [
-            self._script(self._shards.of(request.id), "drop_schedule", self._now(), *args)
+            self._script(self.shards.of(request.id), "drop_schedule", self._now(), *args)
         ]
         return r.Put(bool(applied), rows.schedule(stored), float(now))
 
     def _get_schedule(self, request: r.GetSchedule) -> Plan[r.Schedule | None]:
-        (row,) = yield [self._script(self._shards.of(request.id), "get_schedule", b"0", request.id)]
+        (row,) = yield [self._script(self.shards.of(request.id), "get_schedule", b"0", request.id)]
         return rows.schedule(row)
 
     def _list_schedules(self, request: r.ListSchedules) -> Plan[tuple[r.Schedule, ...]]:

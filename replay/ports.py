@@ -118,15 +118,3 @@ class Codec(Protocol):
     def trust(self, *modules: str) -> None:
         """Allow the classes of *modules* (as loaded; nothing is imported) to be rebuilt from stored text."""
         ...
-
-
-class Executor(Protocol):
-    """Runs step bodies, outside the loop."""
-
-    def submit(self, call: Any, done: Callable[[Any], None]) -> None:
-        """Run *call* soon; `done(outcome)` is called exactly once, from any thread. Never blocks."""
-        ...
-
-    def shutdown(self, wait: float) -> None:
-        """Wait up to *wait* seconds for running calls, then forget them (pool threads are daemons)."""
-        ...

@@ -15,11 +15,15 @@ import traceback
 
 from replay.core.effects import Call, Returned
 from replay.core.errors import StoreUnavailable
+from replay.pool import Pool
 from replay.ports import Clock, Codec
-from replay.steps import Pool, run_call
+from replay.steps import run_call
 from replay.worker import News, Worker
 
 log = logging.getLogger("replay.worker")
+
+EARLIER = 0.001
+"""Seconds by which something must be due before the loop's thread would look, to wake it: clocks of stores jitter by less."""
 
 SLOW_TURN = 2.0
 """Seconds after which workflow code that keeps the loop busy is named in a warning."""
@@ -114,6 +118,8 @@ class Runner:
         finally:
             self._turn_began = None
             self.ticked = self._clock.now()
+        for call in turn.abandoned:
+            self._pool.abandon(call)
         for call in turn.calls:
             if mine is not None and not mine:
                 mine.append(call)
@@ -140,7 +146,7 @@ class Runner:
                 return None
             finally:
                 self._loop.release()
-            if wake_at < self._waiting_until or self.worker.mail:
+            if wake_at < self._waiting_until - EARLIER or self.worker.mail:
                 self._ring.set()
         # Else whoever holds the loop looks at the mail once more after letting go of it.
         return mine[0] if mine else None

@@ -1,21 +1,17 @@
-"""Running step bodies: what they see of themselves (`current_step`), and the pool of threads that runs them."""
+"""Running one step body: what it sees of itself (`current_step`), and what it comes to."""
 
 from __future__ import annotations
 
-import collections
 import contextvars
 import inspect
-import logging
 import threading
 import time
-from collections.abc import Callable
 from typing import Any
 
 from replay.core.effects import Call, Returned
 from replay.core.errors import NotSerializable, PayloadTooLarge
 from replay.ports import Codec
 
-log = logging.getLogger("replay.steps")
 _current: contextvars.ContextVar[CurrentStep] = contextvars.ContextVar("replay_current_step")
 
 
@@ -46,11 +42,39 @@ class CurrentStep:
         self._call.beat = details
 
 
-class Flag(threading.Event):
-    """A `threading.Event` that is true once set."""
+class Flag:
+    """As a `threading.Event` that cannot be cleared, and is true once set; its lock is made when somebody waits."""
+
+    __slots__ = ("_event", "_set")
+
+    _making = threading.Lock()
+
+    def __init__(self) -> None:
+        self._set = False
+        self._event: threading.Event | None = None
 
     def __bool__(self) -> bool:
-        return self.is_set()
+        return self._set
+
+    def is_set(self) -> bool:
+        """Whether it is set."""
+        return self._set
+
+    def set(self) -> None:
+        """Set it, and wake whoever waits."""
+        with self._making:
+            self._set = True
+            if self._event is not None:
+                self._event.set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it is set, *timeout* seconds at most; whether it is."""
+        with self._making:
+            if self._set:
+                return True
+            if self._event is None:
+                self._event = threading.Event()
+        return self._event.wait(timeout)
 
 
 def current_step() -> CurrentStep:
@@ -113,71 +137,3 @@ def _explained(call: Call, value: Any, refused: Exception) -> Exception:
         f"step {call.id!r} returned a generator, which cannot be stored. "
         f"Fix: `yield from` sub-flows in the workflow; return a list from steps"
     )
-
-
-class Pool:
-    """Daemon threads that run calls. A thread that comes back with an outcome offers to do the worker's next turn itself.
-
-    That offer (`help`) is what makes sequential steps fast: without it every step would cost two changes of thread.
-
-    Args:
-        size: How many calls run at once.
-        run: Runs one call.
-        done: Takes an outcome; returns a call to go on with at once, or None.
-    """
-
-    def __init__(self, size: int, run: Callable[[Call], Returned], done: Callable[[Returned], Call | None]) -> None:
-        self.size = size
-        self._run = run
-        self._done = done
-        self._waiting: collections.deque[Call] = collections.deque()
-        self._wake = threading.Condition()
-        self._idle = 0
-        self._threads = 0
-        self._lost = 0
-        self._closed = False
-
-    def submit(self, call: Call) -> None:
-        """Have *call* run as soon as a thread is free."""
-        with self._wake:
-            self._waiting.append(call)
-            if self._idle:
-                self._wake.notify()
-            elif self._threads < self.size + self._lost:
-                self._threads += 1
-                threading.Thread(target=self._work, name=f"replay-step-{self._threads}", daemon=True).start()
-
-    def write_off(self) -> None:
-        """Replace a thread whose call was abandoned and may never return (at most as many as the pool's size)."""
-        with self._wake:
-            if self._lost < self.size:
-                self._lost += 1
-                if self._waiting and not self._idle:
-                    self._threads += 1
-                    threading.Thread(target=self._work, name=f"replay-step-{self._threads}", daemon=True).start()
-
-    def came_back(self) -> None:
-        """A written-off call returned after all."""
-        with self._wake:
-            self._lost = max(0, self._lost - 1)
-
-    def close(self) -> None:
-        """Let idle threads end. Running ones are daemons: they hold up nothing."""
-        with self._wake:
-            self._closed = True
-            self._waiting.clear()
-            self._wake.notify_all()
-
-    def _work(self) -> None:
-        while True:
-            with self._wake:
-                self._idle += 1
-                while not self._waiting and not self._closed and self._threads <= self.size + self._lost:
-                    self._wake.wait()
-                self._idle -= 1
-                if self._closed or not self._waiting:
-                    self._threads -= 1
-                    return
-                call: Call | None = self._waiting.popleft()
-            while call is not None:
-                call = self._done(self._run(call))

@@ -44,9 +44,16 @@ LONGEST_BACKOFF = 5.0
 
 @attrs.frozen
 class Turn:
-    """What a turn leaves to do: calls to run, and when to come back at the latest (the worker's clock); `again`: at once."""
+    """What a turn leaves to do.
+
+    Attributes:
+        calls: To run.
+        abandoned: Calls whose outcomes are refused from now on, wherever they are; their threads may never come back.
+        wake_at: When to come back at the latest (the worker's clock); `again`: at once.
+    """
 
     calls: list[Call]
+    abandoned: list[Call]
     wake_at: float
     again: bool = False
 
@@ -138,6 +145,7 @@ class Worker:
         self._parked: collections.OrderedDict[str, Session] = collections.OrderedDict()
         self._outbox: list[tuple[_Visit | None, r.Request[Any]]] = []
         self._calls: list[Call] = []
+        self._abandoned: list[Call] = []
         self._hinted = True
         self._claiming = 0  # claims without an answer yet
         self._found = 0  # executions that the claims of this round gave
@@ -228,21 +236,25 @@ class Worker:
 
     def turn(self) -> Turn:
         """Do all that can be done now."""
-        self._calls = []
+        self._calls, self._abandoned = [], []
         if self._outbox and self.now() < self._retry_at:
-            return Turn([], self._retry_at - self._offset)
+            return self._turned(self._retry_at)
         for _ in range(MAX_ROUNDS):
             self._take_mail()
-            self._housekeep()
-            self._wake_due()
-            self._claim()
+            now = self.now()
+            self._housekeep(now)
+            self._wake_due(now)
+            self._claim(now)
             if not self._outbox:
-                return Turn(self._calls, self._wake_at() - self._offset)
+                return self._turned(self._wake_at())
             if not self._ask():
-                return Turn(self._calls, self._retry_at - self._offset)
+                return self._turned(self._retry_at)
             if self._calls and self._outbox:
                 break  # steps must not wait until others have nothing more to ask
-        return Turn(self._calls, self.now() - self._offset, again=True)
+        return self._turned(self.now(), again=True)
+
+    def _turned(self, wake_at: float, *, again: bool = False) -> Turn:
+        return Turn(self._calls, self._abandoned, wake_at - self._offset, again)
 
     def _take_mail(self) -> None:
         while self.mail:
@@ -262,9 +274,8 @@ class Worker:
                     if visit is not None and visit.session.token == token and visit.waiting:
                         self._step(visit, error=Fenced(f"execution {id!r}: the lease was lost"))
 
-    def _wake_due(self) -> None:
+    def _wake_due(self, now: float) -> None:
         """Resume the waiting sessions for which something happened."""
-        now = self.now()
         for visit in list(self._visits.values()):
             if visit.waiting and (
                 visit.events
@@ -280,16 +291,16 @@ class Worker:
         visit.events, visit.news, visit.report = [], False, False
         return woken
 
-    def _claim(self) -> None:
+    def _claim(self, now: float) -> None:
         if self._draining or self.exhausted or self._claiming or not self.workflows:
             return
         free = self.options.concurrency - len(self._visits)
         if self.options.max_executions is not None:
             free = min(free, self.options.max_executions - self.metrics.claimed)
-        if free <= 0 or not (self._hinted or self.now() >= self._next_claim):
+        if free <= 0 or not (self._hinted or now >= self._next_claim):
             return
         self._hinted = False
-        self._found, self._next_claim = 0, self.now() + self.options.poll_interval
+        self._found, self._next_claim = 0, now + self.options.poll_interval
         for queues, limit in self._lanes(free):
             nonce = f"{self._entropy.getrandbits(96):024x}"
             claim = r.Claim(
@@ -311,8 +322,7 @@ class Worker:
                 if active < limits[queue]:
                     yield (queue,), min(free, limits[queue] - active)
 
-    def _housekeep(self) -> None:
-        now = self.now()
+    def _housekeep(self, now: float) -> None:
         if now < self._next_housekeeping:
             return
         every = self.options.housekeeping
@@ -475,6 +485,8 @@ class Worker:
                 call.cancelled.set()
             if abandon and call in self._calls:
                 self._calls.remove(call)
+            elif abandon:
+                self._abandoned.append(call)
 
     def _left(self, visit: _Visit) -> None:
         session = visit.session

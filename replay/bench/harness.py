@@ -16,6 +16,9 @@ import attrs
 
 Say = Callable[[str], None]
 
+REST = 0.5
+"""Seconds of rest before a case: schedulers forget within some hundred milliseconds how busy a core was."""
+
 
 @attrs.frozen
 class Figure:
@@ -72,11 +75,15 @@ def measure(
     say: Say = lambda text: None,
     **facts: Any,
 ) -> list[Figure]:
-    """Run each case *runs* times, in turn (A B A B ...), after one warm-up; a case returns its own figure."""
+    """Run each case *runs* times, in turn (A B A B ...), after one warm-up; a case returns its own figure.
+
+    A moment of rest precedes each: what ran before must not decide on which cores a case finds itself.
+    """
     found: dict[str, list[float]] = {name: [] for name in cases}
     for number in range(runs + 1):
         for name, case in cases.items():
             say(f"{workload}: {name}, {'warm-up' if number == 0 else f'run {number} of {runs}'}")
+            time.sleep(REST if number else 0)
             value = case()
             if number:
                 found[name].append(value)

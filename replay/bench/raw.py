@@ -12,6 +12,9 @@ from replay.bench.harness import rate
 ENTRY = b"x" * 80
 """About the size of a recorded step."""
 
+BESIDE = (b"x" * 24, b"x" * 24, b"x" * 27, *[b"x" * 3] * 17)
+"""What a commit sends beside its entry (ids, token, what is expected, counts), so that a raw script is as large as ours."""
+
 APPEND = "return redis.call('RPUSH', KEYS[1], ARGV[1])"
 
 
@@ -60,11 +63,11 @@ def _scripts(store: str, count: int, each: int) -> float:
     def work() -> None:
         for _ in range(count // each):
             if each == 1:
-                client.evalsha(script, 1, "replay:bench:raw", ENTRY)
+                client.evalsha(script, 1, "replay:bench:raw", ENTRY, *BESIDE)
                 continue
             pipe = client.pipeline(transaction=False)
             for _ in range(each):
-                pipe.evalsha(script, 1, "replay:bench:raw", ENTRY)
+                pipe.evalsha(script, 1, "replay:bench:raw", ENTRY, *BESIDE)
             pipe.execute()
 
     found = rate(count, work)

@@ -79,13 +79,14 @@ class Flights:
             if call.timeout is not None and call.started is not None and call.started + call.timeout <= now
         )
 
-    def timeouts(self, now: float) -> list[float]:
-        """Return the instants at which timeouts will have passed; for a call that waits for a thread, were it to begin now."""
-        return [
-            (now if call.started is None else call.started) + call.timeout
-            for call in self._calls.values()
-            if call.timeout is not None
-        ]
+    def next_timeout(self, now: float) -> float | None:
+        """Return when the first timeout will have passed; of a call that waits for a thread, were it to begin *now*."""
+        first: float | None = None
+        for call in self._calls.values():
+            if call.timeout is not None:
+                instant = (now if call.started is None else call.started) + call.timeout
+                first = instant if first is None or instant < first else first
+        return first
 
 
 def timed_out(call: Call) -> StepTimeout:

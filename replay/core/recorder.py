@@ -62,9 +62,10 @@ class Recorder:
     def step_done(self, entry: e.StepDone, data: bytes) -> None:
         """As `record`, for a result that the thread which ran the step has encoded (as *data*) and decoded."""
         self._interpreter.feed_entry(entry)
-        head = self._codec.encode(["StepDone", entry.at, entry.fiber, entry.id])
-        tail = self._codec.encode([entry.digest, entry.attempts, entry.seconds])
-        self.entries.append(b"%b,%b,%b" % (head[:-1], data, tail[1:]))
+        # The row as the codec would write it (every codec writes JSON), without a walk over what needs none.
+        id, digest = self._codec.encode(entry.id), b"null" if entry.digest is None else b"%d" % entry.digest
+        numbers = entry.at, entry.fiber, id, data, digest, entry.attempts, entry.seconds
+        self.entries.append(b'["StepDone",%a,%d,%b,%b,%b,%d,%a]' % numbers)
 
     def record_end(self, entry: e.Ended | e.AttemptFailed) -> None:
         """Make *entry* the last one of the workflow's attempt; the workflow does not see it."""

@@ -254,8 +254,11 @@ class Session:
 
     def _until(self) -> float | None:
         """Return when the session must look again by itself."""
-        instants = [self._frontier.wake_at(), self._stop_by, *self._flights.timeouts(self.now)]
-        return min((i for i in instants if i is not None), default=None)
+        until = self._flights.next_timeout(self.now)
+        for instant in (self._frontier.wake_at(), self._stop_by):
+            if instant is not None and (until is None or instant < until):
+                until = instant
+        return until
 
     def _take(self, woken: Woken) -> Steps:
         """Take in what happened."""
