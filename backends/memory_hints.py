@@ -13,6 +13,8 @@ log = logging.getLogger("replay.memory")
 class MemoryQueue:
     """Hints within one process; `on_hint` is called on the publisher's thread."""
 
+    connected = True
+
     def __init__(self) -> None:
         self._consumers: dict[str, Callable[[str], None]] = {}
 

@@ -28,10 +28,10 @@ class QueueStats:
 
     Attributes:
         published: Hints handed to the broker, repetitions included.
+        folded: Hints that were not sent by themselves, because others that waited to be sent stand for them.
         confirmed: Hints that the broker has stored.
         returned: Hints that found no queue (it was deleted); the queue was declared again.
         refused: Hints that the broker would not store (the queue is full).
-        dropped: Hints given up here because too many were waiting to be sent.
         consumed: Hints taken.
         malformed: Messages that were no hints; they went to the dead-letter queue.
         reconnects: Times a connection was lost or could not be opened.
@@ -39,10 +39,10 @@ class QueueStats:
     """
 
     published: int
+    folded: int
     confirmed: int
     returned: int
     refused: int
-    dropped: int
     consumed: int
     malformed: int
     reconnects: int
@@ -84,7 +84,10 @@ class RabbitQueue:
         self._closed = False
 
     def publish(self, queue: str, hints: int = 1) -> None:
-        """Say that *hints* executions of *queue* became ready. Best effort: never blocks on I/O, never raises."""
+        """Say that *hints* executions of *queue* became ready. Best effort: never blocks on I/O, never raises.
+
+        Those of a burst are folded: some are sent, the last of them after all were said.
+        """
         if self._unsent.add(queue, hints):
             with contextlib.suppress(RuntimeError):  # No new thread can be had (the interpreter is ending).
                 self._on_io_thread(self._flush)
@@ -125,10 +128,10 @@ class RabbitQueue:
         publisher, consumer = self._publisher, self._consumer
         return QueueStats(
             published=publisher.published if publisher else 0,
+            folded=self._unsent.folded,
             confirmed=publisher.confirmed if publisher else 0,
             returned=publisher.returned if publisher else 0,
             refused=publisher.refused if publisher else 0,
-            dropped=self._unsent.dropped,
             consumed=consumer.consumed if consumer else 0,
             malformed=consumer.malformed if consumer else 0,
             reconnects=sum(link.reconnects for link in self._links()),

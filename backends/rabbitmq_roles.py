@@ -16,16 +16,20 @@ from replay.backends.rabbitmq_topology import Topology, hint, is_hint
 from replay.backends.rabbitmq_url import RabbitUrl
 
 WINDOW = 1_000  # hints on their way at once; the rest wait, folded into one number per queue
-UNSENT_PER_QUEUE = 10_000  # more waiting hints would not wake more workers
+UNSENT_PER_QUEUE = 4  # a worker that finds more than it can take passes the word on, so that few wake all
+PACE = 0.005  # seconds between batches: hints of a burst are folded, one by itself is sent at once
 UNSENT_QUEUES = 1_000
 MOURNING = 0.25  # seconds: a queue that is back at once is never reported as deleted to its consumers, who stay deaf
 
 
 class Unsent:
-    """Hints that wait to be sent: one number per queue, bounded. Any thread may add."""
+    """Hints that wait to be sent: one number per queue, bounded. Any thread may add.
+
+    What goes beyond the bound is folded: the hints that still wait come after it and stand for it.
+    """
 
     def __init__(self) -> None:
-        self.dropped = 0
+        self.folded = 0
         self._lock = threading.Lock()
         self._hints: dict[str, int] = {}
         self._announced = False
@@ -40,7 +44,7 @@ class Unsent:
         with self._lock:
             waiting = self._hints.get(queue, 0)
             room = UNSENT_PER_QUEUE - waiting if waiting or len(self._hints) < UNSENT_QUEUES else 0
-            self.dropped += max(0, hints - room)
+            self.folded += max(0, hints - room)
             if room > 0:
                 self._hints[queue] = waiting + min(hints, room)
             wake, self._announced = not self._announced, True
@@ -77,6 +81,8 @@ class Publisher(Link):
         self._declaring: dict[str, float] = {}  # queue -> when asked
         self._blocked = False
         self._when_flushed: Callable[[], None] | None = None
+        self._sent_at = 0.0
+        self._pacing = False
 
     def begin(self) -> None:
         """Ask for confirmations, then declare and send as hints come."""
@@ -113,11 +119,21 @@ class Publisher(Link):
         """Send what waits, as far as the broker takes it; called again whenever that changes."""
         if not self.up or self._blocked or len(self._unconfirmed) >= WINDOW or not self.current(self.channel):
             return
+        early = self._sent_at + PACE - time.monotonic()
+        if early > 0 and self._when_flushed is None:
+            if not self._pacing and len(self._unsent):
+                self._pacing = True
+                self.loop.call_later(early, self._flush_paced)
+            return
         for queue in self._unsent.queues():
             if queue in self._declared:
                 self._send(queue, self._unsent.take(queue, WINDOW - len(self._unconfirmed)))
             elif queue not in self._declaring:
                 self._declare(queue)
+
+    def _flush_paced(self) -> None:
+        self._pacing = False
+        self.flush()
 
     def when_flushed(self, timeout: float, then: Callable[[], None]) -> None:
         """Call *then* once, when nothing waits or is on its way any more, or after *timeout* seconds."""
@@ -152,6 +168,8 @@ class Publisher(Link):
             self._tag += 1
             self._unconfirmed[self._tag] = (queue, now)
         self.published += hints
+        if hints:
+            self._sent_at = now
 
     def _on_confirmation(self, frame: Any) -> None:
         from pika.spec import Basic

@@ -102,8 +102,11 @@ class Client:
         return f"{self._entropy.getrandbits(96):024x}"
 
     def _announce(self, queue: str) -> None:
+        """Wake a worker of *queue* by a hint; without a broker that takes it, all of them."""
         if self._queue is not None:
             self._queue.publish(queue)
+            if self._queue.connected:
+                return
         self._bus.publish(f"ready:{queue}", b"")
 
     def _encode(self, value: Any, what: str) -> bytes:

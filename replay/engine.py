@@ -149,8 +149,15 @@ class Engine(Client):
         for queue in self._options.queues:
             self._unsubscribe.append(subscribe(f"ready:{queue}", lambda _: runner.hint()))
         if self._queue is not None:
-            self._queue.consume(self._options.queues, lambda _: runner.hint(), prefetch=self._options.concurrency)
+            self._queue.consume(self._options.queues, self._on_hint, prefetch=self._options.concurrency)
         runner.start()
+
+    def _on_hint(self, queue: str) -> None:
+        """Take a hint; one that a full worker was given is for whoever has a free slot."""
+        if self._runner is not None:
+            if self._runner.worker.full:
+                self._bus.publish(f"ready:{queue}", b"")
+            self._runner.hint()
 
     def make_worker(
         self,
@@ -189,9 +196,13 @@ class Engine(Client):
 
         return remove
 
-    def limit_executions(self, most: int | None) -> None:
-        """Have the worker that is started next take at most *most* executions."""
-        self._options = attrs.evolve(self._options, max_executions=most)
+    def adjust_worker(self, *, shutdown_timeout: float | None = None, **changes: Any) -> None:
+        """Change options of the worker that is started next: those of `replay.options.Options`, and `shutdown_timeout`."""
+        if "queues" in changes:
+            changes |= {"queues": tuple(changes["queues"]), "queue_limits": _limits(changes["queues"])}
+        self._options = attrs.evolve(self._options, **changes)
+        if shutdown_timeout is not None:
+            self._shutdown_timeout = shutdown_timeout
 
     @property
     def shutdown_timeout(self) -> float:

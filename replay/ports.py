@@ -41,7 +41,10 @@ class Queue(Protocol):
     """Hints that work is ready. Losing, doubling or reordering hints costs latency, never correctness."""
 
     def publish(self, queue: str, hints: int = 1) -> None:
-        """Say that *hints* executions of *queue* became ready. Best effort: never blocks on I/O, never raises."""
+        """Say that *hints* executions of *queue* became ready. Best effort: never blocks on I/O, never raises.
+
+        Hints in quick succession may be folded into fewer, as long as one is sent after the last was said.
+        """
         ...
 
     def consume(self, queues: Sequence[str], on_hint: Callable[[str], None], *, prefetch: int = 16) -> None:
@@ -49,6 +52,11 @@ class Queue(Protocol):
 
         *on_hint* must return at once; the hint counts as taken when it returns. At most one consumer per object.
         """
+        ...
+
+    @property
+    def connected(self) -> bool:
+        """Whether hints are delivered just now, as far as is known; if not, engines wake workers over the bus, too."""
         ...
 
     def close(self) -> None:

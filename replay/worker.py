@@ -38,6 +38,9 @@ Observer = Callable[[str, Fact], object]
 MAX_ROUNDS = 16
 """Batches in one turn: a stream of executions that run no steps must not keep the loop, and the steps of others, for ever."""
 
+PASS_EVERY = 0.05
+"""Seconds between words to other workers that there is more to do than this one can take."""
+
 LONGEST_BACKOFF = 5.0
 """Longest pause between attempts to reach an unreachable store, seconds."""
 
@@ -155,6 +158,8 @@ class Worker:
         self._next_housekeeping = 0.0
         self._backoff = 0.0
         self._retry_at = 0.0
+        self._next_pass = 0.0
+        self._first_lane = 0
         self.unreachable = False
         self.looked = False  # the last claim found nothing
 
@@ -177,6 +182,11 @@ class Worker:
         """Whether a hint came that no claim has answered."""
         free = len(self._visits) < self.options.concurrency and not self.exhausted
         return self._hinted and free and not self._draining and not self.unreachable
+
+    @property
+    def full(self) -> bool:
+        """Whether it has no free slot. Any thread."""
+        return len(self._visits) >= self.options.concurrency or self._draining
 
     def parked(self, id: str) -> Session | None:
         """Return the live session of a parked execution, if it is kept here."""
@@ -311,16 +321,21 @@ class Worker:
         self._revive = self._revive and not self._claiming
 
     def _lanes(self, free: int) -> Iterator[tuple[tuple[str, ...], int]]:
-        """Yield what to claim from which queues: those with a limit of their own each by itself."""
+        """Yield how many to claim from which queues: those with a limit of their own each by itself, *free* in all."""
         limits = self.options.queue_limits
-        together = tuple(queue for queue in self.options.queues if queue not in limits)
-        if together:
-            yield together, free
+        lanes = [(tuple(queue for queue in self.options.queues if queue not in limits), free)]
         for queue in self.options.queues:
             if queue in limits:
                 active = sum(visit.session.header.queue == queue for visit in self._visits.values())
-                if active < limits[queue]:
-                    yield (queue,), min(free, limits[queue] - active)
+                lanes.append(((queue,), limits[queue] - active))
+        lanes = [(queues, room) for queues, room in lanes if queues and room > 0]
+        self._first_lane += 1  # so that a share of one slot goes round
+        for i in range(len(lanes)):
+            queues, room = lanes[(self._first_lane + i) % len(lanes)]
+            share = min(room, -(-free // (len(lanes) - i)))
+            free -= share
+            if share:
+                yield queues, share
 
     def _housekeep(self, now: float) -> None:
         if now < self._next_housekeeping:
@@ -416,11 +431,20 @@ class Worker:
         if len(reply.claimed) < request.limit:
             again = max(again, reply.now + 0.001)
         self._next_claim = min(self._next_claim, again)
+        if len(self._visits) >= self.options.concurrency and again <= reply.now:
+            self._pass_on(request.queues, reply.now)
         for schedule in reply.schedules:
             if self._tick is not None:
                 self._outbox.extend((None, each) for each in self._tick(schedule, reply.now))
                 self._hinted = True
         self._outbox.extend((None, item) for item in reply.outbox)
+
+    def _pass_on(self, queues: Iterable[str], now: float) -> None:
+        """Wake other workers: more is due than this one can take, and few hints stand for many executions."""
+        if now >= self._next_pass:
+            self._next_pass = now + PASS_EVERY
+            for queue in queues:
+                self._publish(f"ready:{queue}", b"")
 
     def _begin(self, claimed: r.Claimed, now: float) -> None:
         id = claimed.header.id

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import click
+from click.core import ParameterSource
 
 from replay.cli import shell
 from replay.cli.health import Answer, HealthServer
@@ -120,17 +121,26 @@ def worker_command(target: str, store: str | None, **options: Any) -> int:
     if processes > 1 or reload_:
         return supervise(processes, reload=reload_, burst=burst, name=options["name"], health_port=health_port)
     found = shell.load(target)
+    options["queues"] = _queues(options["queues"])
+    max_executions = options.pop("max_executions")
     if isinstance(found, Engine):
-        engine = found
+        engine, where = found, "the Engine's store"
+        engine.adjust_worker(**_given(options))
     else:
         if not store:
             raise click.UsageError("missing --store URL (or REPLAY_STORE). Fix: --store sqlite:///orders.db")
-        workflows = shell.load_workflows(target)
-        options["queues"] = _queues(options["queues"])
-        max_executions = options.pop("max_executions")
-        engine = Engine(store, workflows=workflows, **options)
-        engine.limit_executions(max_executions)
-    return serve(engine, masked(store or "the engine's store"), burst=burst, health_port=health_port)
+        engine, where = Engine(store, workflows=shell.load_workflows(target), **options), masked(store)
+    engine.adjust_worker(max_executions=max_executions)
+    return serve(engine, where, burst=burst, health_port=health_port)
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that were given for an Engine that brings its own; where it lives is not for flags to say."""
+    source = click.get_current_context().get_parameter_source
+    given = {name for name in ("store", *options) if source(name) is ParameterSource.COMMANDLINE}
+    for name in sorted(given & {"store", "queue", "bus", "namespace"}):
+        log.warning("--%s has no effect: the Engine brings its own", name)
+    return {name: options[name] for name in given - {"store", "queue", "bus", "namespace"}}
 
 
 def supervise(processes: int, *, reload: bool, burst: bool, name: str | None, health_port: int | None) -> int:

@@ -51,15 +51,19 @@ def test_hints_of_another_namespace_do_not_arrive(rabbitmq_server: RabbitServer,
         assert here.stats().consumed == 1
 
 
-def test_ten_thousand_hints_are_confirmed_and_counted(rabbitmq_server: RabbitServer, namespace: str) -> None:
+def test_ten_thousand_hints_are_folded_and_those_that_were_sent_are_confirmed(
+    rabbitmq_server: RabbitServer, namespace: str
+) -> None:
     with contextlib.closing(open_queue(rabbitmq_server.url, namespace=namespace)) as queue:
         for _ in range(10_000):
             queue.publish("emails")
-        until(lambda: queue.stats().confirmed >= 10_000, what="10,000 confirmations")
+        until(lambda: queue.stats().confirmed + queue.stats().folded == 10_000, what="the confirmations")
         stats = queue.stats()
-        assert (stats.published, stats.dropped, stats.returned, stats.refused) == (10_000, 0, 0, 0)
+        assert (stats.published, stats.returned, stats.refused) == (stats.confirmed, 0, 0)
+        assert 4 <= stats.published < 5_000
         with rabbitmq_server.channel() as channel:
-            assert channel.queue_declare(f"replay.{namespace}.emails", passive=True).method.message_count == 10_000
+            found = channel.queue_declare(f"replay.{namespace}.emails", passive=True)
+            assert found.method.message_count == stats.published
 
 
 def test_each_hint_is_a_small_message_in_a_durable_quorum_queue(rabbitmq_server: RabbitServer, namespace: str) -> None:

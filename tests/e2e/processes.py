@@ -34,8 +34,10 @@ class Worker:
 
 
 @contextmanager
-def workers(count: int, store: str, folder: Path, *options: str) -> Iterator[list[Worker]]:
-    running = [Worker(store, folder, *options) for _ in range(count)]
+def workers(
+    count: int, store: str, folder: Path, *options: str, target: str = "tests.e2e.app:all_workflows"
+) -> Iterator[list[Worker]]:
+    running = [Worker(store, folder, *options, target=target) for _ in range(count)]
     try:
         yield running
     finally:

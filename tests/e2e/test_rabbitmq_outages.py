@@ -104,9 +104,9 @@ def test_hints_published_during_an_outage_arrive_after_it(
     before = hints.seen["emails"]
     proxy.refuse()
     until(lambda: not publisher.connected, what="the loss to be noticed")
-    publisher.publish("emails", 50)
+    publisher.publish("emails", 4)
     proxy.accept()
-    assert hints.wait("emails", before + 50)
+    assert hints.wait("emails", before + 4)
 
 
 def test_a_broker_that_was_never_there_is_reported_once_and_hinders_nobody(
@@ -118,7 +118,7 @@ def test_a_broker_that_was_never_there_is_reported_once_and_hinders_nobody(
         queue.publish("emails")
     until(lambda: queue.stats().reconnects >= 6, what="several attempts")
     stats = queue.stats()
-    assert (stats.connected, stats.published, stats.dropped) == (False, 0, 10_000)
+    assert (stats.connected, stats.published, stats.folded) == (False, 0, 19_996)
     assert queue.dead_letters(timeout=0.05) is None
     assert said(caplog, "broker unreachable, carrying on without hints") == 1
 
@@ -261,7 +261,7 @@ def test_publishing_goes_on_under_a_memory_alarm_and_so_do_the_workers(
             for _ in range(5_000):
                 queue.publish("emails")
         assert both.connected
-    assert hints.wait("emails", before + 10_000), hints.seen
+    assert hints.wait("emails", before + 2), hints.seen
 
 
 def test_a_blocked_connection_is_given_up_after_its_timeout_and_hints_flow_when_the_alarm_ends(

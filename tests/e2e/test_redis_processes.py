@@ -6,7 +6,6 @@ import collections
 import random
 import signal
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -81,15 +80,6 @@ def test_signals_sent_the_instant_their_execution_waits_all_arrive(redis_server:
             assert [handle.result(30) for handle in handles] == list(range(300))
     finally:
         worker.kill()
-
-
-def test_one_idempotency_key_from_many_starters_gives_one_execution(redis_server: Any) -> None:
-    def start(_: int) -> str:
-        with Engine(redis_server.url, workflows=[five_steps], namespace="key") as engine:
-            return engine.start(five_steps, 1, idempotency_key="same").id
-
-    with ThreadPoolExecutor(10) as threads:
-        assert len(set(threads.map(start, range(50)))) == 1
 
 
 def test_hints_through_rabbitmq_and_a_broker_that_is_not_there(

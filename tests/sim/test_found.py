@@ -5,12 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from replay import Context, StepFailed, workflow
-from replay.backends.memory import MemoryStore
+from replay.backends.memory import MemoryStore, SystemClock
 from replay.backends.sqlite import SqliteStore
+from replay.codec import TaggedJson
 from replay.core import requests as r
+from replay.options import Options
 from replay.testing import Simulation, assert_recovers, takes
 from replay.testing.clock import VirtualClock
+from replay.worker import Worker
 
 
 def ok() -> int:
@@ -98,3 +103,20 @@ def test_a_step_does_not_wait_until_a_stream_of_others_has_ended() -> None:
         sim.run()
         assert last.result() == 1
         assert all(handle.status() == "completed" for handle in handles)
+
+
+@pytest.mark.parametrize(("changes", "most"), [({"max_executions": 4}, 4), ({"concurrency": 5}, 5)])
+def test_a_worker_of_limited_queues_takes_no_more_in_all_than_it_may(changes: dict[str, int], most: int) -> None:
+    @workflow
+    def waiting(ctx: Context) -> object:
+        yield from ctx.sleep(60) if most == 4 else ctx.step("ok", ok)
+
+    store = MemoryStore()
+    for queue in ("a", "b", "c"):
+        store.apply([r.Create(f"{queue}-{n}", "waiting", b"null", queue=queue) for n in range(9)])
+    options = Options(queues=("a", "b", "c"), queue_limits={"a": 3, "b": 4}, **changes)  # type: ignore[arg-type]
+    worker = Worker(store, [waiting], options, codec=TaggedJson(), clock=SystemClock())
+    worker.turn()
+    assert worker.metrics.claimed == most
+    worker.release()
+    worker.close()
