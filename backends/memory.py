@@ -421,6 +421,11 @@ class MemoryStore:
             x = self._executions.get(id)
             if x is not None and x.purge_at == at:
                 purged += self._delete(r.Delete(id))
+        if request.keep is not None:
+            ended = sum(counts.get(status, 0) for counts in self._counts.values() for status in r.ENDED)
+            ids = ((x.created_at, x.id) for x in self._executions.values() if x.ended_at is not None)
+            for _, id in heapq.nsmallest(min(ended - request.keep, request.limit - purged), ids):
+                purged += self._delete(r.Delete(id))
         return purged
 
     # --- schedules and workers ------------------------------------------------------------------------------------

@@ -289,7 +289,19 @@ class Plans:
             if more and purged < request.limit and self.shards.count > 1:
                 ((again, _),) = yield [self._script(shard, "purge", self._now(), request.limit - purged)]
                 purged += again
+        if request.keep is not None and purged < request.limit:
+            purged += yield from self._purge_excess(request.keep, request.limit - purged)
         return purged
+
+    def _purge_excess(self, keep: int, limit: int) -> Plan[int]:
+        replies = yield from self._everywhere("oldest", limit)
+        excess = min(limit, sum(total for total, _ in replies) - keep)
+        oldest = sorted((float(rows[i + 1]), rows[i].decode()) for _, rows in replies for i in range(0, len(rows), 2))
+        if excess <= 0:
+            return 0
+        # One that was revived meanwhile is refused there.
+        removed = yield [self._script(self.shards.of(id), "delete", self._now(), id) for _, id in oldest[:excess]]
+        return sum(max(0, reply[0]) for reply in removed)
 
     # --- schedules and workers -------------------------------------------------------------------------------------------
 

@@ -59,7 +59,26 @@ class Operations(Transitions):
         ).fetchall()
         for row in rows:
             self._remove(*row)
-        return len(rows)
+        return len(rows) + (0 if request.keep is None else self._purge_excess(request.keep, request.limit - len(rows)))
+
+    def _purge_excess(self, keep: int, limit: int) -> int:
+        ended = ",".join(f"'{status}'" for status in sorted(r.ENDED))
+        counted = f"SELECT COALESCE(SUM(n), 0) FROM count WHERE ns=? AND status IN ({ended})"  # our own
+        (count,) = self._db.execute(counted, (self._ns,)).fetchone()
+        excess: int = min(limit, count - keep)
+        if excess <= 0:
+            return 0
+        oldest = [  # of each status by its index
+            row
+            for status in r.ENDED
+            for row in self._db.execute(
+                "SELECT created_at, id, x, workflow, status FROM execution WHERE ns=? AND status=? ORDER BY created_at, id LIMIT ?",
+                (self._ns, status, excess),
+            )
+        ]
+        for _, _, x, workflow, status in sorted(oldest)[:excess]:
+            self._remove(x, workflow, status)
+        return excess
 
     def _put_schedule(self, request: r.PutSchedule) -> r.Put:
         stored = self._schedule(request.row.id, self._db)

@@ -56,6 +56,7 @@ class Engine(Client):
         payload_limit: Bytes an encoded value may take.
         log_limit: Entries a log may have.
         retention: Seconds (or `timedelta`) for which ended executions are kept; None keeps them.
+        retention_count: Ended executions that workers keep; the oldest go first. None keeps them.
         argument_policy: What a replayed step's changed arguments are: `"warn"`, `"error"` or `"off"`.
         poll_interval: Longest seconds between looks into the store when no hint comes.
         shutdown_timeout: Seconds that `close` waits for running steps.
@@ -81,6 +82,7 @@ class Engine(Client):
         payload_limit: int = 1_048_576,
         log_limit: int = 100_000,
         retention: Any = None,
+        retention_count: int | None = None,
         argument_policy: str = "warn",
         poll_interval: float | None = None,
         shutdown_timeout: float = 30.0,
@@ -92,6 +94,8 @@ class Engine(Client):
             raise ConfigError(f"argument_policy is 'warn', 'error' or 'off', not {argument_policy!r}")
         if concurrency < 1 or not lease > 0:
             raise ConfigError(f"concurrency must be at least 1 and lease above 0, not {concurrency!r} and {lease!r}")
+        if retention_count is not None and retention_count < 0:
+            raise ConfigError(f"retention_count must be at least 0, not {retention_count!r}")
         codec = codec or TaggedJson()
         known = register(workflows, codec)
         opened = open_parts(store, bus, queue, namespace=check_id(namespace, "namespace"), clock=clock)
@@ -121,6 +125,7 @@ class Engine(Client):
             payload_limit=payload_limit,
             log_limit=log_limit,
             argument_policy=argument_policy,
+            retention_count=retention_count,
             cancel_grace=cancel_grace,
         )
         self._runner: Runner | None = None
@@ -196,13 +201,17 @@ class Engine(Client):
 
         return remove
 
-    def adjust_worker(self, *, shutdown_timeout: float | None = None, **changes: Any) -> None:
-        """Change options of the worker that is started next: those of `replay.options.Options`, and `shutdown_timeout`."""
+    def adjust_worker(
+        self, *, shutdown_timeout: float | None = None, retention: float | None = None, **changes: Any
+    ) -> None:
+        """Change options before the worker is started: those of `replay.options.Options`, and some of the engine's."""
         if "queues" in changes:
             changes |= {"queues": tuple(changes["queues"]), "queue_limits": _limits(changes["queues"])}
         self._options = attrs.evolve(self._options, **changes)
         if shutdown_timeout is not None:
             self._shutdown_timeout = shutdown_timeout
+        if retention is not None:
+            self._retention = retention
 
     @property
     def shutdown_timeout(self) -> float:

@@ -20,6 +20,7 @@ class Options:
         lease: How long an execution stays with a worker that has fallen silent.
         poll_interval: Longest time between looks into the store when no hint comes.
         housekeeping: Time between registrations of the worker (forgotten after three times as long) and purges.
+        retention_count: Ended executions that are kept; the oldest go. None: as many as there are.
         cancel_grace: How long running steps may take to end when their execution is cancelled.
         max_executions: Take no more than this many, then be `exhausted`.
     """
@@ -35,5 +36,6 @@ class Options:
     payload_limit: int = 1_048_576
     log_limit: int = 100_000
     argument_policy: str = "warn"
+    retention_count: int | None = None
     cancel_grace: float = 5.0
     max_executions: int | None = None

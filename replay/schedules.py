@@ -227,7 +227,7 @@ class Schedules:
     def trigger(self, id: str) -> Handle[Any]:
         """Start an execution now, beside the regular ticks."""
         row = self._row(id)
-        create = _create(row, _spec(row), f"{id}~now-{self._engine._new_id()[:12]}", None)
+        create = _create(self._engine, row, _spec(row), f"{id}~now-{self._engine._new_id()[:12]}", None)
         return self._engine._start(create)
 
     def _row(self, id: str) -> r.Schedule:
@@ -304,7 +304,7 @@ def tick(engine: Engine, row: r.Schedule, now: float) -> Sequence[r.Request[Any]
     if keep is not None:
         next_at = now + BUFFER_POLL if next_at is None else min(next_at, now + BUFFER_POLL)
     new = attrs.evolve(row, state=_dump_state(state), next_at=next_at)
-    creates = tuple(_create(row, spec, _tick_id(row.id, at), at) for at in fire)
+    creates = tuple(_create(engine, row, spec, _tick_id(row.id, at), at) for at in fire)
     return [r.PutSchedule(new, row.version, creates, cancels)]
 
 
@@ -332,7 +332,7 @@ def _tick_id(schedule_id: str, planned: float) -> str:
     return f"{schedule_id}~{dt.datetime.fromtimestamp(planned, dt.UTC).strftime('%Y-%m-%dT%H:%M:%S.%fZ').replace('.000000', '')}"
 
 
-def _create(row: r.Schedule, spec: Spec, id: str, planned: float | None) -> r.Create:
+def _create(engine: Engine, row: r.Schedule, spec: Spec, id: str, planned: float | None) -> r.Create:
     return r.Create(
         id,
         row.workflow,
@@ -342,7 +342,7 @@ def _create(row: r.Schedule, spec: Spec, id: str, planned: float | None) -> r.Cr
         timeout=spec.timeout,
         metadata=json.dumps({"schedule": row.id, "planned": planned}).encode(),
         priority=spec.priority,
-        retention=spec.retention,
+        retention=spec.retention if spec.retention is not None else engine._retention,
     )
 
 

@@ -38,6 +38,9 @@ Observer = Callable[[str, Fact], object]
 MAX_ROUNDS = 16
 """Batches in one turn: a stream of executions that run no steps must not keep the loop, and the steps of others, for ever."""
 
+PURGE_EVERY = 0.05
+"""Seconds between purges while there is more to remove: in small portions, so that others need not wait for them."""
+
 PASS_EVERY = 0.05
 """Seconds between words to other workers that there is more to do than this one can take."""
 
@@ -156,6 +159,7 @@ class Worker:
         self._revive = True
         self._next_claim = 0.0
         self._next_housekeeping = 0.0
+        self._next_purge = 0.0
         self._backoff = 0.0
         self._retry_at = 0.0
         self._next_pass = 0.0
@@ -338,6 +342,9 @@ class Worker:
                 yield queues, share
 
     def _housekeep(self, now: float) -> None:
+        if now >= self._next_purge:
+            self._next_purge = now + self.options.housekeeping
+            self._outbox.append((None, r.Purge(keep=self.options.retention_count)))
         if now < self._next_housekeeping:
             return
         every = self.options.housekeeping
@@ -345,7 +352,7 @@ class Worker:
         info = {**self._info, "queues": self.options.queues, "concurrency": self.options.concurrency}
         info |= {"workflows": sorted({k for k, _ in self.workflows}), "active": len(self._visits)}
         row = r.WorkerRow(self.options.name, json.dumps(info).encode())
-        self._outbox += [(None, r.Register(row, 3 * every)), (None, r.Purge())]
+        self._outbox.append((None, r.Register(row, 3 * every)))
 
     def _ask(self) -> bool:
         """Send the batch; False if the store cannot be reached (the same batch is sent again later)."""
@@ -387,6 +394,8 @@ class Worker:
                 self._step(visit, error=reply)
             else:
                 self._step(visit, reply)
+        elif isinstance(request, r.Purge) and reply == request.limit:
+            self._next_purge = self.now() + PURGE_EVERY  # there is more
         elif isinstance(request, r.Deliver | r.Watch | r.Create):
             self._outbox.append((None, r.Forget(request)))  # type: ignore[arg-type]
 
@@ -528,7 +537,7 @@ class Worker:
     def _wake_at(self) -> float:
         """Return the store's time at which there is something to do by itself."""
         now = self.now()
-        instants = [self._next_housekeeping]
+        instants = [self._next_housekeeping, self._next_purge]
         free = len(self._visits) < self.options.concurrency and not self.exhausted
         if not self._draining and free:
             instants.append(now if self._hinted else self._next_claim)

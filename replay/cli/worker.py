@@ -95,6 +95,8 @@ def set_up_logging(level: str, format: str) -> None:
 )
 @click.option("--payload-limit", default=1_048_576, show_default=True, type=click.IntRange(1), help="Bytes per value.")
 @click.option("--log-limit", default=100_000, show_default=True, type=click.IntRange(1), help="Entries per execution.")
+@click.option("--retention", metavar="DURATION", help="Keep ended executions for 90s, 15m, 2h, 30d; default: for ever.")
+@click.option("--retention-count", type=click.IntRange(0), help="Keep so many ended executions, the newest.")
 @click.option("--argument-policy", default="warn", show_default=True, type=click.Choice(["warn", "error", "off"]))
 @click.option(
     "--shutdown-timeout",
@@ -122,6 +124,8 @@ def worker_command(target: str, store: str | None, **options: Any) -> int:
         return supervise(processes, reload=reload_, burst=burst, name=options["name"], health_port=health_port)
     found = shell.load(target)
     options["queues"] = _queues(options["queues"])
+    if options["retention"] is not None:
+        options["retention"] = shell.parse_duration(options["retention"])
     max_executions = options.pop("max_executions")
     if isinstance(found, Engine):
         engine, where = found, "the Engine's store"

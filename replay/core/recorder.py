@@ -16,19 +16,20 @@ from replay.core.driver import Outcome
 from replay.core.effects import Publish
 from replay.core.errors import Cancelled, LogTooLong, NotSerializable, PayloadTooLarge
 from replay.core.interpreter import Interpreter
-from replay.core.requests import Create
+from replay.core.requests import Create, Header
 from replay.core.settings import Settings
 
 
 class Recorder:
     """Entries, consumed messages, children and events of the commit that comes next."""
 
-    def __init__(self, execution_id: str, interpreter: Interpreter, settings: Settings) -> None:
+    def __init__(self, header: Header, interpreter: Interpreter, settings: Settings) -> None:
         self.entries: list[bytes] = []
         self.consumed: list[int] = []
         self.creates: list[Create] = []
         self.publish: list[Publish] = []
-        self._id = execution_id
+        self._id = header.id
+        self._retention = header.retention
         self._interpreter = interpreter
         self._settings = settings
         self._codec = settings.codec
@@ -101,6 +102,7 @@ class Recorder:
     def _create(self, entry: e.ChildStarted) -> None:
         command: Start[Any] = self._interpreter.fibers[entry.fiber].command
         workflow = command.workflow
+        own: float | None = getattr(workflow, "retention", None)
         self.creates.append(
             Create(
                 entry.execution_id,
@@ -110,7 +112,7 @@ class Recorder:
                 queue=getattr(workflow, "queue", "default"),
                 timeout=command.timeout if command.timeout is not None else getattr(workflow, "timeout", None),
                 parent_id=self._id,
-                retention=getattr(workflow, "retention", None),
+                retention=own if own is not None else self._retention,
             )
         )
 

@@ -474,9 +474,14 @@ class Delete(Request[bool]):
 
 @attrs.frozen
 class Purge(Request[int]):
-    """Remove up to `limit` ended executions whose retention has passed; returns how many."""
+    """Remove ended executions, up to `limit`; returns how many.
+
+    First those whose retention has passed. Then, with `keep`, as many as there are beyond that number, those created first
+    (`created_at`, then `id`).
+    """
 
     limit: int = 100
+    keep: int | None = None
 
 
 # --- schedules and workers --------------------------------------------------------------------------------

@@ -173,7 +173,7 @@ class Session:
             changes=changes,
         )
         self._interpreter = interpreter
-        self._recorder = Recorder(self.id, interpreter, settings)
+        self._recorder = Recorder(header, interpreter, settings)
         self._patches.interpreter = interpreter
         for start in range(0, len(rows), CHUNK):
             try:

@@ -116,6 +116,14 @@ def test_max_executions_ends_the_process(store: str, engine: Engine, tmp_path: P
     assert sum(handle.status() == "completed" for handle in handles) == 3
 
 
+def test_a_worker_keeps_as_many_ended_executions_as_it_is_told(store: str, engine: Engine, tmp_path: Path) -> None:
+    for n in range(10):
+        engine.start(app.five_steps, n, id=f"x{n}").cancel()
+    with worker(store, tmp_path, "--retention-count", "3", "--retention", "30d"):
+        until(lambda: engine.count_executions() == {"cancelled": 3})
+    assert {execution.id for execution in engine.find_executions()} == {"x7", "x8", "x9"}
+
+
 def test_health_readiness_and_metrics_are_served(store: str, engine: Engine, tmp_path: Path) -> None:
     with worker(store, tmp_path, "--health-port", "0") as running:
         port = port_of(running)

@@ -173,9 +173,9 @@ def store_agreement(
         def delete(self, id: str) -> None:
             self.ask(r.Delete(id))
 
-        @rule()
-        def purge(self) -> None:
-            self.ask(r.Purge())
+        @rule(keep=st.none() | st.integers(0, 3))
+        def purge(self, keep: int | None) -> None:
+            self.ask(r.Purge(keep=keep))
 
         @rule(
             id=st.sampled_from(["s", "t"]),

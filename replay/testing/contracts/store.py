@@ -414,6 +414,25 @@ class StoreContract:
         assert s.ask(r.Get("short")) is None
         assert {h.id for h in s.ask(r.Find()).headers} == {"long", "for ever", "alive"}
 
+    def test_of_the_ended_executions_no_more_are_kept_than_may_be(self, s: Asking) -> None:
+        """The oldest go, whatever they ended as; what has not ended neither goes nor counts."""
+        for id in ("e", "d", "c", "b", "a", "alive"):
+            s.create(id)
+            s.wait(1.0)
+        s.claim("n1")
+        ends = {"e": "completed", "d": "failed", "c": "cancelled", "b": "compensation_failed", "a": "completed"}
+        for id, status in ends.items():
+            s.commit(id, "n1", 0, r.End(status, b"1"), commit_id=f"end {id}")
+        assert s.ask(r.Purge()) == 0
+        assert s.ask(r.Purge(keep=5)) == 0
+        assert s.ask(r.Purge(keep=4)) == 1
+        assert s.ask(r.Get("e")) is None
+        assert s.ask(r.Purge(limit=1, keep=1)) == 1
+        assert {h.id for h in s.ask(r.Find()).headers} == {"c", "b", "a", "alive"}
+        assert s.ask(r.Purge(keep=1)) == 2
+        assert s.ask(r.Purge(keep=0)) == 1
+        assert [h.id for h in s.ask(r.Find()).headers] == ["alive"]
+
     # --- schedules and workers -----------------------------------------------------------------------------
 
     def test_of_two_ticks_of_one_schedule_one_is_applied(self, s: Asking) -> None:
