@@ -13,7 +13,6 @@ from replay.bench.setting import Setting
 from replay.codec import TaggedJson
 from replay.core.interpreter import Interpreter
 from replay.core.requests import Header
-from replay.core.session import CHUNK
 from replay.determinism import make_context
 
 HEADER = Header("bench", "bench", "", "default", "running", b"null", 1.0, 1.0)
@@ -51,12 +50,11 @@ def log_of(n: int, result: Any, codec: TaggedJson, *, digests: bool = False) -> 
 
 
 def replay(definition: Any, n: int, rows: list[bytes], codec: TaggedJson) -> None:
-    """Replay *rows* as a session does."""
+    """Replay *rows* as a session does: it lets go of what it has fed."""
     interpreter = Interpreter(
         lambda ctx: definition.generator(ctx, n), make_context(HEADER, lambda change: True), digest=codec.digest
     )
-    for start in range(0, len(rows), CHUNK):
-        interpreter.feed_rows(codec.decode_rows(rows[start : start + CHUNK]))
+    interpreter.feed_log(rows, codec.decode_rows)
     if interpreter.outcome is None or interpreter.outcome.value != n:
         raise AssertionError("the replay did not come to its end")
 
@@ -79,12 +77,13 @@ def peak_ratio(n: int) -> float:
     codec = TaggedJson()
     tracemalloc.start()
     rows = log_of(n, 42, codec)
+    size = sum(map(len, rows))
     codec.decode_rows(rows[:1])
     tracemalloc.reset_peak()
     replay(plain, n, rows, codec)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    return peak / sum(map(len, rows))
+    return peak / size
 
 
 def run(setting: Setting) -> Iterator[Figure]:
@@ -100,17 +99,17 @@ def run(setting: Setting) -> Iterator[Figure]:
     cases: dict[str, Callable[[], float]] = {
         "bare gen.send": lambda: rate(n, lambda: bare(n)),
         "rows as one JSON array": lambda: rate(n, lambda: json.loads(b"[" + b",".join(rows) + b"]")),
-        "replay": lambda: rate(n, lambda: replay(plain, n, rows, fast)),
-        "replay, standard json": lambda: rate(n, lambda: replay(plain, n, rows, slow)),
-        "replay, small dicts": lambda: rate(n, lambda: replay(plain, n, dicts, fast)),
-        "replay, arguments compared": lambda: rate(n, lambda: replay(with_arguments, n, digests, fast)),
+        "replay": lambda: rate(n, lambda: replay(plain, n, rows.copy(), fast)),
+        "replay, standard json": lambda: rate(n, lambda: replay(plain, n, rows.copy(), slow)),
+        "replay, small dicts": lambda: rate(n, lambda: replay(plain, n, dicts.copy(), fast)),
+        "replay, arguments compared": lambda: rate(n, lambda: replay(with_arguments, n, digests.copy(), fast)),
     }
     yield from measure("replay", "commands/s", cases, n=n, runs=setting.runs, baseline="bare gen.send", say=setting.say)
     longer = 100 * n
     long = log_of(longer, 42, fast)
     cases = {
-        f"{n:,} steps": lambda: rate(n, lambda: replay(plain, n, rows, fast)),
-        f"{longer:,} steps": lambda: rate(longer, lambda: replay(plain, longer, long, fast)),
+        f"{n:,} steps": lambda: rate(n, lambda: replay(plain, n, rows.copy(), fast)),
+        f"{longer:,} steps": lambda: rate(longer, lambda: replay(plain, longer, long.copy(), fast)),
     }
     few = min(3, setting.runs)
     yield from measure("linearity", "commands/s", cases, n=longer, runs=few, baseline=f"{n:,} steps", say=setting.say)

@@ -43,6 +43,9 @@ from replay.core.errors import (
 from replay.core.fibers import Fiber, Trail, voids
 from replay.core.outcomes import Completed, Err, Ok, Received, TimedOut, Winner
 
+PORTION = 512
+"""Log entries decoded at a time: enough to amortise the call, few enough to keep memory flat on a long log."""
+
 
 class Interpreter(Driver):
     """Drives one execution's fibers by its log.
@@ -88,6 +91,18 @@ class Interpreter(Driver):
             if index < end:
                 self.feed(rows[index])
                 index += 1
+
+    def feed_log(self, rows: list[bytes], decode: Callable[[Sequence[bytes]], list[list[Any]]]) -> None:
+        """Feed a stored log, a portion at a time; of *rows*, what has been fed is let go: a long log is in memory once.
+
+        Raises:
+            NonDeterminism: The code does not want what the log says.
+            ValueError: A row is not an entry.
+        """
+        for start in range(0, len(rows), PORTION):
+            portion = rows[start : start + PORTION]
+            self.feed_rows(decode(portion))
+            rows[start : start + PORTION] = [b""] * len(portion)
 
     def feed(self, row: list[Any]) -> None:
         """Feed one decoded row: the fact it states resumes whoever waited for it."""

@@ -12,7 +12,7 @@ class Patches:
     """The changes that an execution has asked about. `new` holds those that are to be recorded.
 
     Args:
-        rows: The whole log, encoded.
+        rows: The log, encoded. What has been fed may be gone: a change is recorded after it was asked about, never before.
         decode: Decodes rows of it.
     """
 

@@ -36,9 +36,6 @@ from replay.core.recorder import Recorder
 from replay.core.requests import Claimed, Commit, Committed, End, Keep, Load, Message, Park, Restart, Watch, Yield
 from replay.core.settings import Definition, Settings
 
-CHUNK = 512
-"""Log entries decoded at a time: enough to amortise the call, few enough to keep memory flat on a long log."""
-
 STUCK_DELAY = 30.0
 """Seconds until a stuck execution is tried again by itself (a fitting worker's start tries at once)."""
 
@@ -175,14 +172,12 @@ class Session:
         self._interpreter = interpreter
         self._recorder = Recorder(header, interpreter, settings)
         self._patches.interpreter = interpreter
-        for start in range(0, len(rows), CHUNK):
-            try:
-                decoded = self._codec.decode_rows(rows[start : start + CHUNK])
-                interpreter.feed_rows(decoded)
-            except ValueError as error:
-                if isinstance(error, Undecodable):
-                    raise
-                raise Undecodable(f"execution {self.id!r}: {error}") from error
+        try:
+            interpreter.feed_log(rows, self._codec.decode_rows)
+        except ValueError as error:
+            if isinstance(error, Undecodable):
+                raise
+            raise Undecodable(f"execution {self.id!r}: {error}") from error
         self._length = len(rows)
         interpreter.go_live()
         self._patches.go_live()
