@@ -1,6 +1,6 @@
 """The same replay in other engines: 10,000 recorded steps (fewer where that takes minutes), where they are installed.
 
-python -m benchmarks.peers [--steps 10000]      needs: pip install 'replay-engine[peers]'
+python -m benchmarks.peers [--steps 10000] [--postgres URL]      needs: pip install 'replay-engine[peers]'
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def ours(steps: int) -> Iterator[Figure]:
     """Measure this engine, for the ratio."""
     codec = TaggedJson()
     rows = log_of(steps, 42, codec)
-    values = tuple(rate(steps, lambda: replay(plain, steps, rows, codec)) for _ in range(3))
+    values = tuple(rate(steps, lambda: replay(plain, steps, rows.copy(), codec)) for _ in range(3))
     yield Figure("replay", "replay", "recorded steps", "steps/s", steps, values)
 
 
@@ -59,42 +59,57 @@ def durabletask(steps: int) -> Iterator[Figure]:
     )
 
 
-def dbos(steps: int) -> Iterator[Figure]:
-    """Measure DBOS: sequential steps of one workflow on SQLite (it keeps no log that could be replayed alone)."""
+def dbos(steps: int, postgres: str | None) -> Iterator[Figure]:
+    """Measure DBOS: sequential steps of one workflow (it keeps no log that could be replayed alone)."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield _dbos_on("sqlite", f"sqlite:///{folder}/dbos.sqlite", min(steps, 1000))
+    if postgres is not None:
+        yield _dbos_on("postgresql", postgres, min(steps, 1000))
+
+
+def _dbos_on(name: str, url: str, count: int) -> Figure:
     from dbos import DBOS, DBOSConfig
 
-    with tempfile.TemporaryDirectory() as folder:
-        config: DBOSConfig = {"name": "bench", "system_database_url": f"sqlite:///{folder}/dbos.sqlite"}
-        DBOS(config=config)
+    config: DBOSConfig = {"name": "bench", "system_database_url": url}
+    DBOS(config=config)
 
-        @DBOS.step()
-        def body() -> int:
-            return 1
+    @DBOS.step()
+    def body() -> int:
+        return 1
 
-        @DBOS.workflow()
-        def chain(n: int) -> int:
-            for _ in range(n):
-                body()
-            return n
+    @DBOS.workflow()
+    def chain(n: int) -> int:
+        for _ in range(n):
+            body()
+        return n
 
-        DBOS.launch()
-        count = min(steps, 1000)
-        values = tuple(rate(count, lambda: chain(count)) for _ in range(3))
-        DBOS.destroy()
-    yield Figure("steps", "dbos (sqlite)", "one execution, in a row", "steps/s", count, values)
+    DBOS.launch()
+    values = tuple(rate(count, lambda: chain(count)) for _ in range(3))
+    DBOS.destroy(destroy_registry=True)
+    return Figure("steps", f"dbos ({name})", "one execution, in a row", "steps/s", count, values)
 
 
-PEERS: dict[str, Callable[[int], Iterator[Figure]]] = {"durabletask": durabletask, "dbos": dbos}
+def temporal(steps: int) -> Iterator[Figure]:
+    """Measure Temporal's replayer."""
+    from benchmarks.temporal import figures
+
+    yield from figures(steps)
 
 
 def main() -> None:
     """Run it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=10_000)
+    parser.add_argument("--postgres", metavar="URL", help="A database that DBOS may fill.")
     options = parser.parse_args()
+    peers: dict[str, Callable[[int], Iterator[Figure]]] = {
+        "durabletask": durabletask,
+        "dbos": lambda steps: dbos(steps, options.postgres),
+        "temporalio": temporal,
+    }
     for figure in ours(options.steps):
         print(json.dumps(figure.line()), flush=True)
-    for name, peer in PEERS.items():
+    for name, peer in peers.items():
         if find_spec(name) is None:
             print(f"{name} is not installed: skipped. Fix: pip install 'replay-engine[peers]'", file=sys.stderr)
             continue
