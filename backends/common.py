@@ -6,7 +6,19 @@ import base64
 import json
 
 from replay.core.errors import ExecutionEnded, Fenced, OperatorRefused, UnknownExecution
-from replay.core.requests import End, Find, Header
+from replay.core.requests import PRIORITY_STEP, Create, End, Find, Header
+
+
+def new_header(request: Create, now: float) -> Header:
+    """Return the header of the execution that *request* makes at the instant *now*."""
+    later = request.at is not None and request.at > now
+    begin = request.at if later and request.at is not None else now
+    return Header(
+        request.id, request.workflow, request.version, request.queue, "pending", request.input, now, now,
+        parent_id=request.parent_id, metadata=request.metadata, priority=request.priority, retention=request.retention,
+        deadline=None if request.timeout is None else begin + request.timeout, length=len(request.entries),
+        amendments=request.amendments, due_at=begin if later else now - request.priority * PRIORITY_STEP,
+    )  # fmt: skip
 
 
 def ended_payload(end: End) -> bytes:

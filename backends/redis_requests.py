@@ -85,8 +85,11 @@ class Plans:
 
     def _create(self, request: r.Create) -> Plan[r.Created]:
         shard = self.shards.of(request.id)
-        ((now, fresh, row),) = yield [self._script(shard, "create", self._now(), *self._block(shard, request))]
-        return r.Created(rows.header(row), bool(fresh), float(now))
+        (reply,) = yield [self._script(shard, "create", self._now(), *self._block(shard, request))]
+        if len(reply) == 1:
+            now = float(reply[0])
+            return r.Created(common.new_header(request, now), True, now)
+        return r.Created(rows.header(reply[1]), False, float(reply[0]))
 
     def _effects(
         self, shard: int, creates: tuple[r.Create, ...], cancels: tuple[str, ...], *, cancels_first: bool = False
@@ -111,6 +114,28 @@ class Plans:
         return [local, len(stops), len(owed)], [*here, *stops, *owed]
 
     def _commit(self, request: r.Commit, owe: Owe) -> Plan[r.Committed]:
+        if type(request.then) is r.Keep and request.entries and _only_appends(request):
+            return self._keep(request, request.then.lease)
+        return self._commit_all(request, owe)
+
+    def _keep(self, request: r.Commit, lease: float) -> Plan[r.Committed]:
+        reply: Any
+        (reply,) = yield [
+            self._script(
+                self.shards.of(request.id), "keep", self._now(),
+                request.id, request.token, request.expected, request.commit_id, request.seen, repr(lease),
+                *map(rows.entry, request.entries),
+            )
+        ]  # fmt: skip
+        if type(reply) is bytes:
+            return r.Committed(float(reply))
+        if reply[0] == b"F":
+            raise common.fenced(request.id, reply[1].decode())
+        if len(reply) == 1:
+            return r.Committed(float(reply[0]), parked=True)
+        return r.Committed(float(reply[0]), rows.messages(reply[1]))
+
+    def _commit_all(self, request: r.Commit, owe: Owe) -> Plan[r.Committed]:
         shard = self.shards.of(request.id)
         match request.then:
             case r.Keep(lease):
@@ -350,3 +375,14 @@ class Plans:
     def _ping(self, request: r.Ping) -> Plan[float]:
         (now,) = yield [self._script(0, "ping", self._now())]
         return float(now)
+
+
+def _only_appends(commit: r.Commit) -> bool:
+    return not (
+        commit.consumed
+        or commit.creates
+        or commit.cancels
+        or commit.amendments
+        or commit.current is not None
+        or commit.attempt is not None
+    )

@@ -11,7 +11,7 @@ import attrs
 
 Argument = bytes | str | int
 
-_NEEDS = "-- needs: "
+_NEEDS = "-- needs:"
 
 
 @attrs.frozen

@@ -21,16 +21,8 @@ class Transitions(Rows):
         found = self._header(request.id, self._db)
         if found is not None:
             return r.Created(found, False, self._now)
-        later = request.at is not None and request.at > self._now
-        begin = request.at if later and request.at is not None else self._now
-        due = begin if later else self._ready_at(request.queue, request.priority)
         self._woken[request.queue] = None
-        header = r.Header(
-            request.id, request.workflow, request.version, request.queue, "pending", request.input, self._now, self._now,
-            parent_id=request.parent_id, metadata=request.metadata, priority=request.priority, retention=request.retention,
-            deadline=None if request.timeout is None else begin + request.timeout, length=len(request.entries),
-            amendments=request.amendments, due_at=due,
-        )  # fmt: skip
+        header = common.new_header(request, self._now)
         marks = ", ".join("?" * len(schema.COLUMNS))
         x = self._db.execute(
             f"INSERT INTO execution (ns, {HEADER}) VALUES (?, {marks})",

@@ -1,3 +1,3 @@
 -- needs: base due log create read
 local _, fresh = create(2)
-return { NOW, fresh and 1 or 0, header(ARGV[2]) }
+return fresh and { NOW } or { NOW, header(ARGV[2]) }
