@@ -120,6 +120,11 @@ class Workflow(Generic[In, Out]):
         """Make the generator that the engine drives."""
         return self.fn(ctx, input) if self.takes_input else self.fn(ctx)
 
+    @property
+    def signal_ids(self) -> frozenset[str] | None:
+        """The ids of the signals that it may receive, None: any."""
+        return None if self.signals is None else frozenset(signal.id for signal in self.signals)
+
     def check_signal(self, id: str, payload: Any) -> None:
         """Refuse a signal that is not on the list of this workflow, or whose payload is of another type.
 

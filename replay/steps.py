@@ -24,7 +24,7 @@ class CurrentStep:
         token: Stable over attempts, crashes and workers: pass it to the outside as an idempotency key.
         attempt: Which attempt this is, from 1.
         cancelled: Event-like (`is_set()`, `wait(timeout)`, truth): the body is asked to stop.
-        details: What the last `heartbeat` of the previous attempt said, None if nothing.
+        details: What the last `heartbeat` of the previous attempt (or of this one, in a process that died) said; None: nothing.
     """
 
     def __init__(self, call: Call) -> None:
@@ -38,8 +38,13 @@ class CurrentStep:
         self._call = call
 
     def heartbeat(self, details: Any = None) -> None:
-        """Say how far the body got; if this attempt fails, the next one finds *details* in `.details`."""
+        """Say how far the body got: the next attempt finds *details* in `.details`.
+
+        So does the repetition of this attempt after its process died, though what it finds may be older by a quarter of the
+        lease (words are written down when leases are renewed).
+        """
         self._call.beat = details
+        self._call.beats += 1
 
 
 class Flag:

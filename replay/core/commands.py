@@ -315,9 +315,15 @@ def instant(value: Any, what: str) -> float:
 _LONGEST = 1000 * 366 * 86400.0
 
 
+def _is_expression(generator: Generator[Any, Any, Any]) -> bool:
+    """Tell a generator expression, which gives members, from a sub-flow, which is one."""
+    code = getattr(generator, "gi_code", None)
+    return code is not None and code.co_name == "<genexpr>"
+
+
 def shape_members(first: Any, rest: tuple[Any, ...], what: str) -> tuple[tuple[Any, ...], tuple[str, ...], str]:
     """Return members, their names and the result's shape for `ctx.all(*cmds)`, `(iterable)` or `(mapping)`."""
-    if rest or isinstance(first, Command | Generator):
+    if rest or isinstance(first, Command) or (isinstance(first, Generator) and not _is_expression(first)):
         members = (first, *rest)
         return members, tuple(map(str, range(len(members)))), "tuple"
     if isinstance(first, Mapping):

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar, cast, overload
 
 from replay.core import commands as c
-from replay.core.errors import ForgottenYield
 from replay.core.ids import check_id, check_step_id
 from replay.core.outcomes import Completed, Received, TimedOut, Winner
 
@@ -165,7 +164,7 @@ class Context:
 
         Returns (from the yield): the payload; with *timeout* (seconds or `timedelta`) `Received(payload)` or `TimedOut()`.
         """
-        name = check_id(signal if isinstance(signal, str) else signal.id, "signal")
+        name = check_id(_id_of(signal, "Signal", "ctx.wait_for_signal"), "signal")
         limit = None if timeout is None else c.duration(timeout, "ctx.wait_for_signal(timeout=)")
         return self._built(c.WaitForSignal(id or name, name, limit, None if isinstance(signal, str) else signal))
 
@@ -189,6 +188,7 @@ class Context:
         names = [b.id for b in found] + ([default.id] if default is not None else [])
         if len(set(names)) != len(names):
             raise ValueError(f"switch {id!r}: branch ids must differ, not {names}")
+        self._used(*(branch.run for branch in found), *([default.run] if default is not None else []))
         return self._built(c.Switch(id, value, found, default))
 
     def rollback(self) -> c.Rollback:
@@ -197,7 +197,7 @@ class Context:
 
     def emit(self, event: EventOf[T] | str, payload: T | None = None, id: str | None = None) -> c.Emit:
         """Publish *event* on the bus, once it is recorded; best effort, not repeated on replay."""
-        name = check_id(event if isinstance(event, str) else event.id, "event")
+        name = check_id(_id_of(event, "Event", "ctx.emit"), "event")
         return self._built(c.Emit(id or name, name, payload))
 
     def start(
@@ -367,44 +367,51 @@ class Context:
 
     # --- bookkeeping of commands that are built but not yielded -------------------------------------
 
-    def _built(self, command: C) -> C:
+    def _built(self, command: C, above: int = 2) -> C:
+        """Note that *command* was built by the code *above* frames up."""
         if self._last is not None:
             self._lost.append((self._last, self._line))
         self._last = cast("Any", command)
         if not self.replaying:
-            self._line = sys._getframe(2).f_lineno
+            self._line = sys._getframe(above).f_lineno
         return command
 
     def _joined(self, command: J) -> J:
         """As `_built`, for a command whose members are thereby used."""
-        self._built(command)
-        used = {id(m) for m in command.members} | {id(getattr(m, "origin", None)) for m in command.members}
-        self._lost = [lost for lost in self._lost if id(lost[0]) not in used]
-        return command
+        self._used(*command.members)
+        return self._built(command, 3)
 
-    def _yielded(self, command: Any) -> ForgottenYield | None:
-        """Note that *command* was yielded; return the error for one that was built, dropped, and never will be."""
+    def _yielded(self, command: Any) -> tuple[c.Command[Any], int] | None:
+        """Note that *command* was yielded; return one that was built (at a line), dropped, and never will be."""
         root = getattr(command, "origin", None)
         if self._last is not None:
             self._lost.append((self._last, self._line))
             self._last = None
         waiting, self._lost = self._lost, []
-        dropped: ForgottenYield | None = None
+        dropped = None
         while waiting:
             each, line = waiting.pop(0)
             if each is command or each is root:
                 continue
             if sys.getrefcount(each) <= _UNREACHABLE:  # the workflow cannot yield it any more
-                dropped = dropped or forgotten(each, line)
+                dropped = dropped or (each, line)
             else:
                 self._lost.append((each, line))
         return dropped
 
-    def _returned(self) -> ForgottenYield | None:
-        """Return the error for a command that was built and not yielded when the workflow returned."""
+    def _returned(self) -> tuple[c.Command[Any], int] | None:
+        """Return a command that was built (at a line) and not yielded when the workflow returned."""
         if self._last is not None:
             self._lost.append((self._last, self._line))
-        return forgotten(*self._lost[0]) if self._lost else None
+        return self._lost[0] if self._lost else None
+
+    def _used(self, *commands: Any) -> None:
+        """Note that *commands* were built to be run by another command: they need not be yielded by themselves."""
+        if self._last is not None:
+            self._lost.append((self._last, self._line))
+            self._last = None
+        used = {id(command) for command in commands} | {id(getattr(command, "origin", None)) for command in commands}
+        self._lost = [lost for lost in self._lost if id(lost[0]) not in used]
 
 
 def _count_of_unreachable() -> int:
@@ -419,14 +426,12 @@ _UNREACHABLE = _count_of_unreachable()
 """Measured, since it differs among versions of Python (2 up to 3.13)."""
 
 
-def forgotten(command: Any, line: int) -> ForgottenYield:
-    """Return the error for a *command* that was built at *line* (0: unknown) and never yielded."""
-    kind = type(command).__name__
-    at = f" at line {line}" if line else ""
-    return ForgottenYield(
-        f"{kind} {command.id!r} was built{at} but never yielded, so it would not happen. "
-        f"Fix: write `yield ctx....` (or `yield from`) in front of it"
-    )
+def _id_of(definition: Any, kind: str, where: str) -> str:
+    if isinstance(definition, str):
+        return definition
+    if not isinstance(getattr(definition, "id", None), str):
+        raise TypeError(f"{where} takes a {kind} (or its id), not {definition!r}")
+    return str(definition.id)
 
 
 def _start(

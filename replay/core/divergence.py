@@ -6,14 +6,22 @@ from collections.abc import Generator
 from typing import Any
 
 from replay.core import entries as e
-from replay.core.errors import NonDeterminism, NotACommand
+from replay.core.commands import Command
+from replay.core.errors import ForgottenYield, NonDeterminism, NotACommand
 from replay.core.fibers import Fiber
 
 
-def mismatch(execution_id: str, index: int, entry: e.Entry, fiber: Fiber | None, root: Fiber) -> NonDeterminism:
-    """Return the error for an *entry* of the log that the code does not want."""
+def mismatch(
+    execution_id: str,
+    index: int,
+    entry: e.Entry,
+    fiber: Fiber | None,
+    root: Fiber,
+    ended: tuple[str, BaseException | None] | None,
+) -> NonDeterminism:
+    """Return the error for an *entry* of the log that the code does not want; *ended*: how the code ended, if it did."""
     recorded = f"{type(entry).__name__}({entry.id!r})" + (f" in member {entry.fiber}" if entry.fiber else "")
-    attempted, location = _attempted(fiber, root)
+    attempted, location = _attempted(fiber, root) if ended is None else _ended(*ended)
     change = (entry.id or "change").split("#")[0].split("/")[-1]
     return NonDeterminism(
         f"execution {execution_id!r}, log entry #{index}: the code no longer does what the log says\n"
@@ -32,33 +40,22 @@ def mismatch(execution_id: str, index: int, entry: e.Entry, fiber: Fiber | None,
 
 
 def arguments(execution_id: str, index: int, fiber: Fiber) -> NonDeterminism:
-    """Return the error for a step whose arguments are not those that were recorded."""
+    """Return the error for a step whose arguments are not those that were recorded (of which only a digest is kept)."""
     location = fiber.where()
     what = f"Step({fiber.id!r})"
+    given = ", ".join(
+        [*map(_brief, fiber.command.args), *(f"{k}={_brief(v)}" for k, v in fiber.command.kwargs.items())]
+    )
     return NonDeterminism(
         f"execution {execution_id!r}, log entry #{index}: {what} is called with other arguments than were recorded"
         f"{f' at {location}' if location else ''}\n"
+        f"  the code gives   ({given})\n"
         f"Fix: derive a step's arguments from the input, earlier results and ctx only; "
         f"or set argument_policy='off' if the difference does not matter.",
         execution_id=execution_id,
         recorded=f"{what} with the recorded arguments",
-        attempted=f"{what} with other arguments",
+        attempted=f"{what} with ({given})",
         location=location,
-        index=index,
-    )
-
-
-def surplus(execution_id: str, index: int, entry: e.Entry, outcome: Any) -> NonDeterminism:
-    """Return the error for a log that goes on after the code has ended."""
-    recorded = f"{type(entry).__name__}({entry.id!r})"
-    return NonDeterminism(
-        f"execution {execution_id!r}, log entry #{index}: the log goes on where the code ends\n"
-        f"  the log has      {recorded}\n"
-        f"  the code         has ended ({outcome.status})\n"
-        f"Fix: restore the removed commands, or guard their removal with ctx.patched(...).",
-        execution_id=execution_id,
-        recorded=recorded,
-        attempted=f"the end ({outcome.status})",
         index=index,
     )
 
@@ -77,9 +74,41 @@ def not_a_command(value: Any, fiber: Fiber) -> NotACommand:
     if isinstance(value, list | tuple | dict):
         return NotACommand(f"the workflow yielded a {type(value).__name__}{at}. Fix: write `yield ctx.all(...)`")
     return NotACommand(
-        f"the workflow yielded {type(value).__name__} {str(value)[:80]!r}{at}, which is not a command. "
+        f"the workflow yielded {type(value).__name__} {shown(value, 80)!r}{at}, which is not a command. "
         f"Fix: yield what a method of ctx returns, such as `yield ctx.step(id, function, ...)`"
     )
+
+
+def forgotten(lost: tuple[Command[Any], int] | None, where: str = "") -> ForgottenYield | None:
+    """Return the error for a command that was built (at a line, 0: unknown) and never yielded; None for None.
+
+    Args:
+        lost: The command and its line.
+        where: `file:line` of the yield at which it was found to be lost.
+    """
+    if lost is None:
+        return None
+    command, line = lost
+    kind = type(command).__name__
+    file = where.rpartition(":")[0]
+    at = (f" at line {line}" + (f" of {file}" if file else "")) if line else ""
+    before = f" (the next yield is at {where})" if where else ""
+    return ForgottenYield(
+        f"{kind} {command.id!r} was built{at} but never yielded{before}, so it would not happen.\n"  # type: ignore[attr-defined]
+        f"Fix: write `yield ctx....` (or `yield from`) in front of it; build commands only where they are yielded"
+    )
+
+
+def shown(value: object, most: int) -> str:
+    """Return up to *most* characters of a user's value for a message; its `__str__` may fail, a message must not."""
+    try:
+        return str(value)[:most]
+    except Exception as error:
+        return f"<{type(value).__name__} whose str() raises {type(error).__name__}>"
+
+
+def _brief(value: object) -> str:
+    return shown(repr(value) if isinstance(value, str | bytes) else value, 80)
 
 
 def returned_generator(value: Any) -> NotACommand:
@@ -87,6 +116,17 @@ def returned_generator(value: Any) -> NotACommand:
     name = getattr(value, "__name__", "helper")
     value.close()
     return NotACommand(f"the workflow returned a generator. Fix: write `return (yield from {name}(...))`")
+
+
+def _ended(status: str, error: BaseException | None) -> tuple[str, str]:
+    """Return how the code ended, and the innermost line of the user's that raised."""
+    location, trace = "", None if error is None else error.__traceback__
+    while trace is not None:
+        if "replay.core" not in trace.tb_frame.f_globals.get("__name__", ""):
+            location = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    why = "" if error is None else f", {type(error).__name__}: {shown(error, 200)}"
+    return f"nothing: it has ended ({status}{why})", location
 
 
 def _attempted(fiber: Fiber | None, root: Fiber) -> tuple[str, str]:

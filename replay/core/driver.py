@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import suppress
-from typing import Any
+from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import attrs
 
@@ -26,9 +27,24 @@ from replay.core.commands import (
     WaitForExecution,
 )
 from replay.core.context import Context
-from replay.core.errors import Cancelled, CompensationFailed, ExecutionCancelled, ExecutionFailed, NonDeterminism
+from replay.core.errors import (
+    Cancelled,
+    CompensationFailed,
+    ExecutionCancelled,
+    ExecutionFailed,
+    NonDeterminism,
+    ReplayError,
+    WorkflowExit,
+)
 from replay.core.fibers import Fiber, Join, Trail
-from replay.core.ids import check_step_id
+from replay.core.ids import check_step_id, check_text
+
+RAISED = (Exception, Cancelled, SystemExit, GeneratorExit)
+"""What a workflow's code may end with. Other `BaseException`s are not its own: a person's Ctrl-C, a test framework's."""
+
+Settle = Literal["all", "undoable", "none"]
+"""Which running steps of a cancelled member are let end first: all, those with a compensation (which a later rollback must
+know of), or none."""
 
 MAX_MISUSES = 100
 """Wrong yields in a row after which the execution fails: the workflow catches our errors and yields on in a loop."""
@@ -40,12 +56,16 @@ MAX_CLOSES = 1000
 
 @attrs.frozen
 class Outcome:
-    """How the workflow's code ended: a `value`, or an `error`, or `again` (continue as new with its input)."""
+    """How the workflow's code ended: a `value`, or an `error`, or `again` (continue as new with its input).
+
+    `raised` is what it raised although its status says something else: a clean-up that failed after a cancel.
+    """
 
     status: str
     value: Any = None
     error: BaseException | None = None
     again: ContinueAsNew[Any] | None = None
+    raised: BaseException | None = None
 
 
 @attrs.frozen
@@ -59,13 +79,19 @@ class Done:
     index: int
 
 
-@attrs.define
+@attrs.frozen
 class Child:
-    """A child that was started and has not been seen to end."""
+    """A child that was started, at log index `index`, and has not been seen to end.
+
+    `tells`: it is surely ours, so that its end comes to our inbox by itself. One that a key names may be somebody else's.
+    """
 
     execution_id: str
+    workflow: str
     on_parent_close: str
     step_id: str
+    index: int
+    tells: bool
 
 
 class Driver:
@@ -89,6 +115,7 @@ class Driver:
         self.live = False
         self.cancelled: e.CancelReceived | None = None
         self.children: dict[str, Child] = {}
+        self.unwanted: list[str] = []  # children to cancel: nobody waits for them any more
         self.position = 0  # log index of the next row
         self.births: list[tuple[int, int]] = [(0, 0)]
         self.root = Fiber(0, "", None, 0, None)
@@ -97,8 +124,10 @@ class Driver:
         self._ids: dict[str, int] = {}
         self._runnable: deque[tuple[Fiber, Any, BaseException | None]] = deque()
         self._undoable: list[Done] = []
+        self._undoing: Done | None = None
         self._undone: list[Done] = []
-        self._trails: dict[int, Trail] = {}
+        self._rollbacks: deque[Fiber] = deque()  # one at a time: the first is under way
+        self._trails: WeakKeyDictionary[ReplayError, Trail] = WeakKeyDictionary()
         self._epilogue = False
         self._misuses = 0
 
@@ -109,7 +138,7 @@ class Driver:
         self.fibers[0] = root
         try:
             root.gen = self._start(self.context)
-        except Exception as error:
+        except RAISED as error:
             self._finish(root, None, error)
             return
         self._runnable.append((root, None, None))
@@ -119,11 +148,13 @@ class Driver:
         fiber.join = None
         if fiber.cancel is error:
             fiber.cancel = None
-        if error is not None:
-            trail = self._trails.get(id(error))
-            if trail is not None:
-                trail.cuts[fiber.number] = self.position
+        trail = self._trail(error)
+        if trail is not None:
+            trail.cuts[fiber.number] = self.position
         self._runnable.append((fiber, value, error))
+
+    def _trail(self, error: BaseException | None) -> Trail | None:
+        return self._trails.get(error) if isinstance(error, ReplayError) else None
 
     def _drive(self) -> None:
         while self._runnable and self.outcome is None:
@@ -139,7 +170,7 @@ class Driver:
             self._finish(fiber, stop.value, None)
         except NonDeterminism:
             raise
-        except (Exception, Cancelled) as raised:
+        except RAISED as raised:
             self._finish(fiber, None, raised)
         else:
             self._begin(fiber, command)
@@ -150,7 +181,7 @@ class Driver:
         if not isinstance(command, Command):
             wrong = divergence.not_a_command(command, fiber)
         elif fiber.gen is not None and not self._epilogue:
-            wrong = self.context._yielded(command)
+            wrong = divergence.forgotten(self.context._yielded(command), fiber.where())
         if wrong is None and fiber.cancel is not None:
             wrong, fiber.cancel = fiber.cancel, None
         elif wrong is not None:
@@ -171,20 +202,29 @@ class Driver:
                 self._join(fiber, command)
             case Rollback():
                 fiber.undone = []
-                self._undo_next(fiber)
+                self._rollbacks.append(fiber)
+                if len(self._rollbacks) == 1:
+                    self._undo_next()
             case _:
                 self._look(fiber)
 
     def _unique(self, prefix: str, id: str, kind: str) -> str:
         """Return the id under which a command stands in the log: scoped by its member, numbered if repeated."""
-        full = prefix + id
-        count = self._ids.get(full)
-        if count is None:
+        full = prefix + check_text(id, kind)
+        count = self._ids.get(full, self._given(full))
+        if count == 0:
             self._ids[full] = 1
             check_step_id(id, kind)
             return full
+        while (numbered := f"{full}#{count + 1}") in self._ids:
+            count += 1
         self._ids[full] = count + 1
-        return f"{full}#{count + 1}"
+        return numbered
+
+    def _given(self, id: str) -> int:
+        """Return 1 if *id* (which nobody has yielded as such) was given to the repetition of another id, else 0."""
+        base, _, number = id.rpartition("#")
+        return int(base in self._ids and number.isdecimal() and 2 <= int(number) <= self._ids[base])
 
     def _look(self, fiber: Fiber) -> None:
         if self.live:
@@ -213,7 +253,7 @@ class Driver:
             if error is None and isinstance(value, Generator):
                 error = divergence.returned_generator(value)
             if error is None and not isinstance(value, ContinueAsNew):
-                error = self.context._returned()
+                error = divergence.forgotten(self.context._returned())
             self._epilogue = True
             self.root.gen = self._epilogue_of(value, error)
             self._runnable.append((self.root, None, None))
@@ -226,34 +266,39 @@ class Driver:
         """What the engine does after the workflow's own code: roll back if asked to, wait for children."""
         if error is not None and self._rollback_on_failure:
             yield Rollback()
-        while waiting := [c for c in self.children.values() if c.on_parent_close == "wait"]:
+        waiting = True
+        while waiting and (children := [c for c in self.children.values() if c.on_parent_close == "wait"]):
+            self.unwanted.extend(c.execution_id for c in self.children.values() if c.on_parent_close == "cancel")
             try:
-                yield WaitForExecution(f"close:{waiting[0].step_id}", waiting[0].execution_id)
+                yield WaitForExecution(f"close:{children[0].step_id}", children[0].execution_id)
             except (ExecutionFailed, ExecutionCancelled):
                 continue
             except Cancelled:
-                for child in waiting:
-                    child.on_parent_close = "cancel"
+                self.unwanted.extend(child.execution_id for child in children)
+                waiting = False
         if error is not None:
             raise error
         return value
 
     def _outcome(self, value: Any, error: BaseException | None) -> Outcome:
         if self.cancelled is not None:
-            return self._as_cancelled(value)
+            return self._as_cancelled(value, error)
         if isinstance(value, ContinueAsNew):
             return Outcome("again", again=value)
+        if isinstance(error, Cancelled | SystemExit | GeneratorExit):
+            error = WorkflowExit.of(error)
         if isinstance(error, CompensationFailed):
             return Outcome("compensation_failed", error=error)
         if error is not None:
             return Outcome("failed", error=error)
         return Outcome("completed", value)
 
-    def _as_cancelled(self, value: Any) -> Outcome:
+    def _as_cancelled(self, value: Any, error: BaseException | None = None) -> Outcome:
         assert self.cancelled is not None
+        raised = None if isinstance(error, Cancelled) else error
         if self.cancelled.cause == "timeout":
-            return Outcome("failed", error=TimeoutError(self.cancelled.reason))
-        return Outcome("cancelled", value, Cancelled(self.cancelled.reason))
+            return Outcome("failed", error=TimeoutError(self.cancelled.reason), raised=raised)
+        return Outcome("cancelled", value, Cancelled(self.cancelled.reason), raised=raised)
 
     # --- all and race -------------------------------------------------------------------------------------
 
@@ -286,11 +331,11 @@ class Driver:
         if error is not None and join.failure is None and join.cancelled is None:
             join.failure = error
             join.close_unbegun()
-            trail = self._trails.get(id(error))
+            trail = self._trail(error)
             for sibling in list(join.live.values()):
                 if trail is not None:
                     trail.cuts[sibling.number] = self.position
-                self._cancel(sibling, Cancelled(f"member {member.prefix or member.id} failed"), settle=True)
+                self._cancel(sibling, Cancelled(f"member {member.prefix or member.id} failed"), settle="all")
         elif not join.closing and join.next < len(join.command.members):
             self._begin_member(join)
         if join.live or join.next < len(join.command.members):
@@ -311,7 +356,7 @@ class Driver:
             join.failure = error
             join.close_unbegun()
             for loser in list(join.live.values()):
-                self._cancel(loser, Cancelled("another member won the race"), settle=False)
+                self._cancel(loser, Cancelled("another member won the race"), settle="undoable")
         if join.live:
             return
         if join.cancelled is not None:
@@ -321,42 +366,44 @@ class Driver:
 
     # --- rollback -------------------------------------------------------------------------------------------
 
-    def _undo_next(self, fiber: Fiber) -> None:
-        if not self._undoable:
+    def _undo_next(self) -> None:
+        """Go on with the first rollback: what is undone is decided when its compensation begins, newest first."""
+        while self._rollbacks and not self._undoable:
+            fiber = self._rollbacks.popleft()
             report = RollbackReport(tuple(fiber.undone or ()))
             fiber.undone = None
             self._resume(fiber, report, error=fiber.cancel)
-            return
-        done = self._undoable[-1]
-        options = StepOptions(retry=done.options.retry, timeout=done.options.timeout)
-        step: Step[Any] = Step(f"rollback:{done.id}", done.undo, (done.result,), {}, options)
-        undone = fiber.undone
-        fiber.block(step, step.id)
-        fiber.undone = undone
-        self._look(fiber)
+        if self._rollbacks:
+            fiber, done = self._rollbacks[0], self._undoable.pop()
+            self._undoing = done
+            options = StepOptions(retry=done.options.retry, timeout=done.options.timeout)
+            step: Step[Any] = Step(f"rollback:{done.id}", done.undo, (done.result,), {}, options)
+            fiber.block(step, step.id)
+            self._look(fiber)
 
     def _undoing_done(self, fiber: Fiber) -> None:
-        done = self._undoable.pop()
-        self._undone.append(done)
+        assert self._undoing is not None
         assert fiber.undone is not None
-        fiber.undone.append(done.id)
-        self._undo_next(fiber)
+        self._undone.append(self._undoing)
+        fiber.undone.append(self._undoing.id)
+        self._undo_next()
 
     def _undoing_failed(self, fiber: Fiber, cause: BaseException, trail: Trail) -> None:
-        failed = self._undoable[-1]
-        remaining = tuple(done.id for done in reversed(self._undoable))
-        error = CompensationFailed(failed.id, tuple(fiber.undone or ()), remaining, cause)
+        assert self._undoing is not None
+        failed = self._undoing.id
+        remaining = (failed, *(done.id for done in reversed(self._undoable)))
+        error = CompensationFailed(failed, tuple(fiber.undone or ()), remaining, cause)
         trail.cuts[fiber.number] = self.position
-        self._trails[id(error)] = trail
+        self._trails[error] = trail
         fiber.undone = None
         self.outcome = Outcome("compensation_failed", error=error)
 
     # --- cancelling and closing ---------------------------------------------------------------------------
 
-    def _cancel(self, fiber: Fiber, cancelled: Cancelled, *, settle: bool) -> None:
+    def _cancel(self, fiber: Fiber, cancelled: Cancelled, *, settle: Settle) -> None:
         """Have *cancelled* thrown into *fiber* at its yield, members first. A second cancel changes nothing.
 
-        With *settle*, a running step is let end (and be recorded) first.
+        Running steps are let end (and be recorded) first as *settle* says; a child that is waited for is cancelled.
         """
         if fiber.cancelled or fiber.number not in self.fibers:
             return
@@ -372,10 +419,19 @@ class Driver:
                 self._cancel(member, cancelled, settle=settle)
             if not join.live and not self._is_queued(fiber):
                 self._resume(fiber, error=cancelled)
-        elif settle and isinstance(fiber.command, Step) and fiber.retry_at is None:
+        elif self._settles(fiber, settle):
             fiber.settling = True
         else:
+            child = self.children.get(fiber.child or "")
+            if child is not None and child.on_parent_close == "cancel":
+                self.unwanted.append(child.execution_id)
             self._resume(fiber, error=cancelled)
+
+    def _settles(self, fiber: Fiber, settle: Settle) -> bool:
+        step = fiber.command
+        if not isinstance(step, Step) or fiber.retry_at is not None:
+            return False
+        return settle == "all" or (settle == "undoable" and step.options.down is not None)
 
     def _is_queued(self, fiber: Fiber) -> bool:
         return any(queued is fiber for queued, _, _ in self._runnable)

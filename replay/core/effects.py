@@ -19,6 +19,7 @@ class Call:
 
     Attributes:
         token: Stable over attempts and crashes: an idempotency key for the outside world.
+        beat: What the body last said of how far it got; `beats` counts how often it did.
         started: Instant (store's clock) at which a thread took it up; set by the executor.
         cancelled: Event that asks the body to stop; made by the performer.
         abandoned: Its outcome will be refused; set by the performer.
@@ -39,6 +40,7 @@ class Call:
     command: Any = attrs.field(default=None, repr=False)
     started: float | None = None
     beat: Any = None
+    beats: int = 0
     cancelled: Any = attrs.field(default=None, repr=False)
     abandoned: bool = False
 

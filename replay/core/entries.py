@@ -78,10 +78,11 @@ class TimerFired(Entry):
 
 @attrs.frozen
 class SignalReceived(Entry):
-    """A wait took the oldest waiting signal of its name."""
+    """A wait took the oldest waiting signal of its name. `again`: the log index of the void receipt that it repeats."""
 
     signal: str = ""
     payload: Any = None
+    again: int = -1
 
 
 @attrs.frozen
@@ -106,7 +107,10 @@ class Emitted(Entry):
 
 @attrs.frozen
 class ChildStarted(Entry):
-    """A child execution was created in the same commit (`on_parent_close` says what becomes of it at our end)."""
+    """A child execution was created in the same commit (`on_parent_close` says what becomes of it at our end).
+
+    Without an id: it was started before the execution continued as new, and is still open.
+    """
 
     execution_id: str = ""
     workflow: str = ""
@@ -170,10 +174,14 @@ class AttemptFailed(Entry):
 
 @attrs.frozen
 class Ended(Entry):
-    """The execution ended. `voids`: the entries that a retry must void so that the failed command runs again."""
+    """The execution ended. `voids`: the entries that a retry must void so that the failed command runs again.
+
+    `error`: what the workflow raised although its status says something else (a clean-up that failed after a cancel).
+    """
 
     status: str = ""
     voids: tuple[int, ...] = ()
+    error: Any = None
 
 
 # --- written by operators ---------------------------------------------------------------------------
@@ -241,31 +249,50 @@ def from_row(row: list[Any]) -> Fact:
         cls = KINDS[row[0]]
         fields = row[1:]
         if cls is Ended or cls is AttemptFailed or cls is Retried:
-            fields[-1] = tuple(fields[-1])
+            at = _FIELDS[cls].index("voids")
+            fields[at] = tuple(fields[at])
         entry: Fact = cls(*fields)
         return entry
     except (KeyError, TypeError, IndexError) as error:
         raise ValueError(f"not a log entry of this version: {str(row)[:200]}") from error
 
 
-def effective(rows: list[list[Any]]) -> tuple[dict[int, list[Any] | None], dict[str, int]]:
-    """Return what amendments change: replaced rows by index (None: void), and how often each step's result was voided.
+@attrs.frozen
+class Effective:
+    """What amendments make of a log.
 
-    Args:
-        rows: The whole log, decoded, in order.
+    Attributes:
+        changes: Replaced rows by log index; None: the row is void.
+        again: How often each step's result, or each child's start, was voided, by the command's id.
+        receipts: Rows of signals that were received and whose receipt is void: they are to be received again. By log index.
+        ended: Executions whose end was seen, and is void: they must be asked for it again.
     """
+
+    changes: dict[int, list[Any] | None] = attrs.Factory(dict)
+    again: dict[str, int] = attrs.Factory(dict)
+    receipts: dict[int, list[Any]] = attrs.Factory(dict)
+    ended: frozenset[str] = frozenset()
+
+
+def effective(rows: list[list[Any]]) -> Effective:
+    """Return what the amendments in *rows* (the whole log, decoded, in order) make of it."""
     changes: dict[int, list[Any] | None] = {}
-    voided: dict[str, int] = {}
+    again: dict[str, int] = {}
     for row in rows:
         match row[0]:
             case "AttemptFailed" | "Retried":
                 for index in row[-1]:
-                    if changes.get(index, ()) is not None and rows[index][0] == "StepDone":
-                        voided[rows[index][3]] = voided.get(rows[index][3], 0) + 1
+                    if changes.get(index, ()) is not None and rows[index][0] in ("StepDone", "ChildStarted"):
+                        again[rows[index][3]] = again.get(rows[index][3], 0) + 1
                     changes[index] = None
             case "Edited":
                 original = changes.get(row[6]) or rows[row[6]]
                 changes[row[6]] = ["StepDone", *original[1:4], row[7], *original[5:]]
             case _:
                 pass
-    return changes, voided
+    void = [(index, rows[index]) for index in sorted(changes) if changes[index] is None]
+    receipts = {index: row for index, row in void if row[0] == "SignalReceived" and row[6] < 0}
+    for index, row in enumerate(rows) if receipts else ():
+        if row[0] == "SignalReceived" and row[6] >= 0 and changes.get(index, row) is not None:
+            del receipts[row[6]]  # it was received again since
+    return Effective(changes, again, receipts, frozenset(row[4] for _, row in void if row[0] == "ExecutionEnded"))

@@ -113,6 +113,20 @@ class Cancelled(BaseException):
         super().__init__(reason or "cancelled")
 
 
+class WorkflowExit(ReplayError):
+    """A workflow's code raised `SystemExit`, `GeneratorExit`, or `Cancelled` although nobody had cancelled it.
+
+    It fails the execution (as any exception of the workflow's own), not the worker.
+    """
+
+    @classmethod
+    def of(cls, error: BaseException) -> WorkflowExit:
+        """Return what stands for *error*."""
+        exit = cls(f"the workflow's code raised {type(error).__name__}: {error}. Fix: return, or raise an Exception")
+        exit.__cause__ = error
+        return exit
+
+
 class RemoteError(ReplayError):
     """Stands for a recorded exception whose class is not known in this process.
 

@@ -28,8 +28,22 @@ class Flights:
         """Return all of them."""
         return tuple(self._calls.values())
 
-    def launch(self, header: Header, fiber: Fiber, again: int) -> Call:
-        """Take off: return the call of *fiber*'s step. *again* counts how often its recorded result was voided."""
+    @property
+    def beats(self) -> int:
+        """How often the running bodies have said how far they got."""
+        return sum(call.beats for call in self._calls.values())
+
+    def details(self) -> dict[int, Any]:
+        """Return what running bodies said last, by fiber."""
+        return {call.fiber: call.beat for call in self._calls.values() if call.beats}
+
+    def launch(self, header: Header, fiber: Fiber, again: int, details: Any) -> Call:
+        """Take off: return the call of *fiber*'s step.
+
+        Args:
+            again: How often the step's recorded result was voided.
+            details: What its body said in an earlier try.
+        """
         step: Step[Any] = fiber.command
         token = f"{header.id}/{header.run}/{fiber.id}" + (f"/{again}" if again else "")
         call = self._calls[fiber.number] = Call(
@@ -44,7 +58,7 @@ class Flights:
             token,
             step.options.timeout,
             self._settings.digest(step.args, step.kwargs),
-            fiber.details,
+            details,
             step,
         )
         return call

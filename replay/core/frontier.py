@@ -13,7 +13,8 @@ from typing import Any, assert_never
 
 from replay.core import commands as c
 from replay.core import entries as e
-from replay.core.errors import NoBranchMatched, StepInterrupted
+from replay.core.divergence import shown
+from replay.core.errors import NoBranchMatched, SignalRefused, StepInterrupted
 from replay.core.fibers import Fiber
 from replay.core.interpreter import Interpreter
 from replay.core.requests import Message
@@ -27,6 +28,7 @@ class Frontier:
         decode: The codec's.
         deadline: Instant at which the execution times out.
         child_id: Gives the id under which a `Start` command's child is created.
+        signals: The signals that the workflow may receive, None: any.
     """
 
     def __init__(
@@ -35,12 +37,16 @@ class Frontier:
         decode: Callable[[bytes], Any],
         deadline: float | None,
         child_id: Callable[[str, c.Start[Any]], str],
+        signals: frozenset[str] | None = None,
     ) -> None:
         self.interpreter = interpreter
         self.launches: deque[Fiber] = deque()
         self.watches: list[str] = []
         self.cancel: Message | None = None
         self.deadline = deadline
+        self.draining = False  # nothing more is launched
+        self.asked_again: frozenset[str] = frozenset()  # executions that have told us of their end, in void entries
+        self._allowed = signals
         self._decode = decode
         self._child_id = child_id
         self._timers: list[tuple[float, int, int]] = []
@@ -65,6 +71,11 @@ class Frontier:
                     self.cancel = self.cancel or message
                 case _:
                     pass  # of a newer version: it stays in the inbox
+
+    def receive_again(self, receipts: dict[int, list[Any]], encode: Callable[[Any], bytes]) -> None:
+        """Take signals whose receipt is void (rows by log index): they come before those that wait in the inbox."""
+        for index, (_, at, _, _, name, payload, _) in receipts.items():
+            self.receive([Message(~index, "signal", name, encode(payload), at)])
 
     def next_entry(self, now: float) -> tuple[e.Fact, tuple[int, ...]] | None:
         """Return the next entry to record, and the inbox messages that it consumes; None if nothing can be decided.
@@ -111,13 +122,7 @@ class Frontier:
                     return e.TimerSet(at, number, id, due) if due > now else e.TimerFired(at, number, id)
                 self._set_timer(fiber, fiber.due)
             case c.WaitForSignal():
-                waiting = self._on_signal.setdefault(command.signal, deque())
-                if command.timeout is not None and fiber.due is None and not self._signals.get(command.signal):
-                    return e.TimerSet(at, number, id, self.interpreter.context.now() + command.timeout)
-                waiting.append((fiber, command))
-                self._hot.append(command.signal)
-                if fiber.due is not None:
-                    self._set_timer(fiber, fiber.due)
+                return self._take_up_wait(fiber, command, now)
             case c.Switch():
                 return self._choose(fiber, command, now)
             case c.Emit():
@@ -128,15 +133,13 @@ class Frontier:
                 if fiber.child is None:
                     child = self._child_id(id, command)
                     return e.ChildStarted(at, number, id, child, command.workflow.key, command.on_parent_close)
-                self._wait_for_end(fiber, fiber.child, watch=False)
+                self._wait_for_end(fiber, fiber.child)
             case c.WaitForExecution():
                 if command.timeout is not None and fiber.due is None and command.execution_id not in self._ended:
                     return e.TimerSet(at, number, id, self.interpreter.context.now() + command.timeout)
                 if fiber.due is not None:
                     self._set_timer(fiber, fiber.due)
-                self._wait_for_end(
-                    fiber, command.execution_id, watch=command.execution_id not in self.interpreter.children
-                )
+                self._wait_for_end(fiber, command.execution_id)
             case c.Race():
                 join = fiber.join
                 if join is not None and join.winner is not None and not join.live:
@@ -147,8 +150,37 @@ class Frontier:
                 assert_never(command)
         return None
 
+    def _take_up_wait(self, fiber: Fiber, command: c.WaitForSignal[Any], now: float) -> e.Fact | None:
+        if self._allowed is not None and command.signal not in self._allowed:
+            known = ", ".join(sorted(self._allowed)) or "none"
+            refused = SignalRefused(
+                f"the workflow waits for signal {command.signal!r}, which nobody may send it (signals=[...] holds: {known}). "
+                f"Fix: add it to @workflow(signals=[...])"
+            )
+            return e.Refused(now, fiber.number, fiber.id, refused)
+        waiting = self._on_signal.setdefault(command.signal, deque())
+        if command.timeout is not None and fiber.due is None and not self._is_there(command.signal):
+            return e.TimerSet(now, fiber.number, fiber.id, self.interpreter.context.now() + command.timeout)
+        waiting.append((fiber, command))
+        self._hot.append(command.signal)
+        if fiber.due is not None:
+            self._set_timer(fiber, fiber.due)
+        return None
+
+    def _is_there(self, signal: str) -> bool:
+        """Tell whether a signal has arrived that no earlier waiter will take."""
+        arrived = len(self._signals.get(signal, ()))
+        return arrived > 0 and arrived > sum(f.command is command for f, command in self._on_signal[signal])
+
     def _take_up_step(self, fiber: Fiber, now: float) -> e.Fact | None:
+        if not callable(fiber.command.fn):
+            return e.Refused(now, fiber.number, fiber.id, _not_a_function(fiber))
         if fiber.command.options.at_most_once:
+            if self.draining and not fiber.begun:
+                self.launches.append(
+                    fiber
+                )  # for the next session: begun, and not run here, it would count as interrupted
+                return None
             if not fiber.begun and (fiber.retry_at is None or fiber.retry_at <= now):
                 return e.StepBegun(now, fiber.number, fiber.id)
             if fiber.begun == "recorded":
@@ -179,13 +211,15 @@ class Frontier:
             fiber.number,
             fiber.id,
             NoBranchMatched(
-                f"switch {fiber.id!r}: no branch matches {str(switch.value)[:100]!r} (branches: {known}). "
+                f"switch {fiber.id!r}: no branch matches {shown(switch.value, 100)!r} (branches: {known}). "
                 f"Fix: add a branch, or default="
             ),
         )
 
-    def _wait_for_end(self, fiber: Fiber, execution_id: str, *, watch: bool) -> None:
-        if watch and not fiber.watching:
+    def _wait_for_end(self, fiber: Fiber, execution_id: str) -> None:
+        child = self.interpreter.children.get(execution_id)
+        told = child is not None and child.tells and execution_id not in self.asked_again
+        if not told and not fiber.watching and execution_id not in self._ended:
             fiber.watching = True
             self.watches.append(execution_id)
         self._on_end.setdefault(execution_id, []).append((fiber, fiber.command))
@@ -209,6 +243,8 @@ class Frontier:
             payload = self._decode(message.payload)
             arrived.popleft()
             waiting.popleft()
+            if message.seq < 0:  # not from the inbox: see `receive_again`
+                return e.SignalReceived(now, fiber.number, fiber.id, name, payload, ~message.seq), ()
             return e.SignalReceived(now, fiber.number, fiber.id, name, payload), (message.seq,)
         return None
 
@@ -227,7 +263,10 @@ class Frontier:
             if not waiting:  # nobody waits for this child now: note that it is no longer open, keep the message
                 self._hot_ends.popleft()
                 continue
-            fiber, _ = waiting.pop(0)
+            fiber, _ = waiting[0]
+            if fiber.due is not None and fiber.due < message.at and fiber.due <= now:
+                return e.WaitTimedOut(now, fiber.number, fiber.id), ()
+            waiting.pop(0)
             consumed = () if waiting else (message.seq,)
             if not waiting:
                 del self._ended[target]
@@ -261,3 +300,11 @@ class Frontier:
                 case _:
                     return e.WaitTimedOut(now, fiber.number, fiber.id), ()
         return None
+
+
+def _not_a_function(fiber: Fiber) -> TypeError:
+    fn = fiber.command.fn
+    return TypeError(
+        f"step {fiber.id!r} got {type(fn).__name__} {shown(fn, 80)!r} in place of a function. "
+        f"Fix: pass the function and its arguments apart, `ctx.step(id, function, argument)`, not what a call of it returned"
+    )

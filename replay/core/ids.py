@@ -24,14 +24,25 @@ def check_id(value: str, what: str) -> str:
     return value
 
 
+def check_text(value: object, what: str) -> str:
+    """Return *value* if it is a text.
+
+    Raises:
+        ReservedId: It is something else.
+    """
+    if not isinstance(value, str):
+        raise ReservedId(f"{what} id {value!r} is not allowed: use a text of 1 to 200 characters")
+    return value
+
+
 def check_step_id(value: str, what: str) -> str:
     """Return *value* if a command may carry it as its id.
 
     Raises:
         ReservedId: It is empty, too long, or starts with a prefix that the engine uses (`__`, `rollback:`).
     """
-    if not isinstance(value, str) or not value or len(value) > 200:
-        raise ReservedId(f"{what} id {value!r} is not allowed: use a text of 1 to 200 characters")
+    if not check_text(value, what) or len(value) > 200:
+        raise ReservedId(f"{what} id {value[:210]!r} is not allowed: use a text of 1 to 200 characters")
     if value.startswith(_RESERVED):
         raise ReservedId(
             f"{what} id {value!r} starts with a reserved prefix ({', '.join(_RESERVED)}). Fix: choose another id"
@@ -54,6 +65,6 @@ def keyed_id(workflow: str, key: str) -> str:
     return f"k-{digest_id(workflow, key)}"
 
 
-def child_id(parent_id: str, run: int, step_id: str) -> str:
-    """Return the default id of a child, on its parent's shard."""
-    return f"{routing(parent_id)[:150]}~{digest_id(parent_id, str(run), step_id)}"
+def child_id(parent_id: str, run: int, step_id: str, again: int = 0) -> str:
+    """Return the default id of a child, on its parent's shard; *again* counts how often its start was voided by a retry."""
+    return f"{routing(parent_id)[:150]}~{digest_id(parent_id, str(run), step_id, *([str(again)] if again else []))}"

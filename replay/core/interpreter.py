@@ -31,7 +31,7 @@ from replay.core.commands import (
     WaitForSignal,
 )
 from replay.core.context import Context
-from replay.core.driver import Child, Done, Driver, run_branch
+from replay.core.driver import RAISED, Child, Done, Driver, run_branch
 from replay.core.errors import (
     Cancelled,
     CompensationFailed,
@@ -76,6 +76,7 @@ class Interpreter(Driver):
         self._strict = strict_arguments
         self._changes = changes or {}
         self._cancelled_at: int | None = None
+        self.resumes_at = 0.0  # the instant before which the workflow's next attempt must not begin
 
     # --- facts in ----------------------------------------------------------------------------------
 
@@ -157,16 +158,15 @@ class Interpreter(Driver):
                 return index
             except NonDeterminism:
                 raise
-            except (Exception, Cancelled) as error:
+            except RAISED as error:
                 self._leave_straight(index - began, self._finish, root, None, error)
                 return index
             if command.__class__ is Step and context._last is command and not context._lost:
                 id = command.id
                 if id in ids:
-                    ids[id] += 1
-                    id = f"{id}#{ids[id]}"
-                elif id.__class__ is str and 0 < len(id) <= 200 and id[0] not in "_r":  # surely not reserved
-                    ids[id] = 1
+                    id = self._unique("", id, "Step")
+                elif id.__class__ is str and 0 < len(id) <= 200 and id[0] not in "_r" and "#" not in id:
+                    ids[id] = 1  # surely neither reserved nor given to a repetition
                 else:
                     self._leave_straight(index - began, self._begin, root, command)
                     return index
@@ -190,10 +190,14 @@ class Interpreter(Driver):
     def _apply(self, entry: e.Fact) -> None:
         match entry:
             case e.Began():
-                self.begun = entry.attempt
+                self.begun, self.resumes_at = entry.attempt, 0.0
                 if self.root.number not in self.fibers and self.outcome is None:
                     self._open()
-            case e.AttemptFailed() | e.Retried() | e.Edited() | e.Intervened() | e.Ended():
+            case e.AttemptFailed(due=due):
+                self.resumes_at = due
+            case e.Retried():
+                self.resumes_at = 0.0
+            case e.Edited() | e.Intervened() | e.Ended():
                 pass
             case e.Patched():
                 pass  # `ctx.patched` finds them by itself
@@ -213,6 +217,7 @@ class Interpreter(Driver):
             case e.TimerSet():
                 fiber = self._blocked(entry, Sleep, WaitForSignal, WaitForExecution)
                 fiber.due = entry.due
+                fiber.rows.append(self.position)
                 self._look(fiber)
             case e.TimerFired():
                 self._resume(self._blocked(entry, Sleep))
@@ -228,6 +233,8 @@ class Interpreter(Driver):
                 self._resume(self._blocked(entry, Emit))
             case e.Noted():
                 self._resume(self._blocked(entry, Note))
+            case e.ChildStarted(id=""):
+                self._note_child(entry, tells=False)
             case e.ChildStarted():
                 self._child_started(self._blocked(entry, Start), entry)
             case e.ExecutionEnded():
@@ -244,8 +251,12 @@ class Interpreter(Driver):
         """Return the fiber that *entry* is for, if it is blocked on the command that the entry answers."""
         fiber = self.fibers.get(entry.fiber)
         if fiber is None or fiber.id != entry.id or not isinstance(fiber.command, kinds):
-            raise divergence.mismatch(self.context.execution_id, self.position, entry, fiber, self.root)
+            raise self._mismatch(entry, fiber)
         return fiber
+
+    def _mismatch(self, entry: e.Entry, fiber: Fiber | None) -> NonDeterminism:
+        ended = None if self.outcome is None else (self.outcome.status, self.outcome.error)
+        return divergence.mismatch(self.context.execution_id, self.position, entry, fiber, self.root, ended)
 
     # --- what entries do ----------------------------------------------------------------------------
 
@@ -271,7 +282,7 @@ class Interpreter(Driver):
             self._undoing_failed(fiber, cause, trail)
             return
         error = StepFailed(fiber.id, entry.attempts, cause)
-        self._trails[id(error)] = trail
+        self._trails[error] = trail
         if fiber.settling:
             self._settle(fiber, keep=False)
         elif command.options.settled:
@@ -304,7 +315,7 @@ class Interpreter(Driver):
         """A step of a failed `all`'s member has settled; now the member is cancelled like the others."""
         fiber.settling = False
         join = fiber.of
-        trail = self._trails.get(id(join.failure)) if join is not None else None
+        trail = self._trail(join.failure) if join is not None else None
         if keep and trail is not None:
             trail.cuts[fiber.number] = self.position
         self._resume(fiber, error=fiber.cancel or Cancelled())
@@ -314,25 +325,32 @@ class Interpreter(Driver):
         branches = [*switch.branches, *([switch.default] if switch.default is not None else [])]
         branch = next((b for b in branches if b.id == entry.branch), None)
         if branch is None:
-            raise divergence.mismatch(self.context.execution_id, self.position, entry, fiber, self.root)
+            raise self._mismatch(entry, fiber)
         try:
             result = run_branch(branch.run, switch.value)
         except Exception as error:
             self._resume(fiber, error=error)
             return
         if isinstance(result, Generator | Command):
+            if isinstance(result, Command):
+                self.context._used(result)
             self._join(fiber, All(switch.id, (result,), (branch.id,), "switch"))
         else:
             self._resume(fiber, result)
 
     def _child_started(self, fiber: Fiber, entry: e.ChildStarted) -> None:
-        self.children[entry.execution_id] = Child(entry.execution_id, entry.on_parent_close, entry.id)
+        self._note_child(entry, tells=fiber.command.key is None)
         if not fiber.command.wait:
             self._resume(fiber, entry.execution_id)
             return
         fiber.child = entry.execution_id
-        fiber.watching = True  # a child tells its parent by itself
+        fiber.rows.append(self.position)
         self._look(fiber)
+
+    def _note_child(self, entry: e.ChildStarted, *, tells: bool) -> None:
+        self.children[entry.execution_id] = Child(
+            entry.execution_id, entry.workflow, entry.on_parent_close, entry.id, self.position, tells
+        )
 
     def _execution_ended(self, entry: e.ExecutionEnded) -> None:
         self.children.pop(entry.execution_id, None)
@@ -347,13 +365,13 @@ class Interpreter(Driver):
                 self._resume(fiber, error=ExecutionCancelled(entry.execution_id, str(entry.error or "") or None))
             case status:
                 failure = ExecutionFailed(entry.execution_id, _as_error(entry.error), status=status)
-                self._trails[id(failure)] = Trail([self.position])
+                self._trails[failure] = Trail([*fiber.rows, self.position])
                 self._resume(fiber, error=failure)
 
     def _raced(self, fiber: Fiber, entry: e.Raced) -> None:
         join = fiber.join
         if join is None or join.winner is None or join.live or join.command.names[join.winner] != entry.winner:
-            raise divergence.mismatch(self.context.execution_id, self.position, entry, fiber, self.root)
+            raise self._mismatch(entry, fiber)
         if join.failure is not None:
             self._resume(fiber, error=join.failure)
         else:
@@ -366,7 +384,7 @@ class Interpreter(Driver):
             self.cancelled = entry
             self._cancelled_at = self.position
             if self.root.number in self.fibers:
-                self._cancel(self.root, Cancelled(entry.reason), settle=False)
+                self._cancel(self.root, Cancelled(entry.reason), settle="none")
             else:
                 self.outcome = self._as_cancelled(None)
 
@@ -381,6 +399,11 @@ class Interpreter(Driver):
     def retryable(self, error: BaseException | None) -> bool:
         """Tell whether *error* comes from a step (or an awaited execution), so that a retry may end otherwise."""
         return self._trail_of(error) is not None
+
+    @property
+    def rewinds(self) -> bool:
+        """Whether something makes all that came after it void for a retry: a rollback, or the timeout that cancelled it."""
+        return bool(self._undone) or self._cancelled_at is not None
 
     def voids(self, error: BaseException | None, rows: list[list[Any]]) -> tuple[int, ...]:
         """Return the log indexes to void so that what failed with *error* is tried again; *rows* is the whole log."""
@@ -397,8 +420,8 @@ class Interpreter(Driver):
     def _trail_of(self, error: BaseException | None) -> Trail | None:
         seen = 0
         while error is not None and seen < 20:
-            if id(error) in self._trails:
-                return self._trails[id(error)]
+            if (trail := self._trail(error)) is not None:
+                return trail
             error = error.__cause__
             seen += 1
         return None

@@ -21,12 +21,13 @@ from replay.core.settings import Settings
 
 
 class Recorder:
-    """Entries, consumed messages, children and events of the commit that comes next."""
+    """Entries, consumed messages, children to create and to cancel, and events of the commit that comes next."""
 
     def __init__(self, header: Header, interpreter: Interpreter, settings: Settings) -> None:
         self.entries: list[bytes] = []
         self.consumed: list[int] = []
         self.creates: list[Create] = []
+        self.cancels: list[str] = []
         self.publish: list[Publish] = []
         self._id = header.id
         self._retention = header.retention
@@ -37,11 +38,11 @@ class Recorder:
     @property
     def unsaved(self) -> bool:
         """Whether something is to be committed."""
-        return bool(self.entries or self.consumed)
+        return bool(self.entries or self.consumed or self.cancels)
 
     def clear(self) -> None:
         """Forget what has been committed, or never will be."""
-        self.entries, self.consumed, self.creates, self.publish = [], [], [], []
+        self.entries, self.consumed, self.creates, self.cancels, self.publish = [], [], [], [], []
 
     def record(self, entry: e.Fact, consumed: tuple[int, ...] = ()) -> None:
         """Make *entry* part of the log-to-be and show it to the workflow; what cannot be stored is `Refused` at its yield."""
@@ -73,7 +74,7 @@ class Recorder:
         try:
             self.entries.append(self._codec.encode(e.to_row(entry)))
         except NotSerializable as refused:
-            plain = attrs.evolve(entry, error=RuntimeError(f"{getattr(entry, 'error', None)} ({refused})"))  # type: ignore[arg-type]
+            plain = attrs.evolve(entry, error=RuntimeError(f"{getattr(entry, 'error', None)} ({refused})"))
             self.entries.append(self._codec.encode(e.to_row(plain)))
 
     def end_if_too_long(self, length: int) -> None:

@@ -241,9 +241,10 @@ class End:
 
 @attrs.frozen
 class Restart:
-    """The execution begins anew with `input` and an empty log (`run + 1`), keeping its id, inbox and children; due now."""
+    """The execution begins anew with `input` and a log of `entries` (`run + 1`), keeping its id, inbox and children; due now."""
 
     input: bytes
+    entries: tuple[bytes, ...] = ()
 
 
 @attrs.frozen

@@ -15,7 +15,7 @@ from typing import Any
 
 from replay.core import commands as c
 from replay.core import entries as e
-from replay.core.current import current
+from replay.core.current import Whereabouts
 from replay.core.driver import Outcome
 from replay.core.effects import AskToStop, Await, Call, Effect, Launch, Returned, Warn, Woken
 from replay.core.errors import (
@@ -70,10 +70,10 @@ class Session:
         self._commits = 0
         self._last_commit = claimed.header.last_commit
         self._flights = Flights(definition.key, settings)
-        self._tokens: dict[str, int] = {}
+        self._again: dict[str, int] = {}
         self._draining = False
         self._stop_by: float | None = None
-        self._reported = False
+        self._whereabouts = Whereabouts(settings.codec)
 
     # --- for the worker ------------------------------------------------------------------------------
 
@@ -133,8 +133,9 @@ class Session:
         self.header, self.now, self.parked = claimed.header, now, False
         self._token = claimed.header.token or ""
         self._commits = 0
-        self._draining = self._reported = False
+        self._draining = False
         self._stop_by = None
+        self._whereabouts.begin(claimed.header, now)
         try:
             if self._interpreter is None:
                 yield from self._load()
@@ -154,9 +155,8 @@ class Session:
     def _load(self) -> Steps:
         header, settings = self.header, self._settings
         rows: list[bytes] = (yield Load(self.id)) if header.length else []
-        changes: dict[int, list[Any] | None] = {}
-        if header.amendments:
-            changes, self._tokens = e.effective(self._codec.decode_rows(rows))
+        amended = e.effective(self._codec.decode_rows(rows)) if header.amendments else e.Effective()
+        self._again = amended.again
         input = self._codec.decode(header.input)
         self._patches = Patches(rows, self._codec.decode_rows)
         context = settings.context(header, self._patches.answer)
@@ -167,7 +167,7 @@ class Session:
             digest=None if policy == "off" else self._codec.digest,
             strict_arguments=policy == "error",
             rollback_on_failure=self._definition.rollback_on_failure,
-            changes=changes,
+            changes=amended.changes,
         )
         self._interpreter = interpreter
         self._recorder = Recorder(header, interpreter, settings)
@@ -181,19 +181,28 @@ class Session:
         self._length = len(rows)
         interpreter.go_live()
         self._patches.go_live()
-        self._frontier = Frontier(interpreter, self._codec.decode, header.deadline, self._child_id)
+        self._frontier = Frontier(
+            interpreter, self._codec.decode, header.deadline, self._child_id, self._definition.signal_ids
+        )
+        self._frontier.receive_again(amended.receipts, self._codec.encode)
+        self._frontier.asked_again = amended.ended
         for text in dict.fromkeys(interpreter.warnings):
             yield Warn(text)
 
     def _child_id(self, step_id: str, command: c.Start[Any]) -> str:
         if command.key is not None:
             return keyed_id(command.workflow.key, command.key)
-        return child_id(self.id, self.header.run, step_id)
+        return child_id(self.id, self.header.run, step_id, self._again.get(step_id, 0))
 
     def _visit(self) -> Steps:
         interpreter, frontier = self._interpreter, self._frontier
         assert interpreter is not None
-        if interpreter.begun < self.header.attempt and frontier.cancel is None:
+        while self._begins() and self.now < interpreter.resumes_at:
+            # Something came during the pause before the next attempt: it waits, as the attempt does.
+            yield from self._commit(Park("retrying", self._at_latest(interpreter.resumes_at), self._settings.lease))
+            if self.parked:
+                return
+        if self._begins():
             self._recorder.record(e.Began(self.now, 0, "", self._settings.worker, self.header.attempt))
         while True:
             self._decide()
@@ -208,17 +217,35 @@ class Session:
                 yield from self._watch()
                 continue
             if frontier.launches and self._stop_by is None and not self._draining:
-                if self._recorder.unsaved and (yield from self._commit(Keep(self._settings.lease))):
+                tell = self._whereabouts.outdated(self.now)
+                if (self._recorder.unsaved or tell) and (
+                    yield from self._commit(Keep(self._settings.lease), where=tell)
+                ):
                     continue  # something arrived meanwhile: decide before launching
                 yield from self._launch()
             elif not self._flights and self._stop_by is None:
                 if (yield from self._park()):
                     return
                 continue
-            elif self._recorder.unsaved and not frontier.launches:
+            elif self._recorder.unsaved:
                 yield from self._commit(Keep(self._settings.lease))
             woken: Woken = yield Await(self._until())
             yield from self._take(woken)
+
+    def _begins(self) -> bool:
+        """Tell whether the workflow's attempt has not begun, and nothing keeps it from doing so."""
+        assert self._interpreter is not None
+        return (
+            self._interpreter.begun < self.header.attempt and self._frontier.cancel is None and not self._is_overdue()
+        )
+
+    def _is_overdue(self) -> bool:
+        deadline = self._frontier.deadline
+        return deadline is not None and deadline <= self.now
+
+    def _at_latest(self, instant: float) -> float:
+        """Return *instant*, or the execution's deadline if that comes first."""
+        return instant if self.header.deadline is None else min(instant, self.header.deadline)
 
     def _decide(self) -> None:
         """Record every entry that can be decided now."""
@@ -233,10 +260,8 @@ class Session:
                 reason = self._codec.decode(frontier.cancel.payload)
                 self._recorder.record(e.CancelReceived(self.now, 0, "", reason), (frontier.cancel.seq,))
                 continue
-            deadline = frontier.deadline
-            if deadline is not None and deadline <= self.now and interpreter.cancelled is None:
-                allowed = deadline - self.header.created_at
-                reason = f"the execution did not end within its timeout of {allowed:g} s"
+            if self._is_overdue() and interpreter.cancelled is None:
+                reason = f"the execution did not end within its timeout ({self._allowed():g} s after it was created)"
                 self._recorder.record(e.CancelReceived(self.now, 0, "", reason, "timeout"))
                 continue
             decided = frontier.next_entry(self.now)
@@ -246,11 +271,16 @@ class Session:
             self._recorder.end_if_too_long(self._length)
         while self._patches.new:
             self._recorder.record(e.Patched(self.now, 0, self._patches.new.pop(0)))
+        self._recorder.cancels += [id for id in interpreter.unwanted if id in interpreter.children]
+        interpreter.unwanted.clear()
+
+    def _allowed(self) -> float:
+        return (self.header.deadline or 0.0) - self.header.created_at
 
     def _until(self) -> float | None:
         """Return when the session must look again by itself."""
         until = self._flights.next_timeout(self.now)
-        for instant in (self._frontier.wake_at(), self._stop_by):
+        for instant in (self._frontier.wake_at(), self._stop_by, self._whereabouts.due()):
             if instant is not None and (until is None or instant < until):
                 until = instant
         return until
@@ -258,7 +288,7 @@ class Session:
     def _take(self, woken: Woken) -> Steps:
         """Take in what happened."""
         self.now = max(self.now, woken.now)
-        self._draining = self._draining or woken.drain
+        self._draining = self._frontier.draining = self._draining or woken.drain
         for returned in woken.returned:
             self._return(returned)
         for call in self._flights.overdue(self.now):
@@ -266,8 +296,7 @@ class Session:
             self._return(Returned(call, error=timed_out(call), seconds=self.now - (call.started or self.now)))
         if woken.news:
             yield from self._commit(Keep(self._settings.lease))
-        elif woken.report and not self._reported:
-            self._reported = True
+        elif self._whereabouts.wanting(self.now, self._flights, renewed=woken.report):
             yield from self._commit(Keep(self._settings.lease), where=True)
         if self._frontier.cancel is not None and self._stop_by is None and self._flights:
             assert self._interpreter is not None
@@ -283,9 +312,10 @@ class Session:
             fiber = self._frontier.launches.popleft()
             if not isinstance(fiber.command, c.Step):
                 continue
-            calls.append(self._flights.launch(self.header, fiber, self._tokens.get(fiber.id, 0)))
+            again, details = self._again.get(fiber.id, 0), self._whereabouts.details(fiber)
+            calls.append(self._flights.launch(self.header, fiber, again, details))
         if calls:
-            self._reported = False
+            self._whereabouts.launched(self.now)
             yield Launch(tuple(calls))
 
     def _return(self, returned: Returned) -> None:
@@ -360,8 +390,8 @@ class Session:
             tuple(recorder.consumed),
             self._seen,
             tuple(recorder.creates),
-            cancels,
-            self._codec.encode(current(self._interpreter)) if where else None,
+            (*cancels, *recorder.cancels),
+            self._whereabouts.tell(self._interpreter, self._flights, self.now) if where else None,
             attempt,
             amendments,
         )
@@ -413,7 +443,9 @@ class Session:
             yield AskToStop(running, abandon=True)
         if outcome.again is not None:
             try:
-                restart = Restart(self._recorder.value(outcome.again.input, "the input to continue with"))
+                restart = Restart(
+                    self._recorder.value(outcome.again.input, "the input to continue with"), self._carried()
+                )
             except (NotSerializable, PayloadTooLarge) as refused:
                 interpreter.outcome = Outcome("failed", error=refused)
                 return False
@@ -434,7 +466,9 @@ class Session:
                 voids = yield from self._voids(outcome.error)
                 if outcome.status == "failed" and (yield from self._retry(outcome.error, voids)):
                     return True
-        self._recorder.record_end(e.Ended(self.now, 0, "", outcome.status, voids))
+        self._recorder.record_end(e.Ended(self.now, 0, "", outcome.status, voids, outcome.raised))
+        if outcome.raised is not None:
+            yield Warn(f"execution {self.id!r} raised {outcome.raised!r} after it was cancelled")
         cancels = tuple(
             child.execution_id for child in interpreter.children.values() if child.on_parent_close == "cancel"
         )
@@ -442,10 +476,21 @@ class Session:
         self.parked = False
         return True
 
+    def _carried(self) -> tuple[bytes, ...]:
+        """Return the entries with which the execution begins anew: its open children stay its own."""
+        assert self._interpreter is not None
+        return tuple(
+            self._codec.encode(
+                e.to_row(e.ChildStarted(self.now, 0, "", child.execution_id, child.workflow, child.on_parent_close))
+            )
+            for child in self._interpreter.children.values()
+            if child.on_parent_close == "cancel"
+        )
+
     def _voids(self, error: BaseException) -> Generator[Effect, Any, tuple[int, ...]]:
         interpreter = self._interpreter
         assert interpreter is not None
-        if not interpreter.retryable(error) and not interpreter.voids(error, []):
+        if not interpreter.retryable(error) and not interpreter.rewinds:
             return ()
         stored: list[bytes] = (yield Load(self.id)) if self._length else []
         return interpreter.voids(error, self._codec.decode_rows([*stored, *self._recorder.entries]))
@@ -464,11 +509,22 @@ class Session:
             return False
         due = self.now + delay
         self._recorder.record_end(e.AttemptFailed(self.now, 0, "", error, attempt, due, voids))
-        # Whatever arrived meanwhile waits in the inbox for the next attempt .
+        # Whatever arrived meanwhile waits in the inbox for the next attempt.
         self._seen = ALL_SEEN
-        yield from self._commit(Park("retrying", due, self._settings.lease), attempt=attempt + 1, amendments=1)
+        park = Park("retrying", self._at_latest(due), self._settings.lease)
+        yield from self._commit(park, cancels=self._orphans(voids), attempt=attempt + 1, amendments=1)
         self.parked = False  # the log is replayed anew, without what is void
         return True
+
+    def _orphans(self, voids: tuple[int, ...]) -> tuple[str, ...]:
+        """Return the open children whose start becomes void: the next attempt knows nothing of them."""
+        assert self._interpreter is not None
+        void = set(voids)
+        return tuple(
+            child.execution_id
+            for child in self._interpreter.children.values()
+            if child.index in void and child.on_parent_close == "cancel"
+        )
 
     def _stick(self, error: BaseException) -> Steps:
         """Leave the execution as it is, visibly stuck; it is tried again later, and at a fitting worker's start."""

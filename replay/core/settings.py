@@ -29,6 +29,11 @@ class Definition(Protocol):
         """Whether an uncaught failure rolls back."""
         ...
 
+    @property
+    def signal_ids(self) -> frozenset[str] | None:
+        """The ids of the signals that it may receive, None: any."""
+        ...
+
     def generator(self, ctx: Context, input: Any) -> Generator[Any, Any, Any]:
         """Make the workflow's generator."""
         ...

@@ -31,7 +31,7 @@ def replay(
     codec.trust(*packages([workflow]))
     rows = recorded.rows[:upto]
     decoded = codec.decode_rows(rows)
-    changes, _ = e.effective(decoded) if recorded.header.amendments else ({}, {})
+    amended = e.effective(decoded) if recorded.header.amendments else e.Effective()
     patches = {row[3] for row in codec.decode_rows(recorded.rows) if row[0] == "Patched"}
     input = codec.decode(recorded.header.input)
     interpreter = Interpreter(
@@ -40,7 +40,7 @@ def replay(
         digest=codec.digest,
         strict_arguments=True,
         rollback_on_failure=workflow.rollback_on_failure,
-        changes=changes,
+        changes=amended.changes,
     )
     try:
         interpreter.feed_rows(decoded)
