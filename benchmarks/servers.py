@@ -26,7 +26,7 @@ def figures(runs: int, *, quick: bool) -> Iterator[Figure]:
     def say(text: str) -> None:
         print(f"\r\x1b[K{text[:78]}", end="", file=sys.stderr)
 
-    yield from WORKLOADS["replay"](Setting("memory://", runs=runs, say=say))
+    yield from WORKLOADS["replay"].run(Setting("memory://", runs=runs, say=say))
     with (
         tempfile.TemporaryDirectory() as folder,
         RedisServer(appendfsync="everysec") as redis,
@@ -41,7 +41,7 @@ def figures(runs: int, *, quick: bool) -> Iterator[Figure]:
         for store, queue in stores:
             for name in LIVE[:3] if queue else LIVE:
                 size = {"suspended": 2000, "schedules": 1000, "fanout": 200} if quick else {}
-                yield from WORKLOADS[name](Setting(store, queue, n=size.get(name), runs=runs, say=say))
+                yield from WORKLOADS[name].run(Setting(store, queue, n=size.get(name), runs=runs, say=say))
 
 
 def main() -> None:

@@ -120,6 +120,16 @@ def table(figures: Iterable[Figure]) -> list[tuple[str, ...]]:
     ]  # fmt: skip
 
 
+def curves(figures: Iterable[Figure]) -> dict[str, list[tuple[float, float]]]:
+    """Return (size, cost) points by workload and case, sizes ascending; rates become microseconds for each."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for f in sorted(figures, key=lambda f: f.n):
+        if not any(character.isdigit() for character in f.case) and f.median > 0:
+            cost, unit = (1e6 / f.median, "us each") if f.unit.endswith("/s") else (f.median, f.unit)
+            found.setdefault(f"{f.workload}, {f.system}: {f.case} [{unit}]", []).append((f.n, cost))
+    return found
+
+
 def read(path: Path) -> dict[tuple[str, str, str, int], dict[str, Any]]:
     """Return the lines of an earlier run by key.
 

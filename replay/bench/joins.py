@@ -19,9 +19,8 @@ def fan(ctx: Context, size: list[int]) -> Generator[Any, Any, int]:
     return len(found)
 
 
-def fanout(setting: Setting) -> Iterator[Figure]:
+def fanout(setting: Setting, n: int) -> Iterator[Figure]:
     """Measure members per second at three sizes."""
-    n = setting.n or 1000
     with open_engine(setting, [fan]) as engine:
 
         def members(count: int, limit: int) -> Callable[[], float]:

@@ -79,9 +79,8 @@ def _in_processes(setting: Setting, count: int, work: Callable[[Engine], float])
     return case
 
 
-def steps(setting: Setting) -> Iterator[Figure]:
+def steps(setting: Setting, n: int) -> Iterator[Figure]:
     """Measure recorded steps per second."""
-    n = setting.n or 2000
     each = max(10, n // 50)
     raw = raw_cases(setting.store, n)
     cases: dict[str, Callable[[], float]] = {
@@ -100,9 +99,8 @@ def steps(setting: Setting) -> Iterator[Figure]:
     )
 
 
-def executions(setting: Setting) -> Iterator[Figure]:
+def executions(setting: Setting, n: int) -> Iterator[Figure]:
     """Measure short executions, from the first start until the last has ended."""
-    n = setting.n or 2000
     cases = {"of 3 steps, worker in this process": _in_one(setting, lambda engine: _side_by_side(engine, n, 3) / 3)}
     if setting.is_shared:
         cases["of 3 steps, one worker process"] = _in_processes(
@@ -122,9 +120,8 @@ def _in_one(setting: Setting, work: Callable[[Engine], float]) -> Callable[[], f
     return case
 
 
-def latency(setting: Setting) -> Iterator[Figure]:
+def latency(setting: Setting, n: int) -> Iterator[Figure]:
     """Measure one execution at a time, from start to result."""
-    n = setting.n or 300
     with open_engine(setting, [chain]) as engine:
         last: dict[int, list[float]] = {}
 

@@ -86,12 +86,11 @@ def peak_ratio(n: int) -> float:
     return peak / size
 
 
-def run(setting: Setting) -> Iterator[Figure]:
+def run(setting: Setting, n: int) -> Iterator[Figure]:
     """Measure synthesised logs; with a workflow and a history of the user's own, these."""
     if setting.history is not None:
         yield from _own(setting)
         return
-    n = setting.n or 10_000
     fast, slow = TaggedJson(), TaggedJson("json")
     rows = log_of(n, 42, fast)
     dicts = log_of(n, {"id": 7, "ok": True, "name": "abc"}, fast)

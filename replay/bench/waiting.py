@@ -1,20 +1,31 @@
-"""Waiting at scale: suspended executions, their waking by signals, and timers that are due at once."""
+"""Waiting at scale: suspended executions, their waking by signals, and timers that are due at once; waking after a long log."""
 
 from __future__ import annotations
 
 import resource
+import secrets
+import statistics
 import sys
+import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 from replay import Context, Engine, Signal, workflow
-from replay.bench.harness import Figure, once
-from replay.bench.live import open_engine
+from replay.bench.harness import Figure, measure, once
+from replay.bench.live import body, open_engine
+from replay.bench.replaying import log_of
 from replay.bench.setting import Setting
-from replay.core.requests import Count
+from replay.codec import TaggedJson
+from replay.core.requests import Count, Create, Get
 
 Go = Signal[Any]("go")
+
+WOKEN = threading.Event()
+"""Set by the step that follows a wake-up."""
+
+WAKES = 20
+"""Wake-ups of one execution in one run."""
 
 
 @workflow("bench.waits")
@@ -31,9 +42,18 @@ def sleeps(ctx: Context, until: float) -> Generator[Any, Any, float]:
     return ctx.now()
 
 
-def suspended(setting: Setting) -> Iterator[Figure]:
+@workflow("bench.wakes")
+def wakes(ctx: Context, n: int) -> Generator[Any, Any, None]:
+    """Run *n* steps, then one for each signal."""
+    for i in range(n):
+        yield ctx.step(f"s{i}", body)
+    while True:
+        yield ctx.wait_for_signal(Go)
+        yield ctx.step("woken", WOKEN.set)
+
+
+def suspended(setting: Setting, n: int) -> Iterator[Figure]:
     """Measure what a waiting execution costs, and how fast many are woken."""
-    n = setting.n or 10_000
     with open_engine(setting, [waits]) as engine:
         handles = [engine.start(waits) for _ in range(n // 10)]
         _until_all(engine, "bench.waits", "sleeping", len(handles), setting)
@@ -58,9 +78,43 @@ def suspended(setting: Setting) -> Iterator[Figure]:
         )
 
 
-def timers(setting: Setting) -> Iterator[Figure]:
+def waking(setting: Setting, n: int) -> Iterator[Figure]:
+    """Measure how long a wake-up takes after *n* and after a thousand times as many steps: live, and from the log."""
+    short, long = max(1, n // 1000), n
+    names = {short: f"log of {short:,} steps", long: f"log of {long:,} steps"}
+    for cached in (True, False):
+        options = {"log_limit": 2 * long + 1000, "cache_size": 10 if cached else 0}
+        with open_engine(setting, [wakes], **options) as engine:
+            cases: dict[str, Callable[[], float]] = {
+                f"{name}, {'live' if cached else 'replayed'}": _waker(engine, steps) for steps, name in names.items()
+            }
+            yield from measure(
+                "waking", "ms", cases, n=n, runs=setting.runs, system=setting.system, baseline=next(iter(cases)),
+                say=setting.say,
+            )  # fmt: skip
+
+
+def _waker(engine: Engine, steps: int) -> Callable[[], float]:
+    """Make an execution that has *steps* steps behind it; return what wakes it some times and gives the median, ms."""
+    id = f"wakes-{secrets.token_hex(4)}"
+    engine.ask(Create(id, "bench.wakes", b"%d" % steps, entries=tuple(log_of(steps, 1, TaggedJson()))))
+    engine.recover()
+
+    def once_awake() -> float:
+        while (header := engine.ask(Get(id))) is None or header.status != "sleeping":
+            time.sleep(0.001)
+        WOKEN.clear()
+        began = time.perf_counter()
+        engine.signal(id, Go)
+        WOKEN.wait(60)
+        return (time.perf_counter() - began) * 1000
+
+    once_awake()
+    return lambda: statistics.median(once_awake() for _ in range(WAKES))
+
+
+def timers(setting: Setting, n: int) -> Iterator[Figure]:
     """Measure many timers due at one instant: how long until the last has fired, and whether one was early."""
-    n = setting.n or 5_000
     with open_engine(setting, [sleeps]) as engine:
         due = time.time() + 2 + n / 500
         handles = [engine.start(sleeps, due) for _ in range(n)]

@@ -1,19 +1,35 @@
-"""The workloads by name."""
+"""The workloads by name, each with its usual size."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import attrs
+
 from replay.bench import joins, live, replaying, waiting
 from replay.bench.harness import Figure
 from replay.bench.setting import Setting
 
-WORKLOADS: dict[str, Callable[[Setting], Iterator[Figure]]] = {
-    "replay": replaying.run,
-    "steps": live.steps,
-    "executions": live.executions,
-    "latency": live.latency,
-    "suspended": waiting.suspended,
-    "fanout": joins.fanout,
-    "schedules": waiting.timers,
+
+@attrs.frozen
+class Workload:
+    """Something to measure; `usual` is its size (steps, executions, members) when nobody says another."""
+
+    measure: Callable[[Setting, int], Iterator[Figure]]
+    usual: int
+
+    def run(self, setting: Setting) -> Iterator[Figure]:
+        """Measure it as *setting* says."""
+        yield from self.measure(setting, setting.n or self.usual)
+
+
+WORKLOADS = {
+    "replay": Workload(replaying.run, 10_000),
+    "steps": Workload(live.steps, 2_000),
+    "executions": Workload(live.executions, 2_000),
+    "latency": Workload(live.latency, 300),
+    "suspended": Workload(waiting.suspended, 10_000),
+    "waking": Workload(waiting.waking, 100_000),
+    "fanout": Workload(joins.fanout, 1_000),
+    "schedules": Workload(waiting.timers, 5_000),
 }

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import cProfile
-import io
-import pstats
+import contextlib
 import tempfile
 from pathlib import Path
 from typing import Any
 
+import attrs
 import click
 
 from replay.cli import shell
 
-NAMES = ("replay", "steps", "executions", "latency", "suspended", "fanout", "schedules")
+NAMES = ("replay", "steps", "executions", "latency", "suspended", "waking", "fanout", "schedules")
 
 
 @click.command(
@@ -30,9 +29,11 @@ NAMES = ("replay", "steps", "executions", "latency", "suspended", "fanout", "sch
 @click.option("--runs", type=click.IntRange(1), default=3, show_default=True, help="Times that each case is measured.")
 @click.option("--compare", type=click.Path(exists=True, path_type=Path), help="Lines of an earlier --json run.")
 @click.option(
-    "--plot", type=click.Path(path_type=Path), help="Draw rate against size (PNG or SVG; needs the extra plot)."
+    "--plot",
+    type=click.Path(path_type=Path),
+    help="Measure three sizes, and draw cost against size (PNG or SVG; needs the extra plot).",
 )
-@click.option("--profile", is_flag=True, help="Name the hot functions instead.")
+@click.option("--profile", is_flag=True, help="Name the hot functions of all threads instead.")
 @click.option("--json", "as_json", is_flag=True, help="One line for each case.")
 def bench_command(
     workloads: tuple[str, ...],
@@ -53,6 +54,7 @@ def bench_command(
     namespace replay-bench of the store.
     """
     from replay.bench.harness import Figure, read, table
+    from replay.bench.profiling import profiling
     from replay.bench.setting import Setting
     from replay.bench.workloads import WORKLOADS
     from replay.histories import History
@@ -72,21 +74,17 @@ def bench_command(
             history=History.read(history) if history else None,
             say=shell.progress,
         )
-        profiler = cProfile.Profile()
-        for name in names:
-            if profile:
-                profiler.enable()
-            for figure in WORKLOADS[name](setting):
-                figures.append(figure)
-                if as_json and not profile:
-                    shell.progress("")
-                    shell.emit_json(figure.line())
-            profiler.disable()
+        with profiling() if profile else contextlib.nullcontext() as profiled:
+            todo = [(name, each) for name in names for each in _sizes(setting, name, sweep=plot is not None)]
+            for workload, sized in todo:
+                for figure in WORKLOADS[workload].run(sized):
+                    figures.append(figure)
+                    if as_json and not profile:
+                        shell.progress("")
+                        shell.emit_json(figure.line())
     shell.progress("")
-    if profile:
-        text = io.StringIO()
-        pstats.Stats(profiler, stream=text).sort_stats("tottime").print_stats(25)
-        click.echo(text.getvalue())
+    if profiled is not None:
+        click.echo(profiled.report(25))
     elif not as_json:
         shell.emit_table(("workload", "system", "case", "median", "unit", "range", "ratio"), table(figures))
     for figure in figures if earlier else ():
@@ -94,6 +92,16 @@ def bench_command(
     if plot is not None:
         _plot(figures, plot)
     return shell.OK
+
+
+def _sizes(setting: Any, name: str, *, sweep: bool) -> list[Any]:
+    """Return what to measure of workload *name*: the size that is wanted, with *sweep* smaller ones before it."""
+    from replay.bench.workloads import WORKLOADS
+
+    if not sweep:
+        return [setting]
+    size = setting.n or WORKLOADS[name].usual
+    return [attrs.evolve(setting, n=n) for n in sorted({max(10, size // 100), max(10, size // 10), size})]
 
 
 def _compare(figure: Any, before: dict[str, Any] | None, *, as_json: bool) -> None:
@@ -115,10 +123,14 @@ def _plot(figures: list[Any], path: Path) -> None:
         from matplotlib.figure import Figure as Canvas
     except ImportError as error:
         raise click.UsageError("--plot needs matplotlib. Fix: pip install 'replay-engine[plot]'") from error
-    canvas = Canvas(figsize=(9, 1 + 0.4 * len(figures)), layout="constrained")
-    axes = canvas.add_subplot()
-    labels = [f"{f.workload}: {f.case} [{f.unit}]" for f in figures]
-    axes.barh(labels, [f.median for f in figures], log=True)
-    axes.invert_yaxis()
+    from replay.bench.harness import curves
+
+    lines = curves(figures)
+    canvas = Canvas(figsize=(9, 3 + 0.2 * len(lines)), layout="constrained")
+    axes = canvas.add_subplot(xscale="log", yscale="log", xlabel="size", ylabel="cost (us each, or the case's unit)")
+    for label, points in lines.items():
+        axes.plot(*zip(*points, strict=True), marker="o", label=label)
+    axes.grid(which="both", alpha=0.3)
+    canvas.legend(loc="outside lower center", ncols=2, fontsize="small")
     canvas.savefig(path)
     click.echo(f"drawn: {path}", err=True)
