@@ -121,13 +121,18 @@ def table(figures: Iterable[Figure]) -> list[tuple[str, ...]]:
 
 
 def curves(figures: Iterable[Figure]) -> dict[str, list[tuple[float, float]]]:
-    """Return (size, cost) points by workload and case, sizes ascending; rates become microseconds for each."""
-    found: dict[str, list[tuple[float, float]]] = {}
-    for f in sorted(figures, key=lambda f: f.n):
-        if not any(character.isdigit() for character in f.case) and f.median > 0:
-            cost, unit = (1e6 / f.median, "us each") if f.unit.endswith("/s") else (f.median, f.unit)
-            found.setdefault(f"{f.workload}, {f.system}: {f.case} [{unit}]", []).append((f.n, cost))
-    return found
+    """Return (size, cost) points by workload and case, sizes ascending; rates become microseconds for each.
+
+    A case that begins with a number ("1,000 members") has that size.
+    """
+    found: dict[str, dict[float, float]] = {}
+    for f in figures:
+        number, _, rest = f.case.partition(" ")
+        plain = number.replace(",", "")
+        size, case = (int(plain), rest) if plain.isdigit() else (f.n, f.case)
+        cost, unit = (1e6 / f.median, "us each") if f.unit.endswith("/s") and f.median else (f.median, f.unit)
+        found.setdefault(f"{f.workload}, {f.system}: {case} [{unit}]", {})[size] = cost
+    return {label: sorted(points.items()) for label, points in found.items() if len(points) > 1}
 
 
 def read(path: Path) -> dict[tuple[str, str, str, int], dict[str, Any]]:

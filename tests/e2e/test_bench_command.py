@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from replay.bench.harness import Figure, curves
 from replay.cli.benching import NAMES
 from tests.e2e.test_cli import replay
 
@@ -48,3 +49,17 @@ def test_wrong_usage_is_told(tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.write_text("not json")
     assert "is not a line of" in replay("bench", "replay", "-n", "100", "--runs", "1", "--compare", str(other), code=2)
+
+
+def test_a_plot_has_a_curve_of_cost_for_each_case_that_was_measured_at_several_sizes() -> None:
+    figures = [
+        Figure("replay", "replay", "replay", "commands/s", 100, (1_000_000.0,)),
+        Figure("replay", "replay", "replay", "commands/s", 10, (500_000.0,)),
+        Figure("fanout", "memory", "1,000 members", "members/s", 10, (10_000.0,)),
+        Figure("fanout", "memory", "100 members", "members/s", 10, (20_000.0,)),
+        Figure("memory", "replay", "peak while replaying", "x log bytes", 10, (2.5,)),
+    ]
+    assert curves(figures) == {
+        "replay, replay: replay [us each]": [(10, 2.0), (100, 1.0)],
+        "fanout, memory: members [us each]": [(100, 50.0), (1000, 100.0)],
+    }
