@@ -17,7 +17,10 @@ from replay.bench.workloads import WORKLOADS
 from tests.servers.rabbitmq import RabbitServer
 from tests.servers.redis import RedisServer
 
-LIVE = ("steps", "executions", "latency", "fanout", "suspended", "schedules")
+LIVE = ("steps", "executions", "latency", "fanout", "suspended", "waking", "schedules")
+
+QUICK = {"suspended": 2_000, "schedules": 1_000, "fanout": 200, "waking": 10_000}
+"""Sizes for a first look."""
 
 
 def figures(runs: int, *, quick: bool) -> Iterator[Figure]:
@@ -40,7 +43,7 @@ def figures(runs: int, *, quick: bool) -> Iterator[Figure]:
         ]
         for store, queue in stores:
             for name in LIVE[:3] if queue else LIVE:
-                size = {"suspended": 2000, "schedules": 1000, "fanout": 200} if quick else {}
+                size = QUICK if quick else {}
                 yield from WORKLOADS[name].run(Setting(store, queue, n=size.get(name), runs=runs, say=say))
 
 

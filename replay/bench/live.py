@@ -82,7 +82,7 @@ def _in_processes(setting: Setting, count: int, work: Callable[[Engine], float])
 def steps(setting: Setting, n: int) -> Iterator[Figure]:
     """Measure recorded steps per second."""
     each = max(10, n // 50)
-    raw = raw_cases(setting.store, n)
+    raw = raw_cases(setting.store, setting.queue, n)
     cases: dict[str, Callable[[], float]] = {
         **raw,
         "one execution, in a row": _in_one(setting, lambda engine: rate(n, lambda: engine.start(chain, n).result(600))),

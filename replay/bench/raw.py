@@ -1,4 +1,4 @@
-"""The raw limits of a store, in whose light its figures are read: what does one durable append cost without an engine?"""
+"""The raw limits of a store and queue, in whose light figures are read: what does one append or hint cost without an engine?"""
 
 from __future__ import annotations
 
@@ -12,14 +12,18 @@ from replay.bench.harness import rate
 ENTRY = b"x" * 80
 """About the size of a recorded step."""
 
-BESIDE = (b"x" * 24, b"x" * 24, b"x" * 27, *[b"x" * 3] * 17)
-"""What a commit sends beside its entry (ids, token, what is expected, counts), so that a raw script is as large as ours."""
+BESIDE = (b"x" * 24, b"x" * 24, b"x" * 27, b"x" * 4, b"x" * 4, b"x")
+"""What a commit sends beside its entry (id, token, commit id, what is expected), so that a raw script is as large as ours."""
 
 APPEND = "return redis.call('RPUSH', KEYS[1], ARGV[1])"
 
 
-def raw_cases(store: str, count: int) -> dict[str, Callable[[], float]]:
-    """Return what to measure beside the engine on *store*: the first case is the baseline."""
+def raw_cases(store: str, queue: str | None, count: int) -> dict[str, Callable[[], float]]:
+    """Return what to measure beside the engine on *store* and *queue*: the first case is the baseline."""
+    return _store_cases(store, count) | ({"raw AMQP publish": lambda: _publishes(queue, count)} if queue else {})
+
+
+def _store_cases(store: str, count: int) -> dict[str, Callable[[], float]]:
     scheme = store.partition("://")[0]
     if scheme == "sqlite":
         folder = str(Path(store.removeprefix("sqlite:///").partition("?")[0]).absolute().parent)
@@ -73,4 +77,24 @@ def _scripts(store: str, count: int, each: int) -> float:
     found = rate(count, work)
     client.delete("replay:bench:raw")
     client.close()
+    return found
+
+
+def _publishes(url: str, count: int) -> float:
+    """Publish durable messages to a quorum queue, each confirmed before the next."""
+    import pika
+
+    connection = pika.BlockingConnection(pika.URLParameters(url))
+    channel = connection.channel()
+    channel.queue_declare("replay-bench-raw", durable=True, arguments={"x-queue-type": "quorum"})
+    channel.confirm_delivery()
+    properties = pika.BasicProperties(delivery_mode=2)
+
+    def work() -> None:
+        for _ in range(count):
+            channel.basic_publish("", "replay-bench-raw", ENTRY, properties)
+
+    found = rate(count, work)
+    channel.queue_delete("replay-bench-raw")
+    connection.close()
     return found

@@ -72,6 +72,13 @@ def bare(n: int) -> None:
         send(1)
 
 
+def look_up(ids: list[str], recorded: dict[str, list[Any]]) -> None:
+    """Look each command up and check it: what no replay can do without."""
+    for id in ids:
+        if recorded[id][0] != "StepDone":
+            raise AssertionError(id)
+
+
 def peak_ratio(n: int) -> float:
     """Return the peak of memory while replaying, as a multiple of the log's bytes (the log itself included)."""
     codec = TaggedJson()
@@ -93,10 +100,13 @@ def run(setting: Setting, n: int) -> Iterator[Figure]:
         return
     fast, slow = TaggedJson(), TaggedJson("json")
     rows = log_of(n, 42, fast)
+    recorded = {row[3]: row for row in fast.decode_rows(rows[1:])}
+    ids = list(recorded)
     dicts = log_of(n, {"id": 7, "ok": True, "name": "abc"}, fast)
     digests = log_of(n, 42, fast, digests=True)
     cases: dict[str, Callable[[], float]] = {
         "bare gen.send": lambda: rate(n, lambda: bare(n)),
+        "look up and check": lambda: rate(n, lambda: look_up(ids, recorded)),
         "rows as one JSON array": lambda: rate(n, lambda: json.loads(b"[" + b",".join(rows) + b"]")),
         "replay": lambda: rate(n, lambda: replay(plain, n, rows.copy(), fast)),
         "replay, standard json": lambda: rate(n, lambda: replay(plain, n, rows.copy(), slow)),
