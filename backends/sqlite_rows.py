@@ -118,6 +118,7 @@ class Rows:
         tables, by, terms = "execution AS e", "e", common.wanted_terms(query)
         if terms and not self._is_few(query, db):
             tables, by = "metadata AS m CROSS JOIN execution AS e ON e.ns = m.ns AND e.id = m.id", "m"
+            terms = self._rarest_first(terms, db)
             where.append("m.ns=? AND m.term=?")
             values += [self._ns, terms[0]]
             terms = terms[1:]
@@ -133,6 +134,17 @@ class Rows:
         page = found[: query.limit]
         more = len(found) > query.limit and page
         return r.Found(page, common.make_cursor(page[-1].created_at, page[-1].id) if more else None)
+
+    def _rarest_first(self, terms: tuple[str, ...], db: sqlite3.Connection) -> tuple[str, ...]:
+        if len(terms) == 1:
+            return terms
+        sizes = {
+            term: db.execute(
+                "SELECT count(*) FROM (SELECT 1 FROM metadata WHERE ns=? AND term=? LIMIT ?)", (self._ns, term, FEW)
+            ).fetchone()[0]
+            for term in terms
+        }
+        return tuple(sorted(sizes, key=sizes.__getitem__))
 
     def _is_few(self, query: r.Find, db: sqlite3.Connection) -> bool:
         """Tell whether statuses, workflow or parent leave so few that these lead, not the metadata."""
