@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
+from typing import Any
 
 from replay.core.errors import ExecutionEnded, Fenced, OperatorRefused, UnknownExecution
-from replay.core.requests import PRIORITY_STEP, Create, End, Find, Header
+from replay.core.requests import PRIORITY_STEP, Create, Deliver, End, Find, Header
+
+TERM_LIMIT = 120
+"""Characters of a term of metadata; of longer ones a digest is indexed, so that indexes stay small."""
 
 
 def new_header(request: Create, now: float) -> Header:
@@ -19,6 +24,13 @@ def new_header(request: Create, now: float) -> Header:
         deadline=None if request.timeout is None else begin + request.timeout, length=len(request.entries),
         amendments=request.amendments, due_at=begin if later else now - request.priority * PRIORITY_STEP,
     )  # fmt: skip
+
+
+def accepted_id(request: Deliver) -> str:
+    """Return what a message is remembered by; empty for the cancels that transitions imply, which have no id."""
+    if request.kind == "cancel":
+        return f"c:{request.message_id}" if request.message_id else ""
+    return f"m:{request.message_id}"
 
 
 def ended_payload(end: End) -> bytes:
@@ -57,13 +69,29 @@ def not_allowed(id: str, status: str, length: int, statuses: tuple[str, ...], ex
     )
 
 
+def terms(metadata: bytes) -> tuple[str, ...]:
+    """Return what an execution with this metadata is found by: one term for each of its top-level values."""
+    if metadata == b"{}":
+        return ()
+    try:
+        values = json.loads(metadata)
+    except ValueError:
+        return ()
+    return tuple(_term(key, value) for key, value in values.items()) if isinstance(values, dict) else ()
+
+
+def wanted_terms(query: Find) -> tuple[str, ...]:
+    """Return the terms that all of what *query* looks for must have."""
+    return tuple(_term(key, json.loads(value)) for key, value in query.metadata)
+
+
+def _term(key: str, value: Any) -> str:
+    text = json.dumps({key: value}, sort_keys=True, separators=(",", ":"))
+    return text if len(text) <= TERM_LIMIT else hashlib.sha256(text.encode()).hexdigest()
+
+
 def matches(header: Header, query: Find) -> bool:
     """Tell whether *header* fulfils all filters of *query* (its cursor aside)."""
-    if query.metadata:
-        metadata = json.loads(header.metadata)
-        for key, value in query.metadata:
-            if key not in metadata or metadata[key] != json.loads(value):
-                return False
     return (
         (not query.statuses or header.status in query.statuses)
         and (query.workflow is None or header.workflow == query.workflow)
@@ -77,6 +105,7 @@ def matches(header: Header, query: Find) -> bool:
             query.due_before is None
             or (header.due_at is not None and header.ended_at is None and header.due_at < query.due_before)
         )
+        and (not query.metadata or set(wanted_terms(query)) <= set(terms(header.metadata)))
     )
 
 

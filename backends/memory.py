@@ -42,6 +42,7 @@ class MemoryStore:
         self._lock = threading.RLock()
         self._executions: dict[str, Execution] = {}
         self._due: dict[_Lane, list[tuple[float, int, str]]] = {}
+        self._timers: list[tuple[float, int, str]] = []  # of executions with a priority
         self._order = itertools.count()
         self._purges: list[tuple[float, str]] = []
         self._claims: dict[str, tuple[float, list[str]]] = {}
@@ -99,6 +100,16 @@ class MemoryStore:
         if due is not None:
             lane = (x.queue, x.workflow, x.version)
             heapq.heappush(self._due.setdefault(lane, []), (due, x.stamp, x.id))
+            if x.priority > 0 and due > self._now - r.PRIORITY_STEP:
+                heapq.heappush(self._timers, (due, x.stamp, x.id))
+
+    def _move_ahead(self) -> None:
+        """Put executions whose instant has come where their priority belongs."""
+        while self._timers and self._timers[0][0] <= self._now:
+            due, stamp, id = heapq.heappop(self._timers)
+            x = self._executions.get(id)
+            if x is not None and x.stamp == stamp:
+                self._set_due(x, due - x.priority * r.PRIORITY_STEP)
 
     def _make_ready(self, x: Execution) -> None:
         self._set_due(x, self._now - x.priority * r.PRIORITY_STEP)
@@ -149,6 +160,7 @@ class MemoryStore:
         else:
             if request.revive:
                 self._revive(set(lanes))
+            self._move_ahead()
             claimed = self._take(request, lanes)
             self._claims[request.nonce] = (now + request.lease, [x.id for x in claimed])
             while self._claims:  # forget claims whose leases are over, oldest first
@@ -217,7 +229,7 @@ class MemoryStore:
             x.log.extend(request.entries)
             x.length = len(x.log)
         for seq in request.consumed:
-            x.inbox.pop(seq, None)
+            self._take_out(x, seq)
         x.last_commit = request.commit_id
         x.updated_at = self._now
         x.lost = 0
@@ -256,9 +268,9 @@ class MemoryStore:
                 self._make_ready(x)
             case r.End() as end:
                 self._end(x, end)
-            case r.Restart(input):
+            case r.Restart(input, entries):
                 x.token = x.worker = None
-                x.input, x.log, x.length = input, [], 0
+                x.input, x.log, x.length = input, list(entries), len(entries)
                 x.run += 1
                 x.attempt, x.amendments, x.current = 1, 0, b"[]"
                 self._set_status(x, "pending")
@@ -271,7 +283,8 @@ class MemoryStore:
         x.token = x.worker = None
         x.current = b"[]"
         x.inbox.clear()
-        x.dedupe.clear()
+        x.ends.clear()
+        x.cancelled = False
         self._set_due(x, None)
         if x.retention is not None:
             x.purge_at = self._now + x.retention
@@ -282,17 +295,26 @@ class MemoryStore:
         for watcher in watchers:
             w = self._executions.get(watcher)
             if w is not None and w.ended_at is None:
-                self._arrive(w, f"end:{x.id}:{w.run}", "ended", x.id, payload)
+                self._take_out(w, w.ends.get(x.id))  # what tells of an earlier end is out of date
+                self._arrive(w, "ended", x.id, payload)
 
-    def _arrive(self, x: Execution, message_id: str, kind: str, name: str, payload: bytes) -> bool:
-        if message_id in x.dedupe:
-            return False
-        x.dedupe.add(message_id)
+    def _arrive(self, x: Execution, kind: str, name: str, payload: bytes) -> None:
         x.arrivals += 1
         x.inbox[x.arrivals] = r.Message(x.arrivals, kind, name, payload, self._now)
+        if kind == "ended":
+            x.ends[name] = x.arrivals
         if x.token is None and x.status not in ("pending", "stuck"):
             self._make_ready(x)
-        return True
+
+    def _take_out(self, x: Execution, seq: int | None) -> None:
+        message = None if seq is None else x.inbox.pop(seq, None)
+        if message is not None and message.kind == "ended":
+            del x.ends[message.name]
+
+    def _remember(self, x: Execution, message_id: str) -> None:
+        x.dedupe[message_id] = x.arrivals
+        while next(iter(x.dedupe.values())) <= x.arrivals - r.ACCEPTED_LIMIT:
+            del x.dedupe[next(iter(x.dedupe))]
 
     def _beat(self, request: r.Beat) -> r.Beats:
         lost, news = [], []
@@ -313,18 +335,28 @@ class MemoryStore:
 
     def _deliver(self, request: r.Deliver) -> r.Delivered:
         x = self._known(request.id)
-        message_id = "cancel" if request.kind == "cancel" else f"m:{request.message_id}"
+        message_id = common.accepted_id(request)
         if message_id in x.dedupe:
             return r.Delivered(self._now, True)
         if x.ended_at is not None:
             raise common.has_ended(x.id, x.status)
-        if request.kind == "cancel" and x.token is None and x.status == "pending" and not x.log:
+        duplicate = request.kind == "cancel" and x.cancelled
+        if not duplicate:
+            self._take_in(x, request)
+        if message_id:
+            self._remember(x, message_id)
+        return r.Delivered(self._now, duplicate, tuple(self._woken))
+
+    def _take_in(self, x: Execution, request: r.Deliver) -> None:
+        cancel = request.kind == "cancel"
+        if cancel and x.token is None and x.status == "pending" and not x.log:
             self._end(x, r.End("cancelled", error=request.payload))
-            return r.Delivered(self._now, False, tuple(self._woken))
-        self._arrive(x, message_id, request.kind, request.name, request.payload)
-        if request.kind == "cancel" and x.token is not None:
-            self._set_status(x, "cancelling")
-        return r.Delivered(self._now, False, tuple(self._woken))
+            return
+        self._arrive(x, request.kind, request.name, request.payload)
+        if cancel:
+            x.cancelled = True
+            if x.token is not None:
+                self._set_status(x, "cancelling")
 
     def _cancel_quietly(self, id: str) -> None:
         try:
@@ -340,9 +372,10 @@ class MemoryStore:
         if x.ended_at is None:
             x.watchers[watcher.id] = None
             return r.Delivered(self._now)
-        payload = common.ended_payload(r.End(x.status, x.result, x.error))
-        fresh = self._arrive(watcher, f"end:{x.id}:{watcher.run}", "ended", x.id, payload)
-        return r.Delivered(self._now, not fresh, tuple(self._woken))
+        waits = x.id in watcher.ends
+        if not waits:
+            self._arrive(watcher, "ended", x.id, common.ended_payload(r.End(x.status, x.result, x.error)))
+        return r.Delivered(self._now, waits, tuple(self._woken))
 
     # --- reading ---------------------------------------------------------------------------------------------
 

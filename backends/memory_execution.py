@@ -12,7 +12,7 @@ _HEADER = tuple(f.name for f in attrs.fields(r.Header))
 class Execution:
     """A header that changes in place (building a new one for each commit would double a step's cost), log and inbox."""
 
-    __slots__ = (*_HEADER, "dedupe", "inbox", "log", "purge_at", "stamp", "watchers")
+    __slots__ = (*_HEADER, "cancelled", "dedupe", "ends", "inbox", "log", "purge_at", "stamp", "watchers")
 
     def __init__(self, create: r.Create, now: float) -> None:
         at = now if create.at is None else create.at
@@ -44,7 +44,9 @@ class Execution:
         self.current = b"[]"
         self.log: list[bytes] = list(create.entries)
         self.inbox: dict[int, r.Message] = {}
-        self.dedupe: set[str] = set()
+        self.dedupe: dict[str, int] = {}  # accepted message ids -> number of arrivals by then, oldest first
+        self.ends: dict[str, int] = {}  # execution that ended -> number of the message in the inbox that tells of it
+        self.cancelled = False  # a cancel has been accepted in this life
         self.watchers: dict[str, None] = {}
         self.purge_at: float | None = None
         self.stamp = 0  # of the entry in the heap of what is due that holds; others are stale

@@ -2,8 +2,8 @@
 
 Every transition is one Lua script in one hash slot, atomic, fenced and idempotent (`lua/`); a batch of requests is one
 round trip to each server it concerns. An execution is two hashes (`e:ID` small fields, `p:ID` payloads), a log (list
-`l:ID`), an inbox (hash `m:ID`), accepted message ids (set `a:ID`) and watchers (set `w:ID`). A namespace's keys begin with
-`{namespace:shard}:`.
+`l:ID`), an inbox (hash `m:ID`, with `n:ID` for whose ends wait in it), accepted message ids (sorted set `a:ID`, by number of
+arrivals) and watchers (set `w:ID`). A namespace's keys begin with `{namespace:shard}:`.
 """
 
 from __future__ import annotations

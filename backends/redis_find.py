@@ -32,11 +32,19 @@ def find(shards: Shards, query: r.Find, now: bytes) -> Plan[r.Found]:
         if few is not None:
             after = None if query.cursor is None else common.read_cursor(query.cursor)
             return _page(few, query.limit, after)
+    terms = "\x1f".join(common.wanted_terms(query))
     sources = [_Source(shard, start) for shard in range(shards.count)]
     while open := [s for s in sources if not s.done and len(s.found) <= query.limit]:
         replies = yield [
             shards.script(
-                s.shard, "find", now, *_filters(query), *s.position, query.limit + 1 - len(s.found), *query.statuses
+                s.shard,
+                "find",
+                now,
+                *_filters(query),
+                *s.position,
+                query.limit + 1 - len(s.found),
+                terms,
+                *query.statuses,
             )
             for s in open
         ]

@@ -137,6 +137,7 @@ class Plans:
 
     def _commit_all(self, request: r.Commit, owe: Owe) -> Plan[r.Committed]:
         shard = self.shards.of(request.id)
+        anew: tuple[bytes, ...] = ()
         match request.then:
             case r.Keep(lease):
                 then: tuple[Argument, ...] = (b"K", repr(lease), b"", b"", b"")
@@ -146,7 +147,7 @@ class Plans:
                 then = (b"Y", b"0", b"", b"", b"")
             case r.End(status, result, error):
                 then = (b"E", b"0", status, result or b"", error or b"")
-            case r.Restart(input):
+            case r.Restart(input, anew):
                 then = (b"R", b"0", b"", input, b"")
         if request.creates or request.cancels:
             counts, effects = self._effects(shard, request.creates, request.cancels)
@@ -156,8 +157,8 @@ class Plans:
             shard, "commit", self._now(),
             request.id, request.token, request.expected, request.commit_id, request.seen, *then,
             request.current or b"", rows.optional(request.attempt), request.amendments,
-            len(request.entries), len(request.consumed), *counts,
-            *map(rows.entry, request.entries), *request.consumed, *effects,
+            len(request.entries), len(request.consumed), *counts, len(anew),
+            *map(rows.entry, request.entries), *request.consumed, *effects, *map(rows.entry, anew),
         )  # fmt: skip
         (reply,) = yield [call]
         if len(reply) == 1:
@@ -209,12 +210,9 @@ class Plans:
 
     def _deliver(self, request: r.Deliver, owe: Owe) -> Plan[r.Delivered]:
         shard = self.shards.of(request.id)
-        if request.kind == "cancel":
-            message_id = "cancel"
-        elif isinstance(request, rows.OwedDeliver):
-            message_id = "end"
-        else:
-            message_id = f"m:{request.message_id}"
+        message_id = common.accepted_id(request)
+        if isinstance(request, rows.OwedDeliver):  # what a watcher asks for has no item, and so no id
+            message_id = f"o:{request.message_id}" if request.message_id else ""
         args = (request.id, message_id, request.kind, request.name, request.payload)
         ((now, code, status, woken, owed),) = yield [self._script(shard, "deliver", self._now(), *args)]
         if code == b"unknown":

@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 
+from replay.backends import common
 from replay.backends.redis_scripts import Argument
 from replay.core import requests as r
 from replay.core.errors import Undecodable
@@ -120,6 +121,7 @@ def create_block(request: r.Create, *, foreign: bool) -> list[Argument]:
         _optional(request.parent_id),
         b"1" if foreign else b"0",
         request.metadata,
+        "\x1f".join(common.terms(request.metadata)),
         request.priority,
         _optional(request.retention),
         request.amendments,
@@ -213,11 +215,11 @@ def read_owed(shard: int, item: bytes, value: bytes) -> OwedCreate | OwedDeliver
     kind, *rest = split_fields(value)
     owed = Owed(shard, item)
     if kind == b"x":
-        return OwedDeliver(rest[0].decode(), "", "cancel", owed=owed)
+        return OwedDeliver(rest[0].decode(), item.hex(), "cancel", owed=owed)
     if kind == b"e":
         return OwedDeliver(rest[0].decode(), item.hex(), "ended", rest[1].decode(), rest[2], owed=owed)
-    id, workflow, version, queue, input, at, timeout, parent, _, metadata, priority, retention, amendments, _ = rest[
-        :14
+    id, workflow, version, queue, input, at, timeout, parent, _, metadata, _, priority, retention, amendments, _ = rest[
+        :15
     ]
     return OwedCreate(
         id.decode(),
@@ -231,7 +233,7 @@ def read_owed(shard: int, item: bytes, value: bytes) -> OwedCreate | OwedDeliver
         metadata,
         int(priority),
         float(retention) if retention else None,
-        tuple(each[4:] for each in rest[14:]),
+        tuple(each[4:] for each in rest[15:]),
         int(amendments),
         owed=owed,
     )

@@ -48,6 +48,12 @@ class Operations(Transitions):
         return True
 
     def _remove(self, x: int, workflow: str, status: str) -> None:
+        (id, created_at, metadata) = self._db.execute(
+            "SELECT id, created_at, metadata FROM execution WHERE x=?", (x,)
+        ).fetchone()
+        for term in common.terms(metadata):
+            key = (self._ns, term, created_at, id)
+            self._db.execute("DELETE FROM metadata WHERE ns=? AND term=? AND created_at=? AND id=?", key)
         for table in ("execution", "log", "inbox", "accepted", "watcher"):
             self._db.execute(f"DELETE FROM {table} WHERE x=?", (x,))
         self._counted(workflow, status, -1)
@@ -63,6 +69,7 @@ class Operations(Transitions):
 
     def _purge_excess(self, keep: int, limit: int) -> int:
         ended = ",".join(f"'{status}'" for status in sorted(r.ENDED))
+        self._flush_counts()  # what this transaction has removed or ended so far counts, too
         counted = f"SELECT COALESCE(SUM(n), 0) FROM count WHERE ns=? AND status IN ({ended})"  # our own
         (count,) = self._db.execute(counted, (self._ns,)).fetchone()
         excess: int = min(limit, count - keep)

@@ -25,20 +25,24 @@ CREATE TABLE execution (
     parent_id TEXT, priority INTEGER NOT NULL, retention REAL, deadline REAL, attempt INTEGER NOT NULL DEFAULT 1,
     run INTEGER NOT NULL DEFAULT 0, length INTEGER NOT NULL DEFAULT 0, amendments INTEGER NOT NULL DEFAULT 0,
     arrivals INTEGER NOT NULL DEFAULT 0, last_commit TEXT NOT NULL DEFAULT '', token TEXT, worker TEXT,
-    lost INTEGER NOT NULL DEFAULT 0, due_at REAL, purge_at REAL, metadata BLOB NOT NULL, current BLOB NOT NULL,
-    input BLOB NOT NULL, result BLOB, error BLOB);
+    lost INTEGER NOT NULL DEFAULT 0, due_at REAL, purge_at REAL, cancelled INTEGER NOT NULL DEFAULT 0,
+    metadata BLOB NOT NULL, current BLOB NOT NULL, input BLOB NOT NULL, result BLOB, error BLOB);
 CREATE UNIQUE INDEX execution_id ON execution (ns, id);
 CREATE INDEX execution_due ON execution (ns, queue, workflow, version, due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX execution_timer ON execution (ns, due_at) WHERE priority > 0;
 CREATE INDEX execution_token ON execution (ns, token) WHERE token IS NOT NULL;
 CREATE INDEX execution_created ON execution (ns, created_at, id);
 CREATE INDEX execution_status ON execution (ns, status, created_at, id);
 CREATE INDEX execution_workflow ON execution (ns, workflow, created_at, id);
 CREATE INDEX execution_parent ON execution (ns, parent_id, created_at, id) WHERE parent_id IS NOT NULL;
 CREATE INDEX execution_purge ON execution (ns, purge_at) WHERE purge_at IS NOT NULL;
+CREATE TABLE metadata (ns TEXT, term TEXT, created_at REAL, id TEXT, PRIMARY KEY (ns, term, created_at, id)) WITHOUT ROWID;
 CREATE TABLE log (x INTEGER, seq INTEGER, entry BLOB NOT NULL, crc INTEGER NOT NULL, PRIMARY KEY (x, seq)) WITHOUT ROWID;
 CREATE TABLE inbox (x INTEGER, seq INTEGER, kind TEXT NOT NULL, name TEXT NOT NULL, payload BLOB NOT NULL, at REAL NOT NULL,
     PRIMARY KEY (x, seq)) WITHOUT ROWID;
-CREATE TABLE accepted (x INTEGER, message_id TEXT, PRIMARY KEY (x, message_id)) WITHOUT ROWID;
+CREATE INDEX inbox_ended ON inbox (x, name) WHERE kind = 'ended';
+CREATE TABLE accepted (x INTEGER, message_id TEXT, seq INTEGER NOT NULL, PRIMARY KEY (x, message_id)) WITHOUT ROWID;
+CREATE INDEX accepted_seq ON accepted (x, seq);
 CREATE TABLE watcher (x INTEGER, id TEXT, PRIMARY KEY (x, id)) WITHOUT ROWID;
 CREATE TABLE count (ns TEXT, workflow TEXT, status TEXT, n INTEGER NOT NULL, PRIMARY KEY (ns, workflow, status)) WITHOUT ROWID;
 CREATE TABLE schedule (ns TEXT, id TEXT, workflow TEXT NOT NULL, spec BLOB NOT NULL, state BLOB NOT NULL, next_at REAL,

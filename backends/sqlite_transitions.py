@@ -11,6 +11,9 @@ from replay.backends.sqlite_rows import HEADER, Rows
 from replay.core import requests as r
 from replay.core.errors import ExecutionEnded, UnknownExecution
 
+MOVES = 1000
+"""Executions that one claim puts where their priority belongs, so that it never takes long; the next one goes on."""
+
 
 class Transitions(Rows):
     """Each method is one request of `replay.core.requests`, within a transaction: it validates first, then writes."""
@@ -31,6 +34,8 @@ class Transitions(Rows):
         assert x is not None
         if request.entries:
             self._append(x, 0, request.entries)
+        for term in common.terms(request.metadata):
+            self._db.execute("INSERT INTO metadata VALUES (?, ?, ?, ?)", (self._ns, term, header.created_at, header.id))
         self._counted(request.workflow, "pending", 1)
         return r.Created(header, True, self._now)
 
@@ -47,6 +52,7 @@ class Transitions(Rows):
                     " AND lost < ?",
                     [(now, ns, *lane, r.MAX_LOST - 1) for lane in lanes],
                 )
+            self._move_ahead()
             held = self._take(request, lanes)
         claimed = []
         for x, id in held:
@@ -59,6 +65,14 @@ class Transitions(Rows):
         later = [s.next_at for s in schedules if s.next_at is not None and s.next_at > now][:1]
         dues = [*later, *([next_due] if next_due is not None else [])]
         return r.Claims(now, tuple(claimed), max(min(dues), now) if dues else None, due)
+
+    def _move_ahead(self) -> None:
+        """Put executions whose instant has come where their priority belongs; of those made ready none is so near."""
+        self._db.execute(
+            "UPDATE execution SET due_at = due_at - priority * ? WHERE x IN (SELECT x FROM execution"
+            " WHERE ns=? AND priority > 0 AND due_at > ? AND due_at <= ? ORDER BY due_at LIMIT ?)",
+            (r.PRIORITY_STEP, self._ns, self._now - r.PRIORITY_STEP, self._now, MOVES),
+        )
 
     def _next_due(self, lanes: list[tuple[str, str, str]]) -> float | None:
         found = [
@@ -166,9 +180,10 @@ class Transitions(Rows):
             case r.Yield():
                 new = "pending"
                 extra |= {"status": new, "due_at": self._ready_at(queue, priority)}
-            case r.Restart(input):
+            case r.Restart(input, entries):
                 new = "pending"
                 self._db.execute("DELETE FROM log WHERE x=?", (x,))
+                self._append(x, 0, entries)
                 self._db.execute("UPDATE execution SET run = run + 1, amendments = 0 WHERE x=?", (x,))
                 extra |= {
                     "status": new,
@@ -177,7 +192,7 @@ class Transitions(Rows):
                     "attempt": 1,
                     "current": b"[]",
                 }
-                length = 0
+                length = len(entries)
             case r.End() as end:
                 self._bump(x, request, length, extra)
                 self._end(x, request.id, workflow, status, end)
@@ -220,49 +235,66 @@ class Transitions(Rows):
         self._move(workflow, status, end.status)
         self._set(
             x, status=end.status, result=end.result, error=end.error, ended_at=self._now, updated_at=self._now, token=None,
-            worker=None, due_at=None, current=b"[]", purge_at=None if retention is None else self._now + retention,
+            worker=None, due_at=None, current=b"[]", cancelled=0, purge_at=None if retention is None else self._now + retention,
         )  # fmt: skip
         watchers = [id for (id,) in self._db.execute("SELECT id FROM watcher WHERE x=?", (x,))]
         if arrivals:
             self._db.execute("DELETE FROM inbox WHERE x=?", (x,))
-            self._db.execute("DELETE FROM accepted WHERE x=?", (x,))
         if watchers:
             self._db.execute("DELETE FROM watcher WHERE x=?", (x,))
         payload = common.ended_payload(end)
         for watcher in dict.fromkeys(([parent] if parent else []) + watchers):
             with contextlib.suppress(UnknownExecution):
                 w, header = self._known(watcher, self._db)
-                if header.ended_at is None:
-                    self._arrive(w, header, f"end:{id}:{header.run}", "ended", id, payload)
+                if header.ended_at is None:  # what tells of an earlier end is out of date
+                    self._db.execute("DELETE FROM inbox WHERE x=? AND kind='ended' AND name=?", (w, id))
+                    self._arrive(w, header, "ended", id, payload)
 
     # --- arrivals ----------------------------------------------------------------------------------------
 
-    def _arrive(self, x: int, header: r.Header, message_id: str, kind: str, name: str, payload: bytes) -> bool:
-        if not self._db.execute("INSERT OR IGNORE INTO accepted VALUES (?, ?)", (x, message_id)).rowcount:
-            return False
+    def _arrive(self, x: int, header: r.Header, kind: str, name: str, payload: bytes) -> None:
         seq = header.arrivals + 1
         self._db.execute("INSERT INTO inbox VALUES (?, ?, ?, ?, ?, ?)", (x, seq, kind, name, payload, self._now))
         if header.token is None and header.status not in ("pending", "stuck"):
             self._set(x, arrivals=seq, due_at=self._ready_at(header.queue, header.priority))
         else:
             self._set(x, arrivals=seq)
-        return True
 
     def _deliver(self, request: r.Deliver) -> r.Delivered:
         x, header = self._known(request.id, self._db)
-        message_id = "cancel" if request.kind == "cancel" else f"m:{request.message_id}"
+        message_id = common.accepted_id(request)
         if self._db.execute("SELECT 1 FROM accepted WHERE x=? AND message_id=?", (x, message_id)).fetchone():
             return r.Delivered(self._now, True)
         if header.ended_at is not None:
             raise common.has_ended(header.id, header.status)
-        if request.kind == "cancel" and header.token is None and header.status == "pending" and not header.length:
+        fresh = True
+        if request.kind == "cancel":
+            fresh = self._cancel(x, header, request)
+        else:
+            self._arrive(x, header, request.kind, request.name, request.payload)
+        if message_id:
+            self._remember(x, message_id)
+        return r.Delivered(self._now, not fresh, tuple(self._woken))
+
+    def _cancel(self, x: int, header: r.Header, request: r.Deliver) -> bool:
+        """Return whether it is the first in this life."""
+        if self._db.execute("SELECT cancelled FROM execution WHERE x=?", (x,)).fetchone()[0]:
+            return False
+        if header.token is None and header.status == "pending" and not header.length:
             self._end(x, header.id, header.workflow, header.status, r.End("cancelled", error=request.payload))
-            return r.Delivered(self._now, False, tuple(self._woken))
-        self._arrive(x, header, message_id, request.kind, request.name, request.payload)
-        if request.kind == "cancel" and header.token is not None:
+            return True
+        self._arrive(x, header, request.kind, request.name, request.payload)
+        self._set(x, cancelled=1)
+        if header.token is not None:
             self._move(header.workflow, header.status, "cancelling")
             self._set(x, status="cancelling", updated_at=self._now)
-        return r.Delivered(self._now, False, tuple(self._woken))
+        return True
+
+    def _remember(self, x: int, message_id: str) -> None:
+        (arrivals,) = self._db.execute("SELECT arrivals FROM execution WHERE x=?", (x,)).fetchone()
+        self._db.execute("INSERT INTO accepted VALUES (?, ?, ?)", (x, message_id, arrivals))
+        if arrivals > r.ACCEPTED_LIMIT:
+            self._db.execute("DELETE FROM accepted WHERE x=? AND seq <= ?", (x, arrivals - r.ACCEPTED_LIMIT))
 
     def _cancel_quietly(self, id: str) -> None:
         with contextlib.suppress(UnknownExecution, ExecutionEnded):
@@ -279,6 +311,8 @@ class Transitions(Rows):
         if header.ended_at is None:
             self._db.execute("INSERT OR IGNORE INTO watcher VALUES (?, ?)", (x, watcher.id))
             return r.Delivered(self._now)
-        payload = common.ended_payload(r.End(header.status, header.result, header.error))
-        fresh = self._arrive(w, watcher, f"end:{header.id}:{watcher.run}", "ended", header.id, payload)
-        return r.Delivered(self._now, not fresh, tuple(self._woken))
+        waits = self._db.execute("SELECT 1 FROM inbox WHERE x=? AND kind='ended' AND name=?", (w, header.id)).fetchone()
+        if not waits:
+            payload = common.ended_payload(r.End(header.status, header.result, header.error))
+            self._arrive(w, watcher, "ended", header.id, payload)
+        return r.Delivered(self._now, bool(waits), tuple(self._woken))

@@ -23,11 +23,16 @@ BATCH = 2000
 
 
 def fill(store: Any, count: int) -> None:
-    """Make *count* executions of ten workflows."""
+    """Make *count* executions of ten workflows, half of them of one team, each of one of a thousand customers."""
     for start in range(0, count, BATCH):
         store.apply(
             [
-                r.Create(f"x{n}", f"w{n % 10}", b"null", metadata=b'{"team":"red"}')
+                r.Create(
+                    f"x{n}",
+                    f"w{n % 10}",
+                    b"null",
+                    metadata=b'{"team":"%b","customer":%d}' % ((b"red", b"blue")[n % 2], n % 1000),
+                )
                 for n in range(start, min(count, start + BATCH))
             ]
         )
@@ -51,6 +56,12 @@ def measure(system: str, store: Any, count: int) -> None:
         "page by status": r.Find(statuses=("pending",), limit=50),
         "page by workflow": r.Find(workflow="w3", limit=50),
         "page by status and workflow": r.Find(statuses=("pending",), workflow="w3", limit=50),
+        "page by metadata, many have it": r.Find(metadata=(("team", b'"red"'),), limit=50),
+        "page by metadata, few have it": r.Find(metadata=(("customer", b"17"),), limit=50),
+        "page by metadata, none has it": r.Find(metadata=(("customer", b'"17"'),), limit=50),
+        "page by two of metadata": r.Find(metadata=(("team", b'"blue"'), ("customer", b"17")), limit=50),
+        "page by metadata and workflow": r.Find(metadata=(("team", b'"blue"'),), workflow="w3", limit=50),
+        "page by metadata and rare status": r.Find(metadata=(("team", b'"red"'),), statuses=("failed",), limit=50),
         "counts": r.Count(),
         "counts of a workflow": r.Count("w3"),
     }

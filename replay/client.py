@@ -355,10 +355,13 @@ class Client:
             dedupe_id: Sending again with the same one changes nothing (webhook retries).
 
         Raises:
+            ValueError: *dedupe_id* is empty or no text that can be stored.
             SignalRefused: The workflow does not take it, or the payload is of another type.
             UnknownExecution, ExecutionEnded: Nobody can receive it.
         """
         id, name = id_of(execution), signal_id(signal)
+        if dedupe_id is not None:
+            _check_dedupe_id(dedupe_id)
         if isinstance(signal, Signal):
             signal.check(payload)
         data = self._encode(payload, f"the payload of signal {name!r}")
@@ -377,7 +380,7 @@ class Client:
             UnknownExecution, ExecutionEnded: There is nothing to cancel.
         """
         id = id_of(execution)
-        self.ask(r.Deliver(id, "cancel", "cancel", "", self.codec.encode(reason)))
+        self.ask(r.Deliver(id, self._new_id(), "cancel", "", self.codec.encode(reason)))
         self._bus.publish("news", id.encode())
         self._bus.publish(f"ended:{id}", b"")
 
@@ -485,3 +488,14 @@ class Client:
         from replay.describe import describe
 
         return describe(self.workflow(workflow), input)
+
+
+def _check_dedupe_id(id: str) -> None:
+    if not id:
+        raise ValueError("dedupe_id is empty. Fix: pass the id of what is signalled, or None if it has none")
+    try:
+        id.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"dedupe_id {id!r} cannot be written as UTF-8 ({error.reason}). Fix: pass proper text"
+        ) from None

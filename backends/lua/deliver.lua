@@ -1,21 +1,32 @@
--- Delivers a message: 'unknown', 'ended' and the status, 'duplicate', or 'ok'. The id of an `ended` message that comes
--- from another shard ('end') depends on the receiver's run.
+-- Delivers a message: 'unknown', 'ended' and the status, 'duplicate', or 'ok'. What has an id is remembered by it, also
+-- beyond the end (see finish.lua). Cancels that a transition implies and ends that a watcher asks for have none ('').
+local ACCEPTED_LIMIT = 10000 -- requests.ACCEPTED_LIMIT
+local function remember(id, message_id)
+  local arrivals = tonumber(call('HGET', T .. 'e:' .. id, 'arr') or 0)
+  call('ZADD', T .. 'a:' .. id, arrivals, message_id)
+  if arrivals > ACCEPTED_LIMIT then call('ZREMRANGEBYSCORE', T .. 'a:' .. id, '-inf', arrivals - ACCEPTED_LIMIT) end
+end
 local function deliver(id, message_id, kind, name, payload)
   local e = T .. 'e:' .. id
-  local h = call('HMGET', e, 'st', 'ea', 'tok', 'len', 'run', 'wf', 'ca')
+  local h = call('HMGET', e, 'st', 'ea', 'tok', 'len', 'wf', 'ca', 'cn')
   local st = h[1]
   if not st then return 'unknown', '' end
-  if message_id == 'end' then message_id = 'end:' .. name .. ':' .. (h[5] or '0') end
-  if call('SISMEMBER', T .. 'a:' .. id, message_id) == 1 then return 'duplicate', '' end
+  if message_id ~= '' and call('ZSCORE', T .. 'a:' .. id, message_id) then return 'duplicate', '' end
   if h[2] then return 'ended', st end
-  if kind == 'cancel' and not h[3] and st == 'pending' and (h[4] or '0') == '0' then
+  local code = 'ok'
+  if kind == 'cancel' and h[7] or kind == 'ended' and message_id == '' and waits(id, name) then
+    code = 'duplicate'
+  elseif kind == 'cancel' and not h[3] and st == 'pending' and (h[4] or '0') == '0' then
+    if message_id ~= '' then remember(id, message_id) end
     finish(id, 'cancelled', '', payload)
     return 'ok', ''
+  else
+    arrive(id, kind, name, payload)
+    if kind == 'cancel' and h[3] then
+      call('HSET', e, 'st', 'cancelling', 'ua', NOW)
+      index(id, h[5], h[6], st, 'cancelling')
+    end
   end
-  arrive(id, message_id, kind, name, payload)
-  if kind == 'cancel' and h[3] then
-    call('HSET', e, 'st', 'cancelling', 'ua', NOW)
-    index(id, h[6], h[7], st, 'cancelling')
-  end
-  return 'ok', ''
+  if message_id ~= '' then remember(id, message_id) end
+  return code, ''
 end

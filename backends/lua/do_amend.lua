@@ -24,6 +24,7 @@ else
   call('HDEL', e, 'ea', 'dl', 'lost')
   call('HDEL', T .. 'p:' .. id, 'res', 'err')
   call('ZREM', T .. 'z', id)
+  call('PERSIST', T .. 'a:' .. id)
   make_ready(id, h[6], h[4], h[7], h[8])
 end
 return { NOW, 'ok', header(id), woken, owed }

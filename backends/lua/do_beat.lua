@@ -3,11 +3,11 @@
 local lost, fresh = {}, {}
 for i = 3, #ARGV, 3 do
   local id = ARGV[i]
-  local h = call('HMGET', T .. 'e:' .. id, 'tok', 'q', 'wf', 'v', 'arr')
+  local h = call('HMGET', T .. 'e:' .. id, 'tok', 'q', 'wf', 'v', 'arr', 'pri')
   if h[1] ~= ARGV[i + 1] then
     lost[#lost + 1] = id
   else
-    set_due(id, h[2], h[3], h[4], now + tonumber(ARGV[2]))
+    set_due(id, h[2], h[3], h[4], h[6], now + tonumber(ARGV[2]))
     if tonumber(h[5] or 0) > tonumber(ARGV[i + 2]) then fresh[#fresh + 1] = id end
   end
 end

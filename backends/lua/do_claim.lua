@@ -3,7 +3,7 @@
 -- A claim from several shards has a second round for those that have more. The record of a nonce lists the rounds that
 -- took something, and what: a repetition takes nothing more, and a repeated first round tells of both.
 local MAX_LOST, CRASH_LOOP_DELAY = 5, 600
-local OUTBOX_LIMIT, OUTBOX_AGAIN, REVIVE_LIMIT = 32, 10, 1000
+local OUTBOX_LIMIT, OUTBOX_AGAIN, REVIVE_LIMIT, MOVES = 32, 10, 1000, 1000
 local nonce, worker, limit, lease, round = ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[7]
 local record = T .. 'c:' .. nonce
 local lanes, knows = {}, {}
@@ -27,11 +27,17 @@ if repeated == 0 and ARGV[6] == '1' then
   for _, name in ipairs(lanes) do mine[name] = true end
   for workflow in pairs(knows) do
     for _, id in ipairs(call('ZRANGE', T .. 'x:stuck' .. SEP .. workflow, 0, REVIVE_LIMIT - 1)) do
-      local h = call('HMGET', T .. 'e:' .. id, 'q', 'v', 'lost')
+      local h = call('HMGET', T .. 'e:' .. id, 'q', 'v', 'lost', 'pri')
       if mine[h[1] .. SEP .. workflow .. SEP .. h[2]] and tonumber(h[3] or 0) < MAX_LOST - 1 then
-        set_due(id, h[1], workflow, h[2], now)
+        set_due(id, h[1], workflow, h[2], h[4], now)
       end
     end
+  end
+end
+if repeated == 0 then -- Whose instant has come goes where its priority belongs.
+  for _, id in ipairs(call('ZRANGEBYSCORE', T .. 't', '-inf', NOW, 'LIMIT', 0, MOVES)) do
+    local h = call('HMGET', T .. 'e:' .. id, 'q', 'wf', 'v', 'pri', 'due')
+    set_due(id, h[1], h[2], h[3], h[4], tonumber(h[5]) - tonumber(h[4]) * PRIORITY_STEP)
   end
 end
 
@@ -60,21 +66,21 @@ for _, candidate in ipairs(ready) do
     break
   end
   local e = T .. 'e:' .. id
-  local h = call('HMGET', e, 'st', 'wf', 'ca', 'q', 'v', 'tok', 'lost', 'cn')
+  local h = call('HMGET', e, 'st', 'wf', 'ca', 'q', 'v', 'tok', 'lost', 'cn', 'pri')
   local st, wf, ca, q, v, lost = h[1], h[2], h[3], h[4], h[5], tonumber(h[7] or 0)
   if h[6] and lost + 1 >= MAX_LOST then
     call('HSET', e, 'st', 'stuck', 'ua', NOW, 'lost', MAX_LOST - 1)
     call('HSET', T .. 'p:' .. id, 'cur', '[{"kind":"crash_loop"}]')
     call('HDEL', e, 'tok', 'wk')
     index(id, wf, ca, st, 'stuck')
-    set_due(id, q, wf, v, now + CRASH_LOOP_DELAY)
+    set_due(id, q, wf, v, h[9], now + CRASH_LOOP_DELAY)
     later(now + CRASH_LOOP_DELAY)
   else
     local status = h[8] and call('HEXISTS', T .. 'm:' .. id, h[8]) == 1 and 'cancelling' or 'running'
     call('HSET', e, 'st', status, 'ua', NOW, 'tok', nonce, 'wk', worker)
     if h[6] then call('HSET', e, 'lost', lost + 1) end
     index(id, wf, ca, st, status)
-    set_due(id, q, wf, v, now + lease)
+    set_due(id, q, wf, v, h[9], now + lease)
     later(now + lease)
     got[#got + 1] = id
     since[id] = num(candidate[2])
@@ -82,7 +88,8 @@ for _, candidate in ipairs(ready) do
   end
 end
 if #got > 0 then
-  call('RPUSH', record, round .. SEP, unpack(got))
+  call('RPUSH', record, round .. SEP)
+  for from = 1, #got, 1000 do call('RPUSH', record, unpack(got, from, math.min(from + 999, #got))) end
   call('PEXPIRE', record, math.floor(math.max(lease * 2, 60) * 1000))
 end
 

@@ -1,16 +1,17 @@
 -- needs: base read
 -- 2 workflow  3 parent  4 prefix  5 updated after  6 updated before  7 due before  8 created after  9 created before
--- 10 position's instant  11 position's id  12 wanted  13.. statuses
+-- 10 position's instant  11 position's id  12 wanted  13 terms of metadata  14.. statuses
 -- Answers what fits among some hundred executions after the position, newest first, and the position it came to.
 local SCAN = 512
 local wf, parent, prefix, pos, pos_id = ARGV[2], ARGV[3], ARGV[4], ARGV[10], ARGV[11]
 local updated_after, updated_before, due_before = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local wanted = tonumber(ARGV[12])
-local statuses, any = {}, #ARGV < 13
-for i = 13, #ARGV do statuses[ARGV[i]] = true end
+local statuses, any = {}, #ARGV < 14
+for i = 14, #ARGV do statuses[ARGV[i]] = true end
 local ENDED = { completed = true, failed = true, cancelled = true, compensation_failed = true }
 
-local sources = {}
+local sources, terms = {}, {}
+for term in string.gmatch(ARGV[13], '[^\31]+') do terms[#terms + 1] = T .. 'k:' .. term end
 if parent ~= '' then
   sources[1] = T .. 'y:' .. parent
 else
@@ -20,6 +21,13 @@ else
     if (any or statuses[st]) and (wf == '' or string.sub(name, at + 1) == wf) and not (due_before and ENDED[st]) then
       sources[#sources + 1] = T .. 'x:' .. name
     end
+  end
+  -- Whichever has fewer leads: those with one of the terms, or those of the statuses and the workflow.
+  local least = 0
+  for _, key in ipairs(sources) do least = least + call('ZCARD', key) end
+  for _, key in ipairs(terms) do
+    local size = call('ZCARD', key)
+    if size <= least then sources, least = { key }, size end
   end
 end
 
@@ -68,7 +76,8 @@ for _, item in ipairs(merged) do
   last = item
   local id, fits = item[2], true
   if prefix ~= '' then fits = string.sub(id, 1, #prefix) == prefix end
-  if fits and (parent ~= '' or due_before or updated_after or updated_before) then
+  for _, key in ipairs(terms) do fits = fits and call('ZSCORE', key, id) end
+  if fits and (parent ~= '' or #terms > 0 or due_before or updated_after or updated_before) then
     local h = call('HMGET', T .. 'e:' .. id, 'st', 'wf', 'ua', 'due', 'ea')
     local ua, due = tonumber(h[3]), tonumber(h[4])
     fits = (any or statuses[h[1]]) and (wf == '' or h[2] == wf)

@@ -27,6 +27,7 @@ if h[3] ~= commit then
   if not due or now > due - lease * 0.75 then
     local lane, score = call('HMGET', e, 'q', 'wf', 'v'), string.format('%.17g', now + lease)
     call('HSET', e, 'due', score)
+    if tonumber(call('HGET', e, 'pri') or 0) > 0 then call('ZADD', T .. 't', score, id) end
     call('ZADD', T .. 'd:' .. table.concat(lane, '\31'), score, id)
   end
 elseif h[1] ~= ARGV[3] then

@@ -15,10 +15,10 @@ local i, creates, cancels, owes = 12, tonumber(ARGV[9]), tonumber(ARGV[10]), ton
 local blocks = {}
 for n = 1, creates do
   blocks[n] = i
-  i = i + 14 + ARGV[i + 13]
+  i = i + 15 + ARGV[i + 14]
 end
 for _ = 1, cancels do
-  deliver(ARGV[i], 'cancel', 'cancel', '', 'null')
+  deliver(ARGV[i], '', 'cancel', '', 'null')
   i = i + 1
 end
 for _, block in ipairs(blocks) do create(block) end

@@ -12,11 +12,12 @@ if ARGV[4] == '1' then
   call('SADD', T .. 'w:' .. ARGV[2], 'f' .. ARGV[3])
   return { NOW, 'ok', woken }
 end
-local w = call('HMGET', T .. 'e:' .. ARGV[3], 'st', 'ea', 'run')
+local w = call('HMGET', T .. 'e:' .. ARGV[3], 'st', 'ea')
 if not w[1] or w[2] then return { NOW, 'ok', woken } end
 if not h[2] then
   call('SADD', T .. 'w:' .. ARGV[2], 'l' .. ARGV[3])
   return { NOW, 'ok', woken }
 end
-local fresh = arrive(ARGV[3], 'end:' .. ARGV[2] .. ':' .. (w[3] or '0'), 'ended', ARGV[2], payload)
-return { NOW, fresh and 'ok' or 'duplicate', woken }
+if waits(ARGV[3], ARGV[2]) then return { NOW, 'duplicate', woken } end
+arrive(ARGV[3], 'ended', ARGV[2], payload)
+return { NOW, 'ok', woken }

@@ -1,4 +1,5 @@
--- Lanes (who is due when, by queue, workflow and version) and the index of executions by status and workflow.
+-- Lanes (who is due when, by queue, workflow and version), the timers `t` of executions with a priority, which a claim
+-- moves ahead when their instant has come, and the index of executions by status and workflow.
 local woken, awake = {}, {}
 local function wake(queue)
   if not awake[queue] then
@@ -7,19 +8,23 @@ local function wake(queue)
   end
 end
 local function lane(q, wf, v) return T .. 'd:' .. q .. SEP .. wf .. SEP .. v end
-local function set_due(id, q, wf, v, at)
+local PRIORITY_STEP = 1000000 -- requests.PRIORITY_STEP
+local function set_due(id, q, wf, v, pri, at)
   if at then
     local score = num(at)
     call('HSET', T .. 'e:' .. id, 'due', score)
     call('ZADD', lane(q, wf, v), score, id)
+    if pri and tonumber(pri) > 0 then
+      if at > now - PRIORITY_STEP then call('ZADD', T .. 't', score, id) else call('ZREM', T .. 't', id) end
+    end
   else
     call('HDEL', T .. 'e:' .. id, 'due')
     call('ZREM', lane(q, wf, v), id)
+    if pri then call('ZREM', T .. 't', id) end
   end
 end
--- One level of priority is 1,000,000 seconds: requests.PRIORITY_STEP.
 local function make_ready(id, q, wf, v, pri)
-  set_due(id, q, wf, v, now - (tonumber(pri) or 0) * 1000000)
+  set_due(id, q, wf, v, pri, now - (tonumber(pri) or 0) * PRIORITY_STEP)
   wake(q)
 end
 local function index(id, wf, ca, old, new)

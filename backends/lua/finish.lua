@@ -1,13 +1,14 @@
 -- Ends an execution: inbox and lease are cleared, its parent and watchers are told. The first write makes data grow,
--- so that a server without memory refuses before anything is changed.
+-- so that a server without memory refuses before anything is changed. Accepted ids stay for whoever asks again.
+local ACCEPTED_FOR = 3600
 local function tell(watcher, id, payload)
-  local w = call('HMGET', T .. 'e:' .. watcher, 'st', 'ea', 'run')
-  if w[1] and not w[2] then arrive(watcher, 'end:' .. id .. ':' .. (w[3] or '0'), 'ended', id, payload) end
+  local w = call('HMGET', T .. 'e:' .. watcher, 'st', 'ea')
+  if w[1] and not w[2] then arrive(watcher, 'ended', id, payload) end
 end
 local function finish(id, status, result, err)
   local e, p = T .. 'e:' .. id, T .. 'p:' .. id
-  local h = call('HMGET', e, 'st', 'wf', 'ca', 'q', 'v', 'par', 'pf', 'ret', 'run')
-  local st, wf, ca, q, v, parent, foreign, retention, run = unpack(h, 1, 9)
+  local h = call('HMGET', e, 'st', 'wf', 'ca', 'q', 'v', 'par', 'pf', 'ret', 'lc', 'pri')
+  local st, wf, ca, q, v, parent, foreign, retention, transition, pri = unpack(h, 1, 10)
   call('HSET', e, 'st', status, 'ua', NOW, 'ea', NOW)
   index(id, wf, ca, st, status)
   if result ~= '' then call('HSET', p, 'res', result) else call('HDEL', p, 'res') end
@@ -17,7 +18,9 @@ local function finish(id, status, result, err)
   call('HDEL', e, 'tok', 'wk', 'due', 'cn')
   call('HDEL', p, 'cur')
   call('ZREM', lane(q, wf, v), id)
-  call('UNLINK', T .. 'm:' .. id, T .. 'a:' .. id, T .. 'w:' .. id)
+  if pri then call('ZREM', T .. 't', id) end
+  call('UNLINK', T .. 'm:' .. id, T .. 'n:' .. id, T .. 'w:' .. id)
+  call('EXPIRE', T .. 'a:' .. id, ACCEPTED_FOR)
   if not parent and #watchers == 0 then return end
   local payload = '{"status":"' .. status .. '","result":' .. (result == '' and 'null' or result)
     .. ',"error":' .. (err == '' and 'null' or err) .. '}'
@@ -28,7 +31,7 @@ local function finish(id, status, result, err)
     if i > 1 and watcher == parent then
       -- A parent that also watches is told once.
     elseif string.sub(watcher, 1, 1) == 'f' then
-      owe('e' .. SEP .. id .. SEP .. (run or '0') .. SEP .. NOW .. SEP .. name, fields('e', name, id, payload))
+      owe('e' .. SEP .. id .. SEP .. (transition or '') .. SEP .. NOW .. SEP .. name, fields('e', name, id, payload))
     else
       tell(name, id, payload)
     end

@@ -6,5 +6,6 @@ local function remove(id)
   call('ZREM', T .. 'x:' .. h[1] .. SEP .. h[2], id)
   call('ZREM', T .. 'z', id)
   if h[3] then call('ZREM', T .. 'y:' .. h[3], id) end
-  call('UNLINK', e, T .. 'p:' .. id, T .. 'l:' .. id, T .. 'm:' .. id, T .. 'a:' .. id, T .. 'w:' .. id)
+  for term in string.gmatch(call('HGET', T .. 'p:' .. id, 'mt') or '', '[^\31]+') do call('ZREM', T .. 'k:' .. term, id) end
+  for _, kind in ipairs({ 'e:', 'p:', 'l:', 'm:', 'n:', 'a:', 'w:' }) do call('UNLINK', T .. kind .. id) end
 end

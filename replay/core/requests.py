@@ -21,13 +21,18 @@ ENDED = frozenset({"completed", "failed", "cancelled", "compensation_failed"})
 """The statuses that an execution does not leave, except by an operator's amendment."""
 
 PRIORITY_STEP = 1_000_000.0
-"""Seconds by which one level of priority puts a ready execution ahead (11 days: more than any queue is long)."""
+"""Seconds by which one level of priority puts a due execution ahead (11 days: more than any queue is long)."""
 
 MAX_LOST = 5
 """Leases an execution may lose in a row (no commit between) before it is parked as stuck: it kills its workers."""
 
 CRASH_LOOP_DELAY = 600.0
 """Seconds until a crash-looping execution is tried once more. Long, so that it cannot take a fleet down."""
+
+
+ACCEPTED_LIMIT = 10_000
+"""Arrivals of an execution whose message ids are remembered, the newest: a sender that repeats a message does so within
+minutes, and an execution that lives for years with `continue_as_new` must not remember all that it ever received."""
 
 
 class Request(Generic[R_co]):
@@ -190,6 +195,10 @@ class Claim(Request[Claims]):
     `current` to `[{"kind": "crash_loop"}]`, its lease cleared, due again after `CRASH_LOOP_DELAY` with `lost` reset to
     `MAX_LOST - 1` (one more try). Executions of other workflows or queues are untouched.
 
+    Of what is due, a higher priority goes first, whether it was ready at once or waited for an instant (`Create.at`,
+    `Park.wake_at`, a lease's end). An instant that has come is found `priority * PRIORITY_STEP` seconds earlier from the next
+    claim on, whatever it claims, so that the order of `due_at` is the order of claims.
+
     With `revive`, executions of these queues and workflows that are `stuck` and not in a crash loop (`lost < MAX_LOST - 1`)
     become due now first.
 
@@ -241,7 +250,10 @@ class End:
 
 @attrs.frozen
 class Restart:
-    """The execution begins anew with `input` and a log of `entries` (`run + 1`), keeping its id, inbox and children; due now."""
+    """The execution begins anew with `input` (`run + 1`), keeping its id, inbox and children; due now.
+
+    The new log begins with `entries` (what it carries along) and is otherwise empty.
+    """
 
     input: bytes
     entries: tuple[bytes, ...] = ()
@@ -276,7 +288,7 @@ class Commit(Request[Committed]):
         consumed: `seq`s of inbox messages to remove.
         seen: Highest inbox `seq` the session has been given.
         creates: Children to create (same rules as `Create`; those whose id exists are left alone).
-        cancels: Ids of executions to cancel (as `Deliver` of a cancel; ended or unknown ones are ignored).
+        cancels: Ids of executions to cancel (as `Deliver` of a cancel without an id; ended or unknown ones are ignored).
         current: What the execution does or waits for now (opaque JSON list), None leaves it.
         attempt: The header's `attempt` from now on, None leaves it.
         amendments: Added to the header's `amendments`.
@@ -336,7 +348,7 @@ class Load(Request[list[bytes]]):
 
 @attrs.frozen
 class Delivered:
-    """Reply of `Deliver` and `Watch`. `duplicate`: this `message_id` had already been accepted; nothing changed."""
+    """Reply of `Deliver` and `Watch`. `duplicate`: it had been accepted before, so that no message was added."""
 
     now: float
     duplicate: bool = False
@@ -347,11 +359,12 @@ class Delivered:
 class Deliver(Request[Delivered]):
     """Put a message into an execution's inbox; a sleeping execution becomes due now.
 
-    `UnknownExecution` / `ExecutionEnded` if it cannot take one. Idempotent by `message_id` until the execution ends (what
-    comes then is refused).
-    A leased execution keeps its lease (its holder hears of it from the next commit or beat). A `cancel`: at most one
-    is ever accepted per execution (later ones are duplicates); an execution that was never claimed (`pending`, empty log)
-    ends `cancelled` at once, as by `End("cancelled")`; a leased one gets `status="cancelling"`.
+    `UnknownExecution` / `ExecutionEnded` if it cannot take one. Idempotent by `message_id` (of cancels apart from those of
+    other messages): a repetition is a `duplicate` even when the execution has ended meanwhile, for which the ids of the
+    newest `ACCEPTED_LIMIT` arrivals are remembered until the execution is removed (at least an hour after its end).
+    A leased execution keeps its lease (its holder hears of it from the next commit or beat). A `cancel`: of an execution
+    that lives, one is accepted (further ones are duplicates, whatever their id); an execution that was never claimed
+    (`pending`, empty log) ends `cancelled` at once, as by `End("cancelled")`; a leased one gets `status="cancelling"`.
     A message does not wake an execution that is `stuck`, and does not advance an execution whose first `at` has not come
     (status `pending`); it waits in the inbox.
     """
@@ -367,7 +380,9 @@ class Deliver(Request[Delivered]):
 class Watch(Request[Delivered]):
     """Have `watcher`'s inbox get an `ended` message when execution `id` ends, or now if it has ended.
 
-    `UnknownExecution` if `id` does not exist. Idempotent: one message per (watcher, id, run of the watcher).
+    `UnknownExecution` if `id` does not exist. An inbox holds at most one `ended` message of any one execution: while one
+    waits, watching what has ended is a `duplicate`; once that is consumed, it delivers another. An execution that ends
+    again (an operator had it tried again) replaces what tells of its earlier end, under a new `seq`.
     """
 
     id: str
@@ -410,7 +425,8 @@ class Found:
 class Find(Request[Found]):
     """List executions, newest (`created_at`, then `id`) first; all given filters must hold.
 
-    `metadata` holds (key, JSON text of the value) pairs that must equal the header's top-level metadata.
+    `metadata` holds (key, JSON text of the value) pairs that the header's top-level metadata must hold, compared as JSON:
+    neither spaces nor the order of keys count, `1`, `1.0` and `true` differ.
     `due_before`: not ended, and `due_at` is before it.
     """
 

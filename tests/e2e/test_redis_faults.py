@@ -14,7 +14,7 @@ from redis.connection import Connection
 
 from replay.backends.redis import RedisStore, open_store
 from replay.core import requests as r
-from replay.core.errors import StoreUnavailable
+from replay.core.errors import ExecutionEnded, StoreUnavailable
 from tests.servers.process import until
 from tests.servers.proxy import Proxy
 from tests.servers.redis import RedisCluster, RedisSentinel, RedisServer
@@ -127,6 +127,25 @@ def test_a_request_whose_connection_is_cut_happens_once(server: RedisServer, aft
         assert proxy.cuts == 23
         assert ask(store, r.Load("x")) == [b"step %d" % n for n in range(10)]
         assert ask(store, r.Count()) == {"completed": 1, "pending": 1}
+
+
+def test_a_message_whose_answer_is_lost_was_accepted_though_the_execution_has_ended(server: RedisServer) -> None:
+    with (
+        Proxy(server.host, server.port) as proxy,
+        contextlib.closing(open_store(f"redis://{proxy.host}:{proxy.port}")) as store,
+    ):
+        store.apply([r.Create("x", "wf", b"1"), r.Create("y", "wf", b"1")])
+        proxy.cut_next(after=True, containing=b"EVALSHA")
+        assert ask(store, r.Deliver("x", "c", "cancel")).duplicate  # this very cancel ended it
+        assert proxy.cuts == 1
+        begin(store, "z")
+        ask(store, r.Deliver("y", "m", "signal", "s"))
+        end = r.Commit("y", "n-z", 0, "end", r.End("completed", b"1"))
+        assert ask(store, end).parked
+        assert ask(store, r.Deliver("y", "m", "signal", "s")).duplicate
+        for late in (r.Deliver("x", "another", "cancel"), r.Deliver("y", "m", "cancel")):
+            with pytest.raises(ExecutionEnded):
+                ask(store, late)
 
 
 def test_a_claim_whose_answer_is_lost_is_answered_again(server: RedisServer) -> None:

@@ -261,6 +261,9 @@ def test_signals_of_the_wrong_kind_are_refused_at_the_sender() -> None:
             sim.signal("nobody", Yes, "x")
         sim.signal(handle, Yes, "x", dedupe_id="1")
         sim.signal(handle, Yes, "x", dedupe_id="1")
+        for bad in ("", "\ud800"):
+            with pytest.raises(ValueError, match="dedupe_id"):
+                sim.signal(handle, Yes, "x", dedupe_id=bad)
         sim.run()
         assert handle.result() == "x"
         with pytest.raises(ExecutionEnded):

@@ -21,6 +21,7 @@ WORKFLOWS = st.sampled_from(["w", "v"])
 QUEUES = st.sampled_from(["default", "mail"])
 ROWS = st.lists(st.sampled_from([b"[1]", b'["x",{}]', b'["\\u00e9",[]]']), max_size=3).map(tuple)
 PAYLOADS = st.sampled_from([b"null", b"[]", b"{}", b"9223372036854775808", b'"\xc3\xa9"'])
+METADATA = st.sampled_from([b"{}", b'{"k":1}', b'{"k":2,"l":"x"}', b'{"l": "x", "k": 1}'])
 LEASE = 10.0
 
 
@@ -65,12 +66,13 @@ def store_agreement(
             priority=st.integers(0, 2),
             retention=st.sampled_from([None, 20.0]),
             entries=ROWS,
+            metadata=METADATA,
         )
         def create(
             self, id: str, workflow: str, queue: str, later: float | None, parent: str | None, **more: Any
         ) -> None:
             at = None if later is None else self.clock.now() + later
-            self.ask(r.Create(id, workflow, b"null", queue=queue, at=at, parent_id=parent, metadata=b'{"k":1}', **more))
+            self.ask(r.Create(id, workflow, b"null", queue=queue, at=at, parent_id=parent, **more))
 
         @rule(queues=st.sampled_from([("default",), ("default", "mail")]), revive=st.booleans())
         def claim(self, queues: tuple[str, ...], revive: bool) -> None:
@@ -115,7 +117,7 @@ def store_agreement(
                 "yield": r.Yield(),
                 "end": r.End("completed", b"[]"),
                 "fail": r.End("failed", None, b'"e"'),
-                "restart": r.Restart(b"[2]"),
+                "restart": r.Restart(b"[2]", entries[:1]),
             }
             request = r.Commit(
                 id,
@@ -132,7 +134,7 @@ def store_agreement(
             )
             reply = self.ask(request)
             if isinstance(reply, r.Committed):
-                self.leases[id] = (token, 0 if then == "restart" else length + len(entries))
+                self.leases[id] = (token, len(entries[:1]) if then == "restart" else length + len(entries))
                 if again:
                     repeated = self.ask(request)
                     assert (repeated.parked, repeated.messages) == (reply.parked, reply.messages)
@@ -209,6 +211,7 @@ def store_agreement(
             workflow=st.none() | WORKFLOWS,
             parent_id=st.none() | IDS,
             id_prefix=st.sampled_from([None, "c~"]),
+            metadata=st.sampled_from([(), (), (("k", b"1"),), (("l", b'"x"'), ("k", b"1"))]),
             limit=st.integers(1, 3),
         )
         def find(self, limit: int, **filters: Any) -> None:

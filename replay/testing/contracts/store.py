@@ -135,6 +135,27 @@ class StoreContract:
         if self.ordered:
             assert s.claim("n1", limit=1) == ["high"]
 
+    def test_a_higher_priority_goes_first_after_a_timer_too(self, s: Asking) -> None:
+        """Created for later, parked, or taken from a lease that ran out: the longer wait gives no right of way."""
+        later = s.clock.now() + 100.0
+        for id in ("parked", "crashed"):
+            s.create(id, priority=2)
+        assert len(s.claim("n1")) == 2
+        s.commit("parked", "n1", 0, r.Park("sleeping", later, LEASE))
+        s.ask(r.Beat((r.Held("crashed", "n1", 0),), later - s.clock.now()))
+        s.create("later", priority=2, at=later)
+        s.create("low", priority=1)
+        s.wait(150.0)
+        s.create("lowest")
+        s.claims("nothing", queues=("mail",))
+        due = {id: s.get(id).due_at for id in ("parked", "crashed", "later", "low", "lowest")}
+        assert all(due[id] == pytest.approx(later - 2 * r.PRIORITY_STEP) for id in ("parked", "crashed", "later")), due
+        first = s.claim("n2", limit=3)
+        assert s.claims("nothing", queues=("mail",)).claimed == ()  # each is moved once
+        if self.ordered:
+            assert sorted(first) == ["crashed", "later", "parked"]
+            assert s.claim("n3") == ["low", "lowest"]
+
     def test_a_claim_repeated_gives_the_same_leases_and_no_more(self, s: Asking) -> None:
         """Idempotent by nonce."""
         s.create("a")
@@ -255,6 +276,19 @@ class StoreContract:
         assert (header.input, header.run, header.length, header.status) == (b"[2]", 1, 0, "pending")
         assert s.ask(r.Load("a")) == []
         assert [m.payload for m in s.claims("n2").claimed[0].messages] == [b"[7]"]
+        assert s.signal("a", "m1").duplicate
+
+    def test_beginning_anew_may_carry_entries_along(self, s: Asking) -> None:
+        """The new log begins with them and grows from there."""
+        s.create("a")
+        s.claim("n1")
+        again = r.Restart(b"[2]", (b"[7]", b"[8]"))
+        for _ in range(2):
+            s.commit("a", "n1", 0, again, entries=(b"[1]",) * 3)
+        assert s.get("a").length == 2
+        (claimed,) = s.claims("n2").claimed
+        s.commit("a", "n2", claimed.header.length, entries=(b"[9]",))
+        assert s.ask(r.Load("a")) == [b"[7]", b"[8]", b"[9]"]
 
     def test_an_end_is_final(self, s: Asking) -> None:
         """Result, lease and inbox."""
@@ -303,6 +337,30 @@ class StoreContract:
         with pytest.raises(UnknownExecution):
             s.ask(r.Watch("nobody", "early"))
 
+    def test_of_another_execution_one_end_waits_and_the_last_one_counts(self, s: Asking) -> None:
+        """Once it is consumed, watching again tells again; an end after an operator's retry replaces what still waits."""
+        s.create("parent")
+        s.create("watched", parent_id="parent")
+        s.claim("n1")
+        for _ in range(2):  # a parent that also watches is told once
+            s.ask(r.Watch("watched", "parent"))
+        s.commit("watched", "n1", 0, r.End("failed", None, b'"e"'))
+        assert [(m.seq, m.name) for m in s.ask(r.Inbox("parent"))] == [(1, "watched")]
+        assert s.ask(r.Watch("watched", "parent")).duplicate
+        s.commit("parent", "n1", 0, consumed=(1,), seen=1, commit_id="c1")
+        for duplicate in (False, True):
+            assert s.ask(r.Watch("watched", "parent")).duplicate is duplicate
+        assert [m.seq for m in s.ask(r.Inbox("parent"))] == [2]
+        s.signal("parent", "m1")
+        s.ask(r.Amend("watched", "o1", ("failed",), 0))
+        s.claim("n2")
+        s.commit("watched", "n2", 0, r.End("completed", b"7"))
+        signal, ended = s.ask(r.Inbox("parent"))
+        assert (signal.seq, ended.seq, ended.name) == (3, 4, "watched")
+        assert ended.payload == b'{"status":"completed","result":7,"error":null}'
+        s.commit("parent", "n1", 0, consumed=(2, 3, 4), seen=4, commit_id="c2")
+        assert s.ask(r.Inbox("parent")) == ()
+
     # --- arrivals ---------------------------------------------------------------------------------------
 
     def test_messages_are_accepted_once_and_kept_in_order(self, s: Asking) -> None:
@@ -330,6 +388,39 @@ class StoreContract:
         assert s.ask(r.Deliver("running", "y", "cancel")).duplicate
         assert (s.get("running").status, s.get("pending").status) == ("cancelling", "cancelled")
 
+    def test_a_repeated_message_is_a_duplicate_after_the_end_too(self, s: Asking) -> None:
+        """Whoever lost the answer learns that it was received; what is new is refused; a second life begins where the first ended."""
+        for id in ("unbegun", "a"):
+            s.create(id)
+        s.ask(r.Deliver("unbegun", "x", "cancel"))
+        s.claim("n1")
+        s.signal("a", "m1")
+        s.ask(r.Deliver("a", "x", "cancel"))
+        s.ask(r.Deliver("a", "y", "cancel"))
+        s.commit("a", "n1", 0, r.End("cancelled"))
+        for id, repeated in (("unbegun", "x"), ("a", "x"), ("a", "y")):
+            assert s.ask(r.Deliver(id, repeated, "cancel")).duplicate
+            with pytest.raises(ExecutionEnded):
+                s.ask(r.Deliver(id, "z", "cancel"))
+            with pytest.raises(ExecutionEnded):
+                s.signal(id, "x")
+        assert s.signal("a", "m1").duplicate
+        s.ask(r.Amend("a", "o1", ("cancelled",), 0))
+        assert s.signal("a", "m1").duplicate
+        s.claim("n2")
+        assert not s.ask(r.Deliver("a", "z", "cancel")).duplicate
+        assert s.get("a").status == "cancelling"
+
+    def test_of_the_accepted_messages_only_the_newest_are_remembered(self, s: Asking) -> None:
+        """`ACCEPTED_LIMIT` of them."""
+        s.create("a")
+        s.store.apply([r.Deliver("a", f"m{n}", "signal", "go") for n in range(r.ACCEPTED_LIMIT)])
+        assert s.signal("a", "m0").duplicate
+        assert not s.signal("a", "one more").duplicate
+        assert s.signal("a", "m1").duplicate
+        assert not s.signal("a", "m0").duplicate
+        assert s.get("a").arrivals == r.ACCEPTED_LIMIT + 2
+
     # --- reading ----------------------------------------------------------------------------------------
 
     def test_pages_hold_each_execution_once_newest_first(self, s: Asking) -> None:
@@ -349,9 +440,9 @@ class StoreContract:
 
     def test_filters_all_hold(self, s: Asking) -> None:
         """Status, workflow, parent, prefix, times, metadata."""
-        s.create("p-1", metadata=b'{"team":"red"}')
-        s.create("p-2", workflow="v", version="2", parent_id="p-1")
-        s.create("q-3", metadata=b'{"team":"blue"}')
+        s.create("p-1", metadata=b'{"team":"red", "n": 1, "long": ["\xc3\xa9", {"b": 2, "a": "' + b"x" * 300 + b'"}]}')
+        s.create("p-2", workflow="v", version="2", parent_id="p-1", metadata=b'{"team":"red", "n": true}')
+        s.create("q-3", metadata=b'{"team":"blue", "n": 1}')
         s.claim("n1")
         s.commit("q-3", "n1", 0, r.End("completed", b"1"))
         between = s.get("p-1").created_at
@@ -364,10 +455,22 @@ class StoreContract:
         assert ids(parent_id="p-1") == ["p-2"]
         assert ids(id_prefix="p-") == ["p-2", "p-1"]
         assert ids(created_after=between) == ["q-3", "p-2"]
-        assert ids(metadata=(("team", b'"red"'),)) == ["p-1"]
+        red, one = ("team", b'"red"'), ("n", b"1")
+        assert ids(metadata=(red,)) == ["p-2", "p-1"]
+        assert ids(metadata=(one,)) == ["q-3", "p-1"]
+        assert ids(metadata=(red, one)) == ["p-1"]
+        assert ids(metadata=(red,), created_after=between) == ids(metadata=(red,), workflow="v") == ["p-2"]
+        assert ids(metadata=(red,), parent_id="p-1", id_prefix="p") == ["p-2"]
+        assert ids(metadata=(one,), statuses=("completed",)) == ["q-3"]
+        assert ids(metadata=(("long", b'["\xc3\xa9", {"a":"' + b"x" * 300 + b'","b":2}]'),)) == ["p-1"]
+        assert ids(metadata=(("team", b"null"),)) == ids(metadata=(("red", b'"team"'),)) == []
+        page = s.ask(r.Find(metadata=(red,), limit=1))
+        assert [h.id for h in s.ask(r.Find(metadata=(red,), limit=1, cursor=page.cursor)).headers] == ["p-1"]
         assert ids(id_prefix="p-", workflow="w") == ["p-1"]
         assert s.ask(r.Count()) == {"running": 2, "completed": 1}
         assert s.ask(r.Count("v")) == {"running": 1}
+        s.ask(r.Delete("q-3"))
+        assert ids(metadata=(one,)) == ["p-1"]
 
     # --- operators ---------------------------------------------------------------------------------------
 
@@ -413,6 +516,8 @@ class StoreContract:
         assert s.ask(r.Purge()) == 1
         assert s.ask(r.Get("short")) is None
         assert {h.id for h in s.ask(r.Find()).headers} == {"long", "for ever", "alive"}
+        s.wait(100.0)
+        assert s.ask(r.Purge(keep=1)) == 1  # what its retention removes does not count again as too many
 
     def test_of_the_ended_executions_no_more_are_kept_than_may_be(self, s: Asking) -> None:
         """The oldest go, whatever they ended as; what has not ended neither goes nor counts."""
