@@ -43,7 +43,7 @@ from replay.core.retry import Retry
 from replay.definition import Event, Signal, Workflow, workflow
 
 if TYPE_CHECKING:
-    from replay.codec import TaggedJson, serializable
+    from replay.codec import TaggedJson, UnknownValue, serializable
     from replay.engine import Engine
     from replay.handles import Handle, Waited, WorkflowInfo
     from replay.operator import Operator, Stuck
@@ -107,6 +107,7 @@ __all__ = [
     "Undecodable",
     "UnknownExecution",
     "UnknownSchedule",
+    "UnknownValue",
     "UnknownWorkflow",
     "Waited",
     "Winner",
@@ -131,6 +132,7 @@ _LAZY = {
     "Stuck": "operator",
     "TaggedJson": "codec",
     "Tree": "records",
+    "UnknownValue": "codec",
     "Waited": "handles",
     "WorkflowInfo": "handles",
     "current_step": "steps",

@@ -24,8 +24,9 @@ from replay.opening import open_parts
 from replay.options import Options
 from replay.ports import Bus, Clock, Codec, Queue, Store
 from replay.runner import Runner
-from replay.schedules import CatchUp, Overlap, ScheduleRecord, Schedules, tick
+from replay.schedules import CatchUp, Overlap, ScheduleRecord, Schedules
 from replay.telemetry import instrument_if_configured
+from replay.ticks import tick
 from replay.worker import Observer, Worker
 
 if TYPE_CHECKING:
@@ -256,6 +257,7 @@ class Engine(Client):
         overlap: Overlap = "allow",
         catch_up: CatchUp = "one",
         catch_up_window: Any = None,
+        catch_up_limit: int | None = None,
         jitter: Any = None,
         until: Any = None,
         timeout: Any = None,
@@ -270,6 +272,7 @@ class Engine(Client):
             overlap: What a tick does while the last execution still runs.
             catch_up: Which ticks are made up for after a time without workers: none, the newest, or all.
             catch_up_window: Older ticks than this are given up; default: a day.
+            catch_up_limit: At most this many are made up for at once; default: 100.
             jitter: Each tick is late by up to this, the same on every worker.
             until: No tick after this instant.
             timeout: Within which each execution must end.
@@ -279,7 +282,8 @@ class Engine(Client):
         """
         options = {
             "cron": cron, "interval": interval, "timezone": timezone, "overlap": overlap, "catch_up": catch_up,
-            "catch_up_window": catch_up_window, "jitter": jitter, "until": until, "timeout": timeout,
+            "catch_up_window": catch_up_window, "catch_up_limit": catch_up_limit, "jitter": jitter, "until": until,
+            "timeout": timeout,
         }  # fmt: skip
         return Schedules(self).ensure(workflow, input, id, **options)
 
@@ -300,7 +304,7 @@ class Engine(Client):
         return Schedules(self).pause(id, paused=False)
 
     def update_schedule(self, id: str, **options: Any) -> ScheduleRecord:
-        """Change some of the options of `ensure_schedule` (or the `input`)."""
+        """Change some of the options of `ensure_schedule` (or the `input`), until it is ensured otherwise."""
         return Schedules(self).update(id, **options)
 
     def remove_schedule(self, id: str) -> None:

@@ -164,6 +164,7 @@ class Worker:
         self._retry_at = 0.0
         self._next_pass = 0.0
         self._first_lane = 0
+        self._unfired: dict[str, int] = {}  # schedules that cannot be fired here, by version: each is named once
         self.unreachable = False
         self.looked = False  # the last claim found nothing
 
@@ -443,10 +444,26 @@ class Worker:
         if len(self._visits) >= self.options.concurrency and again <= reply.now:
             self._pass_on(request.queues, reply.now)
         for schedule in reply.schedules:
-            if self._tick is not None:
-                self._outbox.extend((None, each) for each in self._tick(schedule, reply.now))
-                self._hinted = True
+            self._fire(schedule, reply.now)
         self._outbox.extend((None, item) for item in reply.outbox)
+
+    def _fire(self, schedule: r.Schedule, now: float) -> None:
+        """Advance a due schedule. One that cannot be advanced here stays due, for others, and holds up nothing else."""
+        if self._tick is None:
+            return
+        try:
+            requests = self._tick(schedule, now)
+        except StoreUnavailable:
+            return  # the next claim finds it again
+        except Exception as error:
+            if self._unfired.get(schedule.id) != schedule.version:
+                self._unfired[schedule.id] = schedule.version
+                log.error(
+                    "schedule %r cannot be fired here: %s", schedule.id, error, extra={"schedule_id": schedule.id}
+                )
+            return
+        self._outbox.extend((None, each) for each in requests)
+        self._hinted = True
 
     def _pass_on(self, queues: Iterable[str], now: float) -> None:
         """Wake other workers: more is due than this one can take, and few hints stand for many executions."""
