@@ -46,8 +46,9 @@ if TYPE_CHECKING:
     from replay.codec import TaggedJson, UnknownValue, serializable
     from replay.engine import Engine
     from replay.handles import Handle, Waited, WorkflowInfo
+    from replay.observing import StepFields
     from replay.operator import Operator, Stuck
-    from replay.records import Detail, Execution, Page, Status, StepRecord, Tree
+    from replay.records import Detail, Execution, Page, Status, StepRecord, Tree, Unreadable
     from replay.schedules import ScheduleRecord
     from replay.steps import CurrentStep, current_step
 
@@ -96,6 +97,7 @@ __all__ = [
     "SignalRefused",
     "Status",
     "StepFailed",
+    "StepFields",
     "StepInterrupted",
     "StepRecord",
     "StepTimeout",
@@ -109,6 +111,7 @@ __all__ = [
     "UnknownSchedule",
     "UnknownValue",
     "UnknownWorkflow",
+    "Unreadable",
     "Waited",
     "Winner",
     "Workflow",
@@ -128,11 +131,13 @@ _LAZY = {
     "Page": "records",
     "ScheduleRecord": "schedules",
     "Status": "records",
+    "StepFields": "observing",
     "StepRecord": "records",
     "Stuck": "operator",
     "TaggedJson": "codec",
     "Tree": "records",
     "UnknownValue": "codec",
+    "Unreadable": "records",
     "Waited": "handles",
     "WorkflowInfo": "handles",
     "current_step": "steps",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import secrets
@@ -16,10 +17,13 @@ from replay.backends.memory import SystemClock
 from replay.client import Client
 from replay.codec import TaggedJson
 from replay.core.commands import duration
+from replay.core.entries import Fact
 from replay.core.errors import ConfigError
 from replay.core.ids import check_id
+from replay.core.requests import Header
 from replay.definition import Workflow, register
 from replay.handles import Handle
+from replay.observing import Observer, tell
 from replay.opening import open_parts
 from replay.options import Options
 from replay.ports import Bus, Clock, Codec, Queue, Store
@@ -27,7 +31,7 @@ from replay.runner import Runner
 from replay.schedules import CatchUp, Overlap, ScheduleRecord, Schedules
 from replay.telemetry import instrument_if_configured
 from replay.ticks import tick
-from replay.worker import Observer, Worker
+from replay.worker import Worker
 
 if TYPE_CHECKING:
     from replay.operator import Operator
@@ -188,19 +192,31 @@ class Engine(Client):
             observers=self._observers,
         )
 
-    def on_entry(self, handler: Observer) -> Callable[[], None]:
-        """Call `handler(execution_id, entry)` for each entry that this process's worker has committed; returns the remover.
+    def on_entry(self, handler: Callable[[str, Fact], object]) -> Callable[[], None]:
+        """Call `handler(execution_id, entry)` for each entry that this process's worker or operator commits; returns the remover.
 
         An audit hook: entries come in the log's order, once, and never during replay (entries that other processes commit are
-        told there). It is called on the loop's thread and must be quick; if it raises, that is logged and changes nothing.
+        told there). It is called on the loop's thread (the operator's: on the caller's) and must be quick; if it raises, that
+        is logged and changes nothing.
         """
-        self._observers.append(handler)
+
+        @functools.wraps(handler)
+        def observer(header: Header, entry: Fact) -> object:
+            return handler(header.id, entry)
+
+        return self._observe(observer)
+
+    def _observe(self, observer: Observer) -> Callable[[], None]:
+        self._observers.append(observer)
 
         def remove() -> None:
-            if handler in self._observers:
-                self._observers.remove(handler)
+            if observer in self._observers:
+                self._observers.remove(observer)
 
         return remove
+
+    def _tell(self, header: Header, entries: Iterable[Fact]) -> None:
+        tell(self._observers, header, entries)
 
     def adjust_worker(
         self, *, shutdown_timeout: float | None = None, retention: float | None = None, **changes: Any

@@ -310,6 +310,7 @@ class Operator:
             self._engine._announce(queue)
         for watch in watches:
             self._engine.ask(watch)
+        self._engine._tell(header, entries)
         if then is not None:
             self._engine._bus.publish(f"ended:{header.id}", b"")
         return execution_of(reply.header, self._engine.codec)

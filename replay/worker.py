@@ -18,22 +18,18 @@ import attrs
 
 from replay.core import requests as r
 from replay.core.effects import AskToStop, Await, Call, Launch, Publish, Returned, Warn, Woken
-from replay.core.entries import Fact
 from replay.core.errors import Fenced, ReplayError, StoreUnavailable
 from replay.core.session import Session
 from replay.core.settings import Settings
 from replay.definition import Workflow
 from replay.determinism import make_context
 from replay.metrics import Gauges, Metrics
+from replay.observing import Observer, committed
 from replay.options import Options
 from replay.ports import Clock, Codec, Store
-from replay.records import audit_of
 from replay.steps import Flag
 
 log = logging.getLogger("replay.worker")
-
-Observer = Callable[[str, Fact], object]
-"""Told of an execution's id and an entry."""
 
 MAX_ROUNDS = 16
 """Batches in one turn: a stream of executions that run no steps must not keep the loop, and the steps of others, for ever."""
@@ -390,7 +386,7 @@ class Worker:
             self._claims(request, reply)
         elif visit is not None:
             if isinstance(request, r.Commit) and isinstance(reply, r.Committed):
-                self._committed(request, reply)
+                self._committed(visit.session.header, request, reply)
             if isinstance(reply, Exception):
                 self._step(visit, error=reply)
             else:
@@ -400,17 +396,8 @@ class Worker:
         elif isinstance(request, r.Deliver | r.Watch | r.Create):
             self._outbox.append((None, r.Forget(request)))  # type: ignore[arg-type]
 
-    def _observe(self, id: str, rows: tuple[bytes, ...]) -> None:
-        for entry in audit_of(list(rows), self._codec):
-            for observer in tuple(self._observers):
-                try:
-                    observer(id, entry)
-                except Exception:
-                    log.exception("on_entry: %r raised; the execution goes on", observer, extra={"execution_id": id})
-
-    def _committed(self, request: r.Commit, reply: r.Committed) -> None:
-        if self._observers and request.entries:
-            self._observe(request.id, request.entries)
+    def _committed(self, header: r.Header, request: r.Commit, reply: r.Committed) -> None:
+        committed(self._observers, header, request.entries, self._codec)
         match request.then:
             case r.End(status=status):
                 self.metrics.ended[status] += 1

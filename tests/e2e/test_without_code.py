@@ -10,9 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from replay import Engine, ExecutionFailed, NotSerializable, Operator, RemoteError, Undecodable, UnknownValue
+from replay import (
+    Engine,
+    ExecutionFailed,
+    NotSerializable,
+    Operator,
+    RemoteError,
+    Undecodable,
+    UnknownValue,
+    Unreadable,
+)
 from replay.core import requests as r
-from replay.records import Unreadable
 from tests.e2e.processes import ROOT
 from tests.e2e.test_cli import replay
 
