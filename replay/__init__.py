@@ -43,11 +43,12 @@ from replay.core.retry import Retry
 from replay.definition import Event, Signal, Workflow, workflow
 
 if TYPE_CHECKING:
-    from replay.codec import TaggedJson, serializable
+    from replay.codec import TaggedJson, UnknownValue, serializable
     from replay.engine import Engine
     from replay.handles import Handle, Waited, WorkflowInfo
+    from replay.observing import StepFields
     from replay.operator import Operator, Stuck
-    from replay.records import Detail, Execution, Page, Status, StepRecord, Tree
+    from replay.records import Detail, Execution, Page, Status, StepRecord, Tree, Unreadable
     from replay.schedules import ScheduleRecord
     from replay.steps import CurrentStep, current_step
 
@@ -96,6 +97,7 @@ __all__ = [
     "SignalRefused",
     "Status",
     "StepFailed",
+    "StepFields",
     "StepInterrupted",
     "StepRecord",
     "StepTimeout",
@@ -107,7 +109,9 @@ __all__ = [
     "Undecodable",
     "UnknownExecution",
     "UnknownSchedule",
+    "UnknownValue",
     "UnknownWorkflow",
+    "Unreadable",
     "Waited",
     "Winner",
     "Workflow",
@@ -127,10 +131,13 @@ _LAZY = {
     "Page": "records",
     "ScheduleRecord": "schedules",
     "Status": "records",
+    "StepFields": "observing",
     "StepRecord": "records",
     "Stuck": "operator",
     "TaggedJson": "codec",
     "Tree": "records",
+    "UnknownValue": "codec",
+    "Unreadable": "records",
     "Waited": "handles",
     "WorkflowInfo": "handles",
     "current_step": "steps",

@@ -17,6 +17,7 @@ from replay.core.errors import (
     ExecutionFailed,
     PayloadTooLarge,
     StoreUnavailable,
+    Undecodable,
     UnknownExecution,
     UnknownWorkflow,
 )
@@ -24,7 +25,7 @@ from replay.core.ids import check_id, keyed_id
 from replay.definition import Event, Signal, Workflow, check_priority, packages, signal_id
 from replay.handles import Handle, Waited, WorkflowInfo, id_of
 from replay.ports import Bus, Codec, Queue, Store
-from replay.records import Detail, Execution, Page, Status, Tree, audit_of, execution_of, steps_of
+from replay.records import Detail, Execution, Page, Status, Tree, Unreadable, decoded, execution_of, inspected, steps_of
 
 if TYPE_CHECKING:
     from replay.describe import Description
@@ -281,6 +282,7 @@ class Client:
             TimeoutError: It did not end within *timeout* (seconds or `timedelta`); it goes on.
             ExecutionFailed, ExecutionCancelled: It ended without a result.
             UnknownExecution: There is no such execution.
+            Undecodable: It completed with a value of a class that is not known in this process.
         """
         id = id_of(execution)
         limit = None if timeout is None else duration(timeout, "wait(timeout=)")
@@ -324,8 +326,14 @@ class Client:
 
     def _result(self, header: r.Header) -> Any:
         if header.status == "completed":
-            return self.codec.decode(header.result or b"null")
-        error = self.codec.decode(header.error or b"null")
+            try:
+                return self.codec.decode(header.result or b"null")
+            except Undecodable as unknown:
+                raise Undecodable(
+                    f"execution {header.id!r} completed, but its result cannot be rebuilt in this process: {unknown}. "
+                    f"To look at it all the same: get_execution({header.id!r}).result"
+                ) from unknown
+        error = decoded(self.codec, header.error)
         if header.status == "cancelled":
             raise ExecutionCancelled(header.id, None if error is None else str(error))
         cause = error if isinstance(error, BaseException) else None
@@ -450,9 +458,12 @@ class Client:
         return {Status(status): count for status, count in sorted(self.ask(r.Count(key)).items())}
 
     def detail(self, execution: str | Handle[Any]) -> Detail:
-        """Return an execution with its steps and its audit trail."""
+        """Return an execution with its steps and its audit trail, as far as they can be read here (see `Detail`)."""
         header = self._header(id_of(execution))
-        audit = audit_of(self.ask(r.Load(header.id)), self.codec)
+        try:
+            audit = inspected(self.ask(r.Load(header.id)), self.codec)
+        except Undecodable as damaged:  # the store's own check has failed
+            audit = (Unreadable(header.updated_at, 0, "", str(damaged)),)
         return Detail(execution_of(header, self.codec), steps_of(audit), audit)
 
     def execution_tree(self, execution: str | Handle[Any]) -> Tree:

@@ -141,7 +141,7 @@ class Cron:
     def __attrs_post_init__(self) -> None:
         if self.fold not in ("first", "both"):
             raise ScheduleError(f'fold {self.fold!r}: expected "first" or "both". Fix: leave it out.')
-        _check_zone(self.timezone)
+        check_zone(self.timezone)
         _check_expression(self.expression)
 
     def next_after(self, instant: float) -> float | None:
@@ -263,7 +263,8 @@ def _parsed(expression: str) -> croniter:
 # --- refusing what cannot be meant ---------------------------------------------------------------------------
 
 
-def _check_zone(name: str) -> None:
+def check_zone(name: str) -> None:
+    """Refuse what is no time zone. Raises `ScheduleError`."""
     try:
         ZoneInfo(name)
     except (KeyError, ValueError, OSError, TypeError, AttributeError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import secrets
@@ -16,17 +17,21 @@ from replay.backends.memory import SystemClock
 from replay.client import Client
 from replay.codec import TaggedJson
 from replay.core.commands import duration
+from replay.core.entries import Fact
 from replay.core.errors import ConfigError
 from replay.core.ids import check_id
+from replay.core.requests import Header
 from replay.definition import Workflow, register
 from replay.handles import Handle
+from replay.observing import Observer, tell
 from replay.opening import open_parts
 from replay.options import Options
 from replay.ports import Bus, Clock, Codec, Queue, Store
 from replay.runner import Runner
-from replay.schedules import CatchUp, Overlap, ScheduleRecord, Schedules, tick
+from replay.schedules import CatchUp, Overlap, ScheduleRecord, Schedules
 from replay.telemetry import instrument_if_configured
-from replay.worker import Observer, Worker
+from replay.ticks import tick
+from replay.worker import Worker
 
 if TYPE_CHECKING:
     from replay.operator import Operator
@@ -187,19 +192,31 @@ class Engine(Client):
             observers=self._observers,
         )
 
-    def on_entry(self, handler: Observer) -> Callable[[], None]:
-        """Call `handler(execution_id, entry)` for each entry that this process's worker has committed; returns the remover.
+    def on_entry(self, handler: Callable[[str, Fact], object]) -> Callable[[], None]:
+        """Call `handler(execution_id, entry)` for each entry that this process's worker or operator commits; returns the remover.
 
         An audit hook: entries come in the log's order, once, and never during replay (entries that other processes commit are
-        told there). It is called on the loop's thread and must be quick; if it raises, that is logged and changes nothing.
+        told there). It is called on the loop's thread (the operator's: on the caller's) and must be quick; if it raises, that
+        is logged and changes nothing.
         """
-        self._observers.append(handler)
+
+        @functools.wraps(handler)
+        def observer(header: Header, entry: Fact) -> object:
+            return handler(header.id, entry)
+
+        return self._observe(observer)
+
+    def _observe(self, observer: Observer) -> Callable[[], None]:
+        self._observers.append(observer)
 
         def remove() -> None:
-            if handler in self._observers:
-                self._observers.remove(handler)
+            if observer in self._observers:
+                self._observers.remove(observer)
 
         return remove
+
+    def _tell(self, header: Header, entries: Iterable[Fact]) -> None:
+        tell(self._observers, header, entries)
 
     def adjust_worker(
         self, *, shutdown_timeout: float | None = None, retention: float | None = None, **changes: Any
@@ -256,6 +273,7 @@ class Engine(Client):
         overlap: Overlap = "allow",
         catch_up: CatchUp = "one",
         catch_up_window: Any = None,
+        catch_up_limit: int | None = None,
         jitter: Any = None,
         until: Any = None,
         timeout: Any = None,
@@ -270,6 +288,7 @@ class Engine(Client):
             overlap: What a tick does while the last execution still runs.
             catch_up: Which ticks are made up for after a time without workers: none, the newest, or all.
             catch_up_window: Older ticks than this are given up; default: a day.
+            catch_up_limit: At most this many are made up for at once; default: 100.
             jitter: Each tick is late by up to this, the same on every worker.
             until: No tick after this instant.
             timeout: Within which each execution must end.
@@ -279,7 +298,8 @@ class Engine(Client):
         """
         options = {
             "cron": cron, "interval": interval, "timezone": timezone, "overlap": overlap, "catch_up": catch_up,
-            "catch_up_window": catch_up_window, "jitter": jitter, "until": until, "timeout": timeout,
+            "catch_up_window": catch_up_window, "catch_up_limit": catch_up_limit, "jitter": jitter, "until": until,
+            "timeout": timeout,
         }  # fmt: skip
         return Schedules(self).ensure(workflow, input, id, **options)
 
@@ -300,7 +320,7 @@ class Engine(Client):
         return Schedules(self).pause(id, paused=False)
 
     def update_schedule(self, id: str, **options: Any) -> ScheduleRecord:
-        """Change some of the options of `ensure_schedule` (or the `input`)."""
+        """Change some of the options of `ensure_schedule` (or the `input`), until it is ensured otherwise."""
         return Schedules(self).update(id, **options)
 
     def remove_schedule(self, id: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 from replay.core import requests as r
-from replay.core.errors import UnknownExecution
+from replay.core.errors import Undecodable, UnknownExecution
 from replay.core.requests import Header
 from replay.engine import Engine
 
@@ -27,21 +27,28 @@ class Recorded:
 
 @attrs.frozen
 class History:
-    """A recorded execution that can be written to a file and read again."""
+    """A recorded execution that can be written to a file and read again; `damage` says why its log could not be read."""
 
     recorded: Recorded
+    damage: str | None = None
 
     @classmethod
-    def of(cls, engine: Engine, id: str) -> History:
-        """Read an execution from a store.
+    def of(cls, engine: Engine, id: str, *, damaged: bool = False) -> History:
+        """Read an execution from a store; one whose log the store finds damaged without its log, if *damaged* are wanted.
 
         Raises:
             UnknownExecution: There is no such execution.
+            Undecodable: Its log is damaged, and *damaged* is False.
         """
         header = engine.ask(r.Get(id))
         if header is None:
             raise UnknownExecution(f"no execution {id!r} in namespace {engine.namespace!r}")
-        return cls(Recorded(header, tuple(engine.ask(r.Load(id)))))
+        try:
+            return cls(Recorded(header, tuple(engine.ask(r.Load(id)))))
+        except Undecodable as error:
+            if not damaged:
+                raise
+            return cls(Recorded(header, ()), str(error))
 
     def text(self, indent: int | None = 1) -> str:
         """Return the history as JSON; payloads stay as the codec wrote them."""
@@ -51,6 +58,7 @@ class History:
                 "format": FORMAT,
                 "header": {k: _text(v) for k, v in header.items()},
                 "log": [_text(row) for row in self.recorded.rows],
+                **({} if self.damage is None else {"damage": self.damage}),
             },
             indent=indent,
         )
@@ -66,6 +74,8 @@ class History:
             found = json.loads(text)
             if found["format"] != FORMAT:
                 raise ValueError(f"format {found['format']!r}")
+            if found.get("damage"):
+                raise ValueError(f"its log was damaged: {found['damage']}")
             known = {f.name for f in attrs.fields(Header)}
             header = Header(**{k: _bytes(v) for k, v in found["header"].items() if k in known})
             return cls(Recorded(header, tuple(_bytes(row) for row in found["log"])))

@@ -5,22 +5,27 @@ Works with the store alone: no workflow code is needed.
 
 from __future__ import annotations
 
-import getpass
+import json
 import secrets
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import attrs
 
+from replay import amending
+from replay.audit import audit, user
 from replay.core import entries as e
 from replay.core import requests as r
-from replay.core.errors import OperatorRefused
+from replay.core.errors import OperatorRefused, ReplayError, StoreUnavailable
 from replay.engine import Engine
 from replay.handles import Handle, id_of
-from replay.records import Detail, Execution, Page, Status, execution_of
+from replay.records import Detail, Execution, Page, Status, execution_of, skeleton
 
 OPEN = ("pending", "running", "sleeping", "retrying", "cancelling", "stuck")
 """The statuses of executions that have not ended."""
+
+FAILED = ("failed", "cancelled", "compensation_failed")
+"""The statuses of executions that ended without a result."""
 
 OVERDUE = 60.0
 """Seconds after which work that is due and that nobody has taken is worth somebody's attention."""
@@ -51,7 +56,7 @@ class Operator:
     def __init__(self, target: Engine | str, *, by: str | None = None, namespace: str = "default") -> None:
         self._owned = isinstance(target, str)
         self._engine = Engine(target, namespace=namespace) if isinstance(target, str) else target
-        self._by = by or _user()
+        self._by = by or user()
 
     def close(self) -> None:
         """Release what was opened for a URL."""
@@ -154,25 +159,19 @@ class Operator:
         """
         wanted = ("failed", "compensation_failed", "sleeping", "retrying", "running", "stuck")
         header = self._header(execution, wanted, "skip_step takes executions that wait for the step, or failed with it")
-        rows = self._rows(header)
-        now = self._now()
+        self._engine._encode(value, f"the result of step {step_id!r}")
+        rows, now = self._rows(header), self._now()
         if header.ended_at is None:
-            waits = self._engine.codec.decode(header.current)
-            fiber = next((w["fiber"] for w in waits if w.get("id") == step_id and w.get("kind") == "step"), None)
-            if fiber is None:
-                raise OperatorRefused(
-                    f"execution {header.id!r} does not wait for step {step_id!r} now (see `replay show`)"
-                )
-            before: tuple[e.Fact, ...] = (e.Intervened(now, 0, "", self._by, reason, "skip_step", step_id),)
+            fiber = amending.fiber_under_way(header.id, step_id, rows, json.loads(header.current))
+            before: e.Fact = e.Intervened(now, 0, "", self._by, reason, "skip_step", step_id)
+            attempt = header.attempt
         else:
-            failed = next((row for row in reversed(rows) if row[0] == "StepFailed"), None)
-            if failed is None or failed[3] != step_id:
-                found = "no step" if failed is None else f"step {failed[3]!r}"
-                raise OperatorRefused(f"execution {header.id!r} failed with {found}, not with step {step_id!r}")
-            fiber = failed[2]
-            before = (e.Retried(now, 0, "", self._by, reason or f"skip {step_id}", self._voids(header, rows)),)
+            voids = amending.retry_voids(rows)
+            fiber = amending.fiber_that_failed(header.id, step_id, rows, voids)
+            before = e.Retried(now, 0, "", self._by, reason or f"skip {step_id}", voids)
+            attempt = header.attempt + 1
         done = e.StepDone(now, fiber, step_id, value)
-        return self._amend(header, wanted, (*before, done), attempt=header.attempt + 1, amendments=1)
+        return self._amend(header, wanted, (before, done), attempt=attempt, amendments=1)
 
     def edit_step_result(
         self, execution: str | Handle[Any], step_id: str, value: Any, reason: str = "", *, force: bool = False
@@ -184,65 +183,57 @@ class Operator:
                 (unless *force*; if the workflow then decides otherwise, the execution becomes stuck).
         """
         header = self._header(execution, OPEN, "edit_step_result takes executions that have not ended (fork others)")
-        rows = self._rows(header)
-        index = next(
-            (i for i in reversed(range(len(rows))) if rows[i][0] == "StepDone" and rows[i][3] == step_id), None
-        )
-        if index is None:
-            raise OperatorRefused(f"execution {header.id!r} has no result of a step {step_id!r}")
-        outside = {cls.__name__ for cls in e.OUTSIDE_FIBERS} | {"TimerSet"}
-        later = [row for row in rows[index + 1 :] if row[0] not in outside]
-        if later and not force:
-            raise OperatorRefused(
-                f"{len(later)} later entries may have used the result of step {step_id!r} (first: {later[0][0]} {later[0][3]!r}). "
-                f"Fix: fork before the step, or force=True if the workflow goes the same way with the new result"
-            )
+        self._engine._encode(value, f"the result of step {step_id!r}")
+        index = amending.editable(header.id, step_id, self._rows(header), force=force)
         entry = e.Edited(self._now(), 0, step_id, self._by, reason, index, value)
         return self._amend(header, OPEN, (entry,), amendments=1)
 
     def fork(
         self, execution: str | Handle[Any], *, before: str | None = None, reason: str = "", id: str | None = None
     ) -> Handle[Any]:
-        """Begin a new execution with the log of another up to its first entry of step *before* (default: the whole log
-        without its end).
+        """Begin a new execution with what counts today of the log of another, up to its first entry of step *before*.
+
+        Results that an operator edited or voided are taken so. What was rolled back later on does not count as done: the
+        fork begins before it. The default is the whole log without its end, and without its cancel and what came of it.
+        The fork may take as long as the other was allowed to.
 
         Raises:
             OperatorRefused: There is no entry of that step.
         """
         header = self._engine._header(id_of(execution))
-        rows: list[bytes] = self._engine.ask(r.Load(header.id))
-        decoded = self._engine.codec.decode_rows(rows)
-        if before is not None:
-            cut = next((i for i, row in enumerate(decoded) if row[3] == before), None)
-            if cut is None:
-                raise OperatorRefused(f"execution {header.id!r} has no entry of {before!r} (see `replay show`)")
-        else:
-            cut = next((i for i in reversed(range(len(decoded))) if decoded[i][0] != "Ended"), -1) + 1
-        kept = decoded[:cut]
-        entry = e.Intervened(self._now(), 0, "", self._by, reason, "fork", header.id)
+        stored: list[bytes] = self._engine.ask(r.Load(header.id))
+        kept = amending.prefix(header.id, [skeleton(row) for row in stored], before)
+        now = self._now()
+        new: list[e.Fact] = [e.Retried(now, 0, "", self._by, reason, kept.voids)] if kept.voids else []
+        new.append(e.Intervened(now, 0, "", self._by, reason, "fork", header.id))
         create = r.Create(
             id or f"fork-{secrets.token_hex(10)}",
             header.workflow,
             header.input,
             header.version,
             header.queue,
+            timeout=None if header.deadline is None else header.deadline - header.created_at,
             metadata=header.metadata,
             priority=header.priority,
             retention=header.retention,
-            entries=(*rows[:cut], self._engine.codec.encode(e.to_row(entry))),
-            amendments=sum(row[0] in ("AttemptFailed", "Retried", "Edited") for row in kept),
+            entries=(*stored[: kept.cut], *(stored[index] for index in kept.edits), *map(self._row, new)),
+            amendments=kept.amendments,
         )
-        return self._engine._start(create)
+        forked = self._engine._start(create)
+        for child in amending.awaited(kept.rows, kept.voids):  # they know of the other execution only
+            self._engine.ask(r.Watch(child, forked.id))
+        return forked
 
-    def delete(self, execution: str | Handle[Any]) -> None:
-        """Remove an ended execution with its log.
+    def delete(self, execution: str | Handle[Any], reason: str = "") -> None:
+        """Remove an ended execution with its log; who did it, and why, is told to the logger `replay.audit`.
 
         Raises:
             OperatorRefused: It has not ended.
             UnknownExecution: There is no such execution.
         """
         header = self._engine._header(id_of(execution))
-        self._engine.ask(r.Delete(header.id))
+        if self._engine.ask(r.Delete(header.id)):
+            audit("delete", "execution", header.id, by=self._by, why=reason)
 
     def bulk(
         self,
@@ -251,13 +242,19 @@ class Operator:
         *,
         on_refusal: Callable[[str, Exception], None] | None = None,
     ) -> int:
-        """Apply *action* to each of *executions*; return how many it took. Refusals go to *on_refusal*."""
+        """Apply *action* to each of *executions*; return how many it took. Refusals, one by one, go to *on_refusal*.
+
+        Raises:
+            StoreUnavailable: The store cannot be reached; doing it again is safe.
+        """
         done = 0
         for execution in executions:
             try:
                 action(execution.id)
                 done += 1
-            except OperatorRefused as refusal:
+            except StoreUnavailable:
+                raise
+            except ReplayError as refusal:  # it has ended, gone, ... meanwhile
                 if on_refusal is not None:
                     on_refusal(execution.id, refusal)
         return done
@@ -274,17 +271,22 @@ class Operator:
         return header
 
     def _rows(self, header: r.Header) -> list[list[Any]]:
-        return self._engine.codec.decode_rows(self._engine.ask(r.Load(header.id)))
+        return [skeleton(row) for row in self._engine.ask(r.Load(header.id))]
 
-    def _voids(self, header: r.Header, rows: list[list[Any]]) -> tuple[int, ...]:
-        """Return what a retry must void: what the end says, and the end."""
-        index = next((i for i in reversed(range(len(rows))) if rows[i][0] == "Ended"), None)
-        return () if index is None else (*rows[index][5], index)
+    def _row(self, entry: e.Fact) -> bytes:
+        return self._engine.codec.encode(e.to_row(entry))
 
     def _retry(self, header: r.Header, statuses: tuple[str, ...], reason: str) -> Execution:
-        voids = self._voids(header, self._rows(header))
-        entry = e.Retried(self._now(), 0, "", self._by, reason, voids)
-        return self._amend(header, statuses, (entry,), attempt=header.attempt + 1, amendments=1)
+        rows = self._rows(header)
+        voids = set(amending.retry_voids(rows))
+        for id, index in amending.restarted(rows, sorted(voids)).items():
+            child = self._engine.ask(r.Get(id))
+            if child is not None and child.status not in FAILED:
+                voids.discard(index)  # it was repaired by itself: its result is taken
+        entry = e.Retried(self._now(), 0, "", self._by, reason, tuple(sorted(voids)))
+        # Whoever ended meanwhile has told nobody, or an inbox that was cleared.
+        told = tuple(r.Watch(id, header.id) for id in amending.awaited(rows, tuple(voids)))
+        return self._amend(header, statuses, (entry,), attempt=header.attempt + 1, amendments=1, watches=told)
 
     def _amend(
         self,
@@ -295,24 +297,25 @@ class Operator:
         then: r.End | None = None,
         attempt: int | None = None,
         amendments: int = 0,
+        watches: tuple[r.Watch, ...] = (),
     ) -> Execution:
-        rows = tuple(self._engine.codec.encode(e.to_row(entry)) for entry in entries)
+        rows = tuple(map(self._row, entries))
         nonce = f"op-{secrets.token_hex(8)}"
-        reply = self._engine.ask(r.Amend(header.id, nonce, statuses, header.length, rows, then, attempt, amendments))
+        amend = r.Amend(header.id, nonce, statuses, header.length, rows, then, attempt, amendments)
+        # One batch, so that no crash comes between; for executions on other shards the words may come too early in it.
+        reply, *_ = self._engine.store.apply([amend, *watches])
+        if isinstance(reply, Exception):
+            raise reply
+        for queue in reply.woken:
+            self._engine._announce(queue)
+        for watch in watches:
+            self._engine.ask(watch)
+        self._engine._tell(header, entries)
         if then is not None:
             self._engine._bus.publish(f"ended:{header.id}", b"")
         return execution_of(reply.header, self._engine.codec)
 
 
 def _info(row: r.WorkerRow) -> dict[str, Any]:
-    import json
-
     found: dict[str, Any] = json.loads(row.info)
     return found
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "operator"

@@ -36,6 +36,10 @@ class Status(enum.StrEnum):
         """Whether this is the end."""
         return self in _ENDED
 
+    @classmethod
+    def _missing_(cls, value: object) -> None:
+        raise ValueError(f"{value!r} is not a status. Fix: use one of {', '.join(cls)}")
+
 
 _ENDED = (Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.COMPENSATION_FAILED)
 
@@ -90,12 +94,22 @@ class StepRecord:
 
 
 @attrs.frozen
+class Unreadable(e.Entry):
+    """Stands in an audit trail for an entry that cannot be read here, or for the whole log; `why` says what is wrong."""
+
+    why: str = ""
+
+
+@attrs.frozen
 class Detail:
-    """An execution with its steps and its audit trail (all entries, oldest first)."""
+    """An execution with its steps and its audit trail (all entries, oldest first).
+
+    Values of classes that this process does not know are `UnknownValue`s, damaged entries `Unreadable`.
+    """
 
     execution: Execution
     steps: tuple[StepRecord, ...]
-    audit: tuple[e.Fact, ...]
+    audit: tuple[e.Fact | Unreadable, ...]
 
 
 @attrs.frozen
@@ -121,14 +135,14 @@ class Tree:
 
 
 def execution_of(header: Header, codec: Codec) -> Execution:
-    """Return *header* decoded; what cannot be decoded here stands as an `Undecodable` in its place."""
+    """Return *header* decoded, as far as possible here (see `decoded`)."""
     return Execution(
         header.id,
         header.workflow,
-        _decoded(codec, header.input),
+        decoded(codec, header.input),
         Status(header.status),
-        _decoded(codec, header.result),
-        _decoded(codec, header.error),
+        decoded(codec, header.result),
+        decoded(codec, header.error),
         header.attempt,
         header.created_at,
         header.updated_at,
@@ -146,11 +160,20 @@ def execution_of(header: Header, codec: Codec) -> Execution:
     )
 
 
-def _decoded(codec: Codec, data: bytes | None) -> Any:
+def decoded(codec: Codec, data: bytes | None) -> Any:
+    """Return the value of *data*, for people to look at.
+
+    What is of a class that is not known here is an `UnknownValue`; for damaged text the `Undecodable` itself is returned.
+    """
     if data is None:
         return None
     try:
         return codec.decode(data)
+    except Undecodable as error:
+        failure = error
+    inspect = getattr(codec, "inspect", None)  # a codec of the user's own need not have it
+    try:
+        return failure if inspect is None else inspect(data)
     except Undecodable as error:
         return error
 
@@ -167,7 +190,40 @@ def audit_of(rows: list[bytes], codec: Codec) -> tuple[e.Fact, ...]:
         raise Undecodable(str(error)) from error
 
 
-def steps_of(audit: tuple[e.Fact, ...]) -> tuple[StepRecord, ...]:
+def inspected(rows: list[bytes], codec: Codec) -> tuple[e.Fact | Unreadable, ...]:
+    """Return a log's entries as far as they can be read here, one for each row, so that indexes hold."""
+    try:
+        return audit_of(rows, codec)
+    except Undecodable:
+        pass
+    found: list[e.Fact | Unreadable] = []
+    for row in rows:
+        at = found[-1].at if found else 0.0
+        value = decoded(codec, row)
+        try:
+            if isinstance(value, Exception):
+                raise value
+            found.append(e.from_row(value))
+        except ValueError as error:
+            head = skeleton(row)
+            found.append(Unreadable(head[1] or at, head[2], head[3], str(error)))
+    return tuple(found)
+
+
+NO_ROW: list[Any] = ["", 0.0, 0, ""]
+"""The skeleton of a row that cannot be read."""
+
+
+def skeleton(row: bytes) -> list[Any]:
+    """Return a row as plain JSON: kind, instant, fiber and id can be read whatever its values are; `NO_ROW` if nothing can."""
+    try:
+        found = json.loads(row)
+    except (ValueError, RecursionError):
+        return NO_ROW
+    return found if type(found) is list and len(found) >= 4 and type(found[0]) is str else NO_ROW
+
+
+def steps_of(audit: tuple[e.Fact | Unreadable, ...]) -> tuple[StepRecord, ...]:
     """Return what became of each step, in the order in which they first left a trace."""
     void = {i for entry in audit if isinstance(entry, e.AttemptFailed | e.Retried) for i in entry.voids}
     edited = {entry.index: entry.result for entry in audit if isinstance(entry, e.Edited)}

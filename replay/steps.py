@@ -96,6 +96,11 @@ def current_step() -> CurrentStep:
         ) from None
 
 
+def running_step() -> CurrentStep | None:
+    """As `current_step`, None outside a step's body."""
+    return _current.get(None)
+
+
 def run_call(call: Call, codec: Codec, payload_limit: int) -> Returned:
     """Run one call here and now; never raises what the body raises."""
     began = time.perf_counter()

@@ -18,22 +18,18 @@ import attrs
 
 from replay.core import requests as r
 from replay.core.effects import AskToStop, Await, Call, Launch, Publish, Returned, Warn, Woken
-from replay.core.entries import Fact
 from replay.core.errors import Fenced, ReplayError, StoreUnavailable
 from replay.core.session import Session
 from replay.core.settings import Settings
 from replay.definition import Workflow
 from replay.determinism import make_context
 from replay.metrics import Gauges, Metrics
+from replay.observing import Observer, committed
 from replay.options import Options
 from replay.ports import Clock, Codec, Store
-from replay.records import audit_of
 from replay.steps import Flag
 
 log = logging.getLogger("replay.worker")
-
-Observer = Callable[[str, Fact], object]
-"""Told of an execution's id and an entry."""
 
 MAX_ROUNDS = 16
 """Batches in one turn: a stream of executions that run no steps must not keep the loop, and the steps of others, for ever."""
@@ -164,6 +160,7 @@ class Worker:
         self._retry_at = 0.0
         self._next_pass = 0.0
         self._first_lane = 0
+        self._unfired: dict[str, int] = {}  # schedules that cannot be fired here, by version: each is named once
         self.unreachable = False
         self.looked = False  # the last claim found nothing
 
@@ -389,7 +386,7 @@ class Worker:
             self._claims(request, reply)
         elif visit is not None:
             if isinstance(request, r.Commit) and isinstance(reply, r.Committed):
-                self._committed(request, reply)
+                self._committed(visit.session.header, request, reply)
             if isinstance(reply, Exception):
                 self._step(visit, error=reply)
             else:
@@ -399,17 +396,8 @@ class Worker:
         elif isinstance(request, r.Deliver | r.Watch | r.Create):
             self._outbox.append((None, r.Forget(request)))  # type: ignore[arg-type]
 
-    def _observe(self, id: str, rows: tuple[bytes, ...]) -> None:
-        for entry in audit_of(list(rows), self._codec):
-            for observer in tuple(self._observers):
-                try:
-                    observer(id, entry)
-                except Exception:
-                    log.exception("on_entry: %r raised; the execution goes on", observer, extra={"execution_id": id})
-
-    def _committed(self, request: r.Commit, reply: r.Committed) -> None:
-        if self._observers and request.entries:
-            self._observe(request.id, request.entries)
+    def _committed(self, header: r.Header, request: r.Commit, reply: r.Committed) -> None:
+        committed(self._observers, header, request.entries, self._codec)
         match request.then:
             case r.End(status=status):
                 self.metrics.ended[status] += 1
@@ -443,10 +431,26 @@ class Worker:
         if len(self._visits) >= self.options.concurrency and again <= reply.now:
             self._pass_on(request.queues, reply.now)
         for schedule in reply.schedules:
-            if self._tick is not None:
-                self._outbox.extend((None, each) for each in self._tick(schedule, reply.now))
-                self._hinted = True
+            self._fire(schedule, reply.now)
         self._outbox.extend((None, item) for item in reply.outbox)
+
+    def _fire(self, schedule: r.Schedule, now: float) -> None:
+        """Advance a due schedule. One that cannot be advanced here stays due, for others, and holds up nothing else."""
+        if self._tick is None:
+            return
+        try:
+            requests = self._tick(schedule, now)
+        except StoreUnavailable:
+            return  # the next claim finds it again
+        except Exception as error:
+            if self._unfired.get(schedule.id) != schedule.version:
+                self._unfired[schedule.id] = schedule.version
+                log.error(
+                    "schedule %r cannot be fired here: %s", schedule.id, error, extra={"schedule_id": schedule.id}
+                )
+            return
+        self._outbox.extend((None, each) for each in requests)
+        self._hinted = True
 
     def _pass_on(self, queues: Iterable[str], now: float) -> None:
         """Wake other workers: more is due than this one can take, and few hints stand for many executions."""

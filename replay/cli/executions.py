@@ -11,7 +11,7 @@ import click
 
 from replay.cli import shell, timeline
 from replay.core import requests as r
-from replay.core.errors import ExecutionCancelled, ExecutionFailed
+from replay.core.errors import ExecutionCancelled, ExecutionFailed, UnknownExecution
 
 
 @click.command("list", epilog="Example: replay list --store sqlite:///orders.db --status failed")
@@ -102,9 +102,9 @@ def history_command(store: str, namespace: str, as_json: bool, execution: str, t
             return
         for index, row in enumerate(history.recorded.rows):
             if as_json:
-                click.echo(row.decode())
+                click.echo(row.decode(errors="backslashreplace"))
             else:
-                click.echo(f"{index:>6}  {shell.safe(row.decode())}")
+                click.echo(f"{index:>6}  {shell.safe(row.decode(errors='backslashreplace'))}")
 
 
 @click.command(
@@ -217,7 +217,11 @@ def export_command(store: str, namespace: str, as_json: bool, status: tuple[str,
         while True:
             page = engine.find_executions(status=status or None, workflow=workflow, limit=500, cursor=cursor)
             for execution in page:
-                sys.stdout.write(History.of(engine, execution.id).text(indent=None) + "\n")
+                try:
+                    history = History.of(engine, execution.id, damaged=True)
+                except UnknownExecution:
+                    continue  # its retention has passed meanwhile
+                sys.stdout.write(history.text(indent=None) + "\n")
                 count += 1
             advance(len(page))
             cursor = page.cursor

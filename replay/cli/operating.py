@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 from typing import Any
 
 import click
 
 from replay.cli import shell
+from replay.core import requests as r
 from replay.engine import Engine
 from replay.histories import History
 from replay.operator import Operator
@@ -146,7 +146,7 @@ def purge_command(
     """Remove ended executions; with --export their histories are on disk before they go."""
     engine = shell.open_engine(store, namespace)
     operator = Operator(engine)
-    before = time.time() - shell.parse_duration(older_than)
+    before = engine.ask(r.Ping()) - shell.parse_duration(older_than)  # by the store's clock, as all its instants
     count = 0
     cursor: Any = None
     with shell.bar("removing" if yes else "counting", None) as advance:

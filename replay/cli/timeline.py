@@ -6,7 +6,7 @@ from typing import Any
 
 from replay.cli.shell import safe
 from replay.core import entries as e
-from replay.records import Detail
+from replay.records import Detail, Unreadable
 
 
 def lines(detail: Detail) -> list[str]:
@@ -24,7 +24,7 @@ def _indent(entry: e.Entry) -> str:
     return "  " * min(entry.id.count("/"), 4)
 
 
-def describe(entry: e.Fact) -> str:
+def describe(entry: e.Fact | Unreadable) -> str:
     """Return what *entry* says, in words."""
     match entry:
         case e.Began():
@@ -74,6 +74,8 @@ def describe(entry: e.Fact) -> str:
             return f"operator {entry.by} edited entry #{entry.index} to {_short(entry.result)}: {entry.why}"
         case e.Intervened():
             return f"operator {entry.by}: {entry.action} ({entry.why})"
+        case Unreadable():
+            return f"{entry.id or 'entry'} cannot be read: {entry.why}"
 
 
 def describe_wait(wait: dict[str, Any]) -> str:

@@ -22,6 +22,7 @@ from replay.cli.supervisor import Supervisor, command_line, orphaned
 from replay.core.errors import StoreUnavailable
 from replay.engine import Engine, default_name
 from replay.metrics import exposition
+from replay.observing import StepFields
 from replay.runner import Runner
 from replay.urls import masked
 
@@ -50,6 +51,7 @@ class JsonFormatter(logging.Formatter):
 def set_up_logging(level: str, format: str) -> None:
     """Log to the error channel."""
     handler = logging.StreamHandler()
+    handler.addFilter(StepFields())
     text = logging.Formatter(f"[%(asctime)s] [{os.getpid()}] [%(levelname)s] %(message)s")
     handler.setFormatter(JsonFormatter() if format == "json" else text)
     logging.basicConfig(level=level.upper(), handlers=[handler])

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, overload
 
 from replay.codec.engines import EngineName, choose, parse, standard_dumps
+from replay.codec.inspecting import Inspector
 from replay.codec.reading import Reader
 from replay.codec.registry import REGISTRY
 from replay.codec.writing import AS_IS, Writer
@@ -23,6 +24,7 @@ _FAST_DIGEST = frozenset({int, str, bool, type(None)})  # their texts are the sa
 _writer = Writer(REGISTRY)
 _digest_writer = Writer(REGISTRY, traces=False)
 _reader = Reader(REGISTRY)
+_inspector = Inspector(REGISTRY)
 
 
 @overload
@@ -83,6 +85,14 @@ class TaggedJson:
         """Return the value that *data* stands for. See `ports.Codec.decode`."""
         plain = parse(self._engine, data)
         return _reader.value(plain) if _TAG in data else plain
+
+    def inspect(self, data: bytes) -> Any:
+        """Return the value for people to look at: what is unknown here stands as an `UnknownValue`. Codecs need not have this.
+
+        Raises:
+            Undecodable: *data* is not JSON text.
+        """
+        return _inspector.value(parse(self._engine, data))
 
     def decode_rows(self, rows: Sequence[bytes]) -> list[Any]:
         """Return the values of *rows*, parsed in one go. See `ports.Codec.decode_rows`.

@@ -26,6 +26,7 @@ from replay.codec import exceptions
 from replay.codec.refusal import MAX_DEPTH, Refusal, key_step, too_deep, unknown_class
 from replay.codec.registry import Custom, Registry
 from replay.codec.times import write_moment, write_zone
+from replay.codec.unknown import UnknownValue
 from replay.core.errors import NotSerializable
 
 Write = Callable[[Any, int], Any]
@@ -277,6 +278,10 @@ def _float(value: float, depth: int) -> Any:
     return value if math.isfinite(value) else {"$float": repr(value)}
 
 
+def _unknown(value: UnknownValue, depth: int) -> Any:
+    raise Refusal(f"it stands for a {value.type_name}, which is not known here. Fix: import the module of that class")
+
+
 def _range(value: range, depth: int) -> Any:
     return {"$range": [_int(part, depth) for part in (value.start, value.stop, value.step)]}
 
@@ -313,5 +318,6 @@ _LEAVES: dict[type[Any], Write] = {
     decimal.Decimal: lambda v, d: {"$decimal": str(v)},
     fractions.Fraction: _fraction,
     uuid.UUID: _uuid,
+    UnknownValue: _unknown,
     **dict.fromkeys((pathlib.PurePosixPath, pathlib.PureWindowsPath, pathlib.PosixPath, pathlib.WindowsPath), _path),
 }

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from replay import NotSerializable, serializable
+from replay import NotSerializable, Undecodable, serializable
 from replay.codec import TaggedJson
 
 
@@ -255,3 +255,26 @@ def test_hostile_text_imports_opens_and_runs_nothing() -> None:
     refused, seen = json.loads(done.stdout)
     assert seen == []
     assert refused >= len(ATTACKS)
+
+
+@pytest.mark.parametrize("value", [Color.RED, Frozen("a", 1, (Point(1),)), {1: {Slotted(2)}}, Plain([Rights.READ])])
+def test_inspecting_shows_what_is_known_as_it_is_and_what_is_not_in_its_place(value: Any) -> None:
+    codec = TaggedJson()
+    text = codec.encode([value, 1])
+    assert codec.inspect(text) == [value, 1]
+    seen, one = codec.inspect(text.replace(b"test_codec_classes:", b"gone:"))
+    assert one == 1
+    assert "gone:" in repr(seen)
+    with pytest.raises(NotSerializable, match="not known here"):
+        codec.encode([seen])
+
+
+def test_inspecting_damaged_values_hides_nothing_else() -> None:
+    codec = TaggedJson()
+    text = b'[{"$uuid":"?"},{"$newer":[1]},{"$obj":[]},{"$tuple":[1,{"$enum":["a:B","C"]}]},{"a":{"$decimal":3}}]'
+    uuid, newer, damaged, (one, enum_), inner = codec.inspect(text)
+    found = [(each.type_name, each.fields) for each in (uuid, newer, damaged, enum_, inner["a"])]
+    assert found == [("$uuid", "?"), ("$newer", [1]), ("$obj", []), ("a:B", "C"), ("$decimal", 3)]
+    assert one == 1
+    with pytest.raises(Undecodable):
+        codec.inspect(b"?")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from replay import Context, Retry, workflow
+from replay import Context, Retry, StepFields, workflow
 from replay.core import entries as e
 from replay.telemetry import instrument
 from replay.testing import CrashPoint, Simulation, fails
@@ -27,6 +28,16 @@ def two_steps(ctx: Context) -> Iterator[Any]:
     yield ctx.step("first", body)
     yield ctx.sleep(60)
     yield ctx.step("flaky", body).retry(Retry(attempts=2, initial=5.0))
+
+
+def talking() -> str:
+    logging.getLogger("shop").warning("trying")
+    raise ValueError("busy\nvery busy")
+
+
+@workflow
+def talks(ctx: Context) -> Iterator[Any]:
+    yield ctx.step("flaky", talking).retry(Retry(attempts=2, initial=5.0))
 
 
 def what(entry: e.Fact) -> Any:
@@ -82,6 +93,46 @@ def test_spans_and_metrics_are_made_once_and_not_by_replay() -> None:
         for metric in metrics.resource_metrics[0].scope_metrics[0].metrics
         for point in metric.data.data_points
     }
-    assert points["replay.steps", "completed"] == 2
-    assert points["replay.steps", "retried"] == 1
-    assert points["replay.executions", "completed"] == 1
+    assert points["replay.steps", "completed", "two_steps"] == 2
+    assert points["replay.steps", "retried", "two_steps"] == 1
+    assert points["replay.executions", "completed", "two_steps"] == 1
+    *steps, whole = found
+    assert whole.parent is None
+    assert {span.parent.span_id for span in steps} == {whole.context.span_id}, "steps are below their execution"
+    assert {span.attributes["replay.workflow"] for span in found} == {"two_steps"}
+
+
+def test_what_an_operator_ends_is_told_too() -> None:
+    spans = InMemorySpanExporter()
+    tracers = TracerProvider()
+    tracers.add_span_processor(SimpleSpanProcessor(spans))
+    told: list[Any] = []
+    with Simulation([two_steps]) as sim:
+        instrument(sim.engine, tracer_provider=tracers)
+        sim.engine.on_entry(lambda id, entry: told.append(what(entry)))
+        handle = sim.start(two_steps)
+        sim.run()
+        sim.engine.operator.force_fail(handle, "enough")
+        assert [what(entry) for entry in sim.engine.detail(handle).audit] == told
+    (whole,) = [span for span in spans.get_finished_spans() if span.name == "execution"]
+    assert whole.attributes is not None
+    assert whole.attributes["replay.status"] == "failed"
+
+
+def test_failures_of_steps_are_logged_with_fields_and_so_is_what_their_bodies_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    caplog.handler.addFilter(StepFields())
+    with Simulation([talks]) as sim:
+        handle = sim.start(talks)
+        assert sim.settle(handle)
+    fields = ("levelname", "execution_id", "workflow", "step", "attempt")
+    found = [tuple(getattr(each, name, None) for name in fields) for each in caplog.records]
+    assert found == [
+        ("WARNING", handle.id, "talks", "flaky", 1), ("INFO", handle.id, "talks", "flaky", 1),
+        ("WARNING", handle.id, "talks", "flaky", 2), ("WARNING", handle.id, "talks", "flaky", 2),
+    ]  # fmt: skip
+    lines = [each.getMessage() for each in caplog.records]
+    assert lines[1].startswith(f"step 'flaky' of execution {handle.id!r} failed (attempt 1), again in ")
+    assert lines[3] == f"step 'flaky' of execution {handle.id!r} failed after 2: ValueError: busy very busy"

@@ -6,11 +6,22 @@ from typing import Any
 
 import pytest
 
-from replay import Context, Engine, ExecutionEnded, OperatorRefused, StepFailed, workflow
+from replay import (
+    Cancelled,
+    Context,
+    Engine,
+    ExecutionEnded,
+    Operator,
+    OperatorRefused,
+    PayloadTooLarge,
+    Retry,
+    StepFailed,
+    workflow,
+)
 from replay.backends.memory import MemoryStore
 from replay.core import entries as e
 from replay.core import requests as r
-from replay.testing import Simulation, fails, hangs
+from replay.testing import Simulation, fails, hangs, takes
 from replay.testing.clock import VirtualClock
 
 
@@ -321,6 +332,8 @@ def test_stuck_lists_what_cannot_be_decoded() -> None:
         sim.store._executions[handle.id].log[1] = b"damaged"  # type: ignore[attr-defined]
         sim.advance(seconds=1001)
         assert [found.reason for found in sim.engine.operator.stuck()] == ["undecodable"]
+        audit = sim.engine.detail(handle).audit
+        assert [type(entry).__name__ for entry in audit] == ["Began", "Unreadable", "TimerSet"], "the rest is shown"
 
 
 def test_a_failed_step_is_retried_by_fails_stub_for_the_table_above() -> None:
@@ -328,3 +341,226 @@ def test_a_failed_step_is_retried_by_fails_stub_for_the_table_above() -> None:
         handle = sim.start(order, "plain")
         sim.run()
         assert handle.status() == "failed"
+
+
+# --- money -----------------------------------------------------------------------------------------------------
+
+
+def check() -> str:
+    if broken[0]:
+        raise Busy
+    return "fine"
+
+
+@workflow
+def shop(ctx: Context) -> Any:
+    yield ctx.step("price", act, "price")
+    paid = yield ctx.step("charge", act, "charge").down(undo)
+    try:
+        yield ctx.step("check", check)
+    except StepFailed:
+        yield ctx.rollback()
+        raise
+    return (yield ctx.step("ship", act, ["ship", paid]))
+
+
+def test_a_fork_does_not_take_a_refunded_charge_for_a_charge() -> None:
+    with Simulation([shop]) as sim:
+        handle = sim.start(shop)
+        sim.run()
+        assert (handle.status(), undone) == ("failed", ["charge"])
+        broken[0] = False
+        forked = sim.handle(sim.engine.operator.fork(handle, before="check").id)
+        sim.run()
+        assert forked.result() == ["ship", "charge"]
+        assert [id for id in ran(sim) if id in ("price", "charge")] == ["price", "charge", "charge"]
+
+
+@workflow
+def retrying(ctx: Context) -> Any:
+    paid = yield ctx.step("pay", pay).retry(Retry(attempts=3, initial=10.0, jitter=0.0))
+    return paid, (yield ctx.step("third", act, "c"))
+
+
+@workflow
+def members(ctx: Context) -> Any:
+    both = yield ctx.all(ctx.step("bad", pay), ctx.step("good", act, "good"))
+    return both, (yield ctx.step("after", act, "after"))
+
+
+def test_a_fork_takes_results_as_an_operator_edited_and_voided_them_and_keeps_the_stored_bytes() -> None:
+    with Simulation([order, members], steps={"1/good": takes(5, "good")}, cache_size=0) as sim:
+        operator = sim.engine.operator
+        handle, parallel = sim.start(order, "sleep"), sim.start(members)
+        sim.run()
+        operator.edit_step_result(handle, "first", "edited")
+        sim.advance(seconds=1001)
+        assert (handle.status(), parallel.status()) == ("failed", "failed")
+        broken[0] = False
+        for before in ("sleep", "pay"):  # the edit came later than the first, and earlier than the second
+            forked = sim.handle(operator.fork(handle, before=before).id)
+            sim.advance(seconds=1001)
+            assert forked.result() == ("edited", "paid", "c")
+            mine, other = (sim.engine.ask(r.Load(each.id)) for each in (forked, handle))
+            assert mine[:2] == other[:2]
+        operator.retry(parallel)
+        sim.run()
+        assert parallel.status() == "completed"
+        forked = sim.handle(operator.fork(parallel, before="1/good").id)
+        sim.advance(seconds=10)
+        assert forked.result() == (("paid", "good"), "after")
+
+
+def test_a_fork_of_what_was_cancelled_goes_on_and_keeps_the_time_it_may_take() -> None:
+    broken[0] = False
+    with Simulation([order]) as sim:
+        handle = sim.start(order, "sleep", timeout=5000)
+        sim.run()
+        sim.cancel(handle)
+        sim.run()
+        assert handle.status() == "cancelled"
+        sim.advance(seconds=600)
+        forked = sim.handle(sim.engine.operator.fork(handle).id)
+        sim.run()
+        header = sim.engine.ask(r.Get(forked.id))
+        assert header is not None
+        assert (header.status, header.deadline) == ("sleeping", header.created_at + 5000)
+        sim.advance(seconds=1001)
+        assert forked.result() == ("a", "paid", "c")
+
+
+def test_a_retry_of_what_ran_out_of_time_gives_it_time_again() -> None:
+    broken[0] = False
+    with Simulation([order]) as sim:
+        handle = sim.start(order, "sleep", timeout=500)
+        sim.advance(seconds=501)
+        assert handle.status() == "failed"
+        sim.engine.operator.retry(handle)
+        sim.advance(seconds=1001)
+        assert handle.result() == ("a", "paid", "c")
+        assert ran(sim) == ["first", "pay", "third"]
+
+
+@workflow
+def impatient(ctx: Context) -> Any:
+    paid = yield ctx.step("charge", act, "charge").down(undo)
+    try:
+        yield ctx.sleep(1000)
+    except Cancelled:
+        yield ctx.rollback()
+        raise
+    return (yield ctx.step("ship", act, ["ship", paid]))
+
+
+def test_a_retry_after_a_timeout_that_was_rolled_back_runs_the_refunded_charge_again() -> None:
+    broken[0] = False
+    with Simulation([impatient]) as sim:
+        handle = sim.start(impatient, timeout=500)
+        sim.advance(seconds=501)
+        assert (handle.status(), undone) == ("failed", ["charge"])
+        sim.engine.operator.retry(handle)
+        sim.advance(seconds=1001)
+        assert handle.result() == ["ship", "charge"]
+        assert ran(sim) == ["charge", "rollback:charge", "charge", "ship"]
+
+
+@workflow
+def parent(ctx: Context) -> Any:
+    return (yield ctx.child("child", order, "plain"))
+
+
+def test_a_child_that_was_repaired_by_itself_gives_its_result_to_a_parent_that_is_retried() -> None:
+    with Simulation([order, parent]) as sim:
+        handle = sim.start(parent)
+        sim.run()
+        (child,) = sim.engine.find_executions(parent=handle)
+        assert (handle.status(), child.status) == ("failed", "failed")
+        broken[0] = False
+        sim.engine.operator.retry(child.id)
+        sim.run()
+        sim.engine.operator.retry(handle)
+        sim.run()
+        assert handle.result() == ("a", "paid", "c")
+        assert ran(sim).count("first") == 1
+
+
+def test_skip_step_goes_by_the_log_not_by_what_was_last_shown() -> None:
+    with Simulation(
+        [retrying], steps={"pay": fails(Busy, times=1, then="paid"), "third": hangs()}, cache_size=0
+    ) as sim:
+        handle = sim.start(retrying)
+        sim.run()
+        assert handle.status() == "retrying"
+        sim.advance(seconds=11)
+        assert handle.status() == "running"
+        with pytest.raises(OperatorRefused, match="answered already"):
+            sim.engine.operator.skip_step(handle, "pay", "twice")
+        sim.advance(seconds=10)
+        sim.engine.operator.skip_step(handle, "third", "by hand")
+        sim.advance(seconds=10)
+        assert handle.result() == ("paid", "by hand")
+        assert sim.engine.get_execution(handle).attempt == 1, "it has not failed"
+
+
+def test_a_step_that_is_tried_again_and_again_can_be_skipped_while_it_runs() -> None:
+    with Simulation([retrying], steps={"pay": fails(Busy, times=1, then=hangs())}, cache_size=0) as sim:
+        handle = sim.start(retrying)
+        sim.advance(seconds=11)
+        sim.engine.operator.skip_step(handle, "pay", "by hand")
+        sim.run()
+        assert handle.result() == ("by hand", "c")
+
+
+def test_skip_step_is_refused_where_earlier_steps_were_rolled_back() -> None:
+    sim, handle = failed("rollback")
+    with pytest.raises(OperatorRefused, match=r"'first' .* was rolled back"):
+        sim.engine.operator.skip_step(handle, "pay")
+    assert handle.status() == "failed"
+
+
+def test_values_given_by_hand_are_held_to_the_payload_limit() -> None:
+    broken[0] = False
+    clock = VirtualClock()
+    with Simulation([order]) as sim:
+        handle = sim.start(order, "sleep")
+        sim.run()
+        operator = Operator(Engine(sim.store, clock=clock, payload_limit=10))
+        with pytest.raises(PayloadTooLarge):
+            operator.edit_step_result(handle.id, "first", "a result that is too long")
+        with pytest.raises(PayloadTooLarge):
+            operator.skip_step(handle.id, "first", "a result that is too long")
+
+
+def test_bulk_reports_what_ended_or_is_gone_meanwhile_and_goes_on() -> None:
+    sim, gone = failed("plain")
+    done, other = sim.start(order, "plain"), sim.start(order, "plain")
+    sim.run()
+    operator = sim.engine.operator
+    found = sim.engine.find_executions().items
+    operator.delete(gone, "test")
+    refused: list[tuple[str, str]] = []
+    count = operator.bulk(operator.retry, found, on_refusal=lambda id, why: refused.append((id, type(why).__name__)))
+    assert (count, refused) == (2, [(gone.id, "UnknownExecution")])
+    sim.run()
+    assert {done.status(), other.status()} == {"failed"}
+    assert operator.bulk(operator.cancel, found[:1], on_refusal=lambda id, why: refused.append((id, str(why)))) == 0
+    assert len(refused) == 2
+
+
+def test_what_no_log_can_tell_any_more_is_told_to_the_audit_logger(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "replay.audit")
+    sim, handle = failed("plain")
+    Operator(sim.engine, by="ann").delete(handle, "asked to")
+    (record,) = [each for each in caplog.records if each.name == "replay.audit"]
+    fields = record.__dict__
+    assert [fields[name] for name in ("action", "execution_id", "by", "why")] == [
+        "delete",
+        handle.id,
+        "ann",
+        "asked to",
+    ]
+
+
+def test_a_status_that_does_not_exist_is_answered_with_those_that_do() -> None:
+    with Simulation([order]) as sim, pytest.raises(ValueError, match=r"'nope' is not a status.*compensation_failed"):
+        sim.engine.find_executions(status="nope")

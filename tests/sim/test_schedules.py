@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+import json
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import attrs
 import pytest
 from cronsim import CronSim
 
 from replay import Context, Engine, ScheduleError, UnknownSchedule, workflow
+from replay.core import requests as r
 from replay.cron import Cron
 from replay.testing import Faults, Simulation
 
@@ -205,3 +208,107 @@ def test_a_year_of_ticks_is_what_an_independent_library_says_while_workers_crash
     expected = [at for at in expected if at <= until]
     assert len(expected) > 360
     assert fired[: len(expected)] == expected, "every tick once, and no other"
+
+
+def test_update_is_checked_as_ensure_is_and_refusals_name_the_option() -> None:
+    with Simulation([job, other], start=START) as sim:
+        engine = sim.engine
+        record = engine.ensure_schedule(job, 0, id="s", interval=3600)
+        for options, message in (
+            ({"catch_up_limit": 0}, "catch_up_limit"), ({"catch_up_limit": "x"}, "catch_up_limit"),
+            ({"timezone": "X/Y"}, "time zone"), ({"until": "tomorrow"}, "until takes"), ({"jitter": -1}, "jitter takes"),
+            ({"catch_up": "never"}, "catch_up is one of"), ({"workflow": other}, "another workflow"),
+            ({"colour": 1}, "unknown schedule option 'colour'"), ({"queue": "q"}, "unknown schedule option 'queue'"),
+        ):  # fmt: skip
+            with pytest.raises(ScheduleError, match=message):
+                engine.update_schedule("s", **options)  # type: ignore[arg-type]
+            if options.keys().isdisjoint({"workflow", "colour", "queue"}):
+                with pytest.raises(ScheduleError, match=message):
+                    engine.ensure_schedule(job, 0, id="t", **{"interval": 60, **options})  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="takes no input"):
+            engine.ensure_schedule(other, 5, id="t", interval=60)  # type: ignore[arg-type]
+        assert engine.list_schedules() == (record,)
+        assert engine.update_schedule("s", catch_up_limit=7, until=sim.now() + 1e6).catch_up_limit == 7
+        assert engine.ensure_schedule(job, 0, id="s", interval=3600, catch_up_limit=7).catch_up_limit == 7
+        assert engine.update_schedule("s", cron="@daily").interval is None
+
+
+def test_a_schedule_that_a_worker_cannot_read_is_named_once_and_holds_up_no_other(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with Simulation([job], start=START, cache_size=0) as sim:
+        for id in ("limit", "zone", "rule", "text", "newer", "good"):
+            sim.engine.ensure_schedule(job, 0, id=id, cron="* * * * *")
+        for id, damage in (
+            ("limit", {"catch_up_limit": 0}), ("zone", {"timezone": "Mars/Base"}), ("rule", {"overlap": "newest"}),
+            ("newer", {"colour": "red"}),
+        ):  # fmt: skip
+            row = sim.engine.ask(r.GetSchedule(id))
+            assert row is not None
+            sim.engine.ask(
+                r.PutSchedule(attrs.evolve(row, spec=json.dumps({**json.loads(row.spec), **damage}).encode()), 1)
+            )
+        row = sim.engine.ask(r.GetSchedule("text"))
+        assert row is not None
+        sim.engine.ask(r.PutSchedule(attrs.evolve(row, spec=b"?"), 1))
+        sim.advance(minutes=3)
+        sim.engine.ensure_schedule(job, 0, id="late", interval=60)
+        sim.advance(minutes=3)
+        assert len(ticks(sim, "good")) == len(ticks(sim, "newer")) == 6
+        problems = {record.id: record.problem for record in sim.engine.list_schedules() if record.problem}
+        assert problems.keys() == {"zone", "text"}, "what a look at it shows"
+        for id in ("limit", "zone", "rule", "text"):
+            assert ticks(sim, id) == []
+            assert caplog.text.count(f"schedule {id!r} cannot be fired here") == 1
+        sim.engine.pause_schedule("text")
+        sim.engine.remove_schedule("text")
+        sim.engine.update_schedule("zone", timezone="UTC")
+        sim.advance(minutes=1)
+        assert len(ticks(sim, "zone")) == 1, "mended, it goes on"
+
+
+def test_a_paused_schedule_shows_no_coming_ticks_and_a_buffered_one_those_of_its_grid() -> None:
+    with Simulation([job], start=START) as sim:
+        engine = sim.engine
+        engine.ensure_schedule(job, 10_000.0, id="s", interval=600, overlap="buffer_one")
+        sim.advance(minutes=25)
+        record = engine.get_schedule("s")
+        assert (record.next_at, record.next_fires[0]) == (START.timestamp() + 1800,) * 2
+        sim.advance(minutes=120)
+        row = engine.ask(r.GetSchedule("s"))
+        assert row is not None
+        assert row.version < 250, "it is not written every second while it waits"
+        sim.advance(minutes=60)
+        assert len(ticks(sim)) == 2, "the kept one has started"
+        paused = engine.pause_schedule("s")
+        assert (paused.next_at, paused.next_fires) == (None, ())
+
+
+def test_a_triggered_execution_is_a_run_and_counts_for_overlap() -> None:
+    with Simulation([job], start=START) as sim:
+        engine = sim.engine
+        engine.ensure_schedule(job, 5000.0, id="s", interval=3600, overlap="skip")
+        sim.advance(minutes=50)
+        triggered = engine.trigger_schedule("s")
+        sim.advance(minutes=30)
+        record = engine.get_schedule("s")
+        assert [id for _, id in record.runs] == [triggered.id]
+        assert record.skipped == 1
+        engine.update_schedule("s", overlap="cancel_previous")
+        sim.advance(minutes=60)
+        assert sim.handle(triggered.id).status() == "cancelled"
+
+
+def test_what_is_done_to_schedules_is_logged_with_who_and_what(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "replay.audit")
+    with Simulation([job], start=START) as sim:
+        engine = sim.engine
+        engine.ensure_schedule(job, 0, id="s", interval=3600)
+        engine.ensure_schedule(job, 0, id="s", interval=3600)
+        engine.pause_schedule("s")
+        engine.resume_schedule("s")
+        engine.update_schedule("s", interval=60)
+        engine.trigger_schedule("s")
+        engine.remove_schedule("s")
+    told = [(each.action, each.schedule_id, bool(each.by)) for each in caplog.records if each.name == "replay.audit"]  # type: ignore[attr-defined]
+    assert told == [(action, "s", True) for action in ("ensure", "pause", "resume", "update", "trigger", "remove")]

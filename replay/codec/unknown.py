@@ -1,0 +1,25 @@
+"""What stands for a stored value that cannot be rebuilt in this process, where people look at it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+
+@attrs.frozen(eq=False, repr=False)
+class UnknownValue:
+    """A stored value whose class is not known here, for inspection only: the codec refuses to store one.
+
+    Attributes:
+        type_name: The class as `module:QualifiedName`, or the codec's tag where no class is named.
+        fields: What is stored of it: fields by name, or whatever else the class is made of.
+    """
+
+    type_name: str
+    fields: Any
+
+    def __repr__(self) -> str:
+        if isinstance(self.fields, dict):
+            return f"{self.type_name}({', '.join(f'{name}={value!r}' for name, value in self.fields.items())})"
+        return f"{self.type_name}({self.fields!r})"
