@@ -27,18 +27,22 @@ def workers_command(store: str, namespace: str, as_json: bool) -> None:
     infos = [(row, json.loads(row.info)) for row in rows]
     if as_json:
         for row, info in infos:
-            shell.emit_json({"name": row.name, "seen": round(now - row.seen_at, 1), **info})
+            shell.emit_json({"name": row.name, **info, "seen": round(now - row.seen_at, 1)})
         return
     shell.emit_table(
-        ("name", "host", "pid", "queues", "active", "slots", "seen", "workflows"),
+        ("name", "host", "pid", "version", "queues", "active", "slots", "seen", "workflows"),
         [
             (
-                row.name, info.get("host"), info.get("pid"), ",".join(info.get("queues", ())), info.get("active"),
-                info.get("concurrency"), f"{now - row.seen_at:.0f} s ago", ",".join(info.get("workflows", ())),
+                row.name, info["host"], info["pid"], info["version"], ",".join(info["queues"]), info["active"], info["slots"],
+                f"{now - row.seen_at:.0f} s ago", ",".join(_named(**each) for each in info["workflows"]),
             )
             for row, info in infos
         ],
     )  # fmt: skip
+
+
+def _named(key: str, version: str) -> str:
+    return f"{key}@{version}" if version else key
 
 
 @click.command("doctor", epilog="Example: replay doctor --store redis://localhost:6379/0")
