@@ -22,8 +22,20 @@ LEAVING = 5.0
 """Seconds beyond the shutdown timeout for handing leases back and closing connections. Longer, and the store is away: leases
 run out by themselves."""
 
+HOPELESS = 60.0
+"""Seconds that workflow code may keep the loop before the process ends by itself: `/livez` tells of it after half of that, but not
+everybody asks, and an execution that hangs must not take one worker after the other out of service until it counts as a crash loop."""
 
-def serve(engine: Engine, where: str, *, burst: bool, probes: Probes, supervisor: Supervision | None) -> int:
+
+def serve(
+    engine: Engine,
+    where: str,
+    *,
+    burst: bool,
+    probes: Probes,
+    supervisor: Supervision | None,
+    hopeless_after: float = HOPELESS,
+) -> int:
     """Run *engine*'s worker; return the exit code."""
     draining = Draining(_stop_cold, SETTLING if supervisor is not None else 0.0)
     try:
@@ -38,6 +50,11 @@ def serve(engine: Engine, where: str, *, burst: bool, probes: Probes, supervisor
     if supervisor is not None:
         supervisor.ready(engine.shutdown_timeout + LEAVING)
     while runner.failure is None and not _done(runner, draining, supervisor, burst=burst):
+        if runner.busy > hopeless_after:
+            log.critical(
+                "workflow code has kept the loop for %.0f s (see above where): ending the process", runner.busy
+            )
+            os._exit(shell.FAILURE)
         time.sleep(0.05)
     if runner.failure is not None:
         log.error("the worker stopped: %r", runner.failure)

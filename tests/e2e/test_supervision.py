@@ -184,6 +184,33 @@ engine = Engine(Stuck(), workflows=[idle])
         assert running.says("run out by themselves")
 
 
+def test_a_process_that_hangs_ends_so_that_it_is_replaced(store: str, tmp_path: Path) -> None:
+    code = f"""
+from replay import Engine, workflow
+from replay.cli.health import Probes
+from replay.cli.serving import serve
+
+@workflow
+def hangs(ctx):
+    while True:
+        pass
+    yield
+
+engine = Engine("{store}", workflows=[hangs])
+engine.start(hangs)
+serve(engine, "here", burst=False, probes=Probes(), supervisor=None, hopeless_after=0.2)
+"""
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert found.returncode == 1
+    assert "ending the process" in found.stderr
+
+
 def test_changed_code_is_loaded_again_and_a_half_done_edit_is_waited_out(store: str, tmp_path: Path) -> None:
     code = "from replay import workflow\n@workflow\ndef live(ctx):\n    return {}\n    yield\n"
     module = tmp_path / "liveapp.py"
