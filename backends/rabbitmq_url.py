@@ -10,6 +10,8 @@ from typing import Any
 
 import attrs
 
+from replay.urls import masked
+
 # Seconds each; a URL may say otherwise. A peer that vanished without a word is noticed after two heartbeats.
 DEFAULTS = {"heartbeat": "30", "blocked_connection_timeout": "30", "socket_timeout": "5", "stack_timeout": "10"}
 STALL = 10.0  # seconds that one queue may take to answer
@@ -33,14 +35,6 @@ class RabbitUrl:
     stall_timeout: float
 
 
-def redact(url: str) -> str:
-    """Return *url* without password and options, for logs; also when it is malformed."""
-    scheme, _, rest = url.partition("://")
-    login, at, place = rest.rpartition("@")
-    user, colon, _password = login.partition(":")
-    return f"{scheme}://{user}{colon and ':***'}{at}{place.partition('?')[0]}"
-
-
 def read_url(url: str) -> RabbitUrl:
     """Return what *url* says, with our defaults where it is silent.
 
@@ -54,7 +48,7 @@ def read_url(url: str) -> RabbitUrl:
     options = dict(urllib.parse.parse_qsl(parts.query))
     problem = _problem(parts, options)
     if problem:
-        raise ValueError(f"{redact(url)!r} is not a usable URL of a RabbitMQ: {problem}. {_REMEDY}")
+        raise ValueError(f"{masked(url)!r} is not a usable URL of a RabbitMQ: {problem}. {_REMEDY}")
     tls = {name: options.pop(name) for name in _TLS if name in options}
     try:
         stall_timeout = float(options.pop("stall_timeout", STALL))
@@ -63,12 +57,12 @@ def read_url(url: str) -> RabbitUrl:
         if parts.scheme == "amqps":
             parameters.ssl_options = pika.SSLOptions(_tls_context(tls), parameters.host)
     except (ValueError, TypeError, OSError) as error:
-        raise ValueError(f"{redact(url)!r} is not a usable URL of a RabbitMQ: {error}. {_REMEDY}") from None
+        raise ValueError(f"{masked(url)!r} is not a usable URL of a RabbitMQ: {error}. {_REMEDY}") from None
     parameters.client_properties = {
         "connection_name": f"replay@{socket.gethostname()}:{os.getpid()}",
         "product": "replay",
     }
-    return RabbitUrl(redact(url), parameters, stall_timeout)
+    return RabbitUrl(masked(url), parameters, stall_timeout)
 
 
 def _problem(parts: urllib.parse.SplitResult, options: dict[str, str]) -> str:

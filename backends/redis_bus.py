@@ -43,8 +43,9 @@ class RedisBus:
 
     def _open(self) -> None:
         self._pid = os.getpid()
-        self._publisher = _Publisher(self._url)
-        self._listener = _Listener(self._url)
+        outage = _Outage(self._url)
+        self._publisher = _Publisher(self._url, outage)
+        self._listener = _Listener(self._url, outage)
 
     def _check_process(self) -> None:
         if self._pid != os.getpid():  # forked: sockets and thread are the parent's, the handlers too
@@ -52,6 +53,11 @@ class RedisBus:
 
     def _name(self, channel: str) -> bytes:
         return f"{self._namespace}:{channel}".encode()
+
+    @property
+    def connected(self) -> bool:
+        """Whether messages are heard just now."""
+        return self._listener.connected
 
     def publish(self, channel: str, message: bytes = b"") -> None:
         """See `replay.ports.Bus.publish`."""
@@ -83,23 +89,39 @@ def _bus_url(url: RedisUrl) -> RedisUrl:
     return attrs.evolve(url, socket_timeout=PATIENCE)
 
 
-def _tell_once(told: bool, what: str, url: RedisUrl, error: Exception) -> bool:
-    if not told:
-        log.warning("the bus %s cannot be reached (%s): %s; trying again", url.shown, what, error)
-    return True
+class _Outage:
+    """Says once for both threads that the bus is away, and once that it is back."""
+
+    def __init__(self, url: RedisUrl) -> None:
+        self._url = url
+        self._lock = threading.Lock()
+        self._away = False
+
+    def began(self, error: Exception) -> None:
+        """Say it, unless it was said."""
+        with self._lock:
+            already, self._away = self._away, True
+        if not already:
+            log.warning("the bus %s cannot be reached, trying again: %s", self._url.shown, error)
+
+    def ended(self) -> None:
+        """Say it, if there was one."""
+        with self._lock:
+            away, self._away = self._away, False
+        if away:
+            log.warning("the bus %s can be reached again", self._url.shown)
 
 
 class _Publisher:
     """Sends without waiting: the server is told not to reply, so that anything to read means that it is gone."""
 
-    def __init__(self, url: RedisUrl) -> None:
-        self._url = url
+    def __init__(self, url: RedisUrl, outage: _Outage) -> None:
+        self._outage = outage
         self._topology: Topology = find_topology(_bus_url(url))
         self._lock = threading.Lock()
         self._connection: Connection | None = None
         self._pause = 0.0
         self._not_before = 0.0
-        self._told = False
 
     def send(self, command: bytes) -> None:
         """Send *command*, or drop it if the server is away."""
@@ -116,7 +138,7 @@ class _Publisher:
                     self._lost()
                     self._pause = min(LONGEST_PAUSE, max(FIRST_PAUSE, self._pause * 2))
                     self._not_before = time.monotonic() + self._pause
-                    self._told = _tell_once(self._told, "publishing", self._url, error)
+                    self._outage.began(error)
 
     def _connected(self) -> Any:
         if self._connection is not None:
@@ -128,7 +150,8 @@ class _Publisher:
             raise ConnectionError("it could not be reached a moment ago")
         connection = self._topology.node(b"bus").take()
         connection.send_command("CLIENT", "REPLY", "OFF")
-        self._connection, self._pause, self._told = connection, 0.0, False
+        self._connection, self._pause = connection, 0.0
+        self._outage.ended()
         return connection._sock
 
     def _lost(self) -> None:
@@ -153,8 +176,8 @@ class _Publisher:
 class _Listener:
     """Holds the subscriptions and one connection, made anew after any outage with all subscriptions in force again."""
 
-    def __init__(self, url: RedisUrl) -> None:
-        self._url = url
+    def __init__(self, url: RedisUrl, outage: _Outage) -> None:
+        self._outage = outage
         self._topology: Topology = find_topology(_bus_url(url))
         self._handlers: dict[bytes, list[Handler]] = {}
         self._changed = threading.Condition()
@@ -164,6 +187,11 @@ class _Listener:
         self._failures = 0
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
+
+    @property
+    def connected(self) -> bool:
+        """Whether the server is listened to."""
+        return self._connection is not None
 
     def add(self, name: bytes, handler: Handler) -> None:
         """Subscribe; returns when it is in force, or the server turns out to be away."""
@@ -229,17 +257,18 @@ class _Listener:
     # --- the thread --------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        pause, told = FIRST_PAUSE, False
+        pause = FIRST_PAUSE
         while not self._stop.is_set():
             connection: Connection | None = None
             try:
                 connection = self._topology.node(b"bus").take()
                 self._begin(connection)
-                pause, told = FIRST_PAUSE, False
+                pause = FIRST_PAUSE
+                self._outage.ended()
                 self._listen(connection)
             except Exception as error:
                 if not self._stop.is_set():
-                    told = _tell_once(told, "listening", self._url, error)
+                    self._outage.began(error)
             finally:
                 with self._changed:
                     self._connection = None

@@ -12,7 +12,12 @@ OLDEST = (6, 2)
 
 def examine(connection: Connection) -> list[str]:
     """Return warnings about the server behind *connection*, each with its remedy."""
-    info = _info(connection)
+    from redis.exceptions import NoPermissionError
+
+    try:
+        info = _info(connection)
+    except NoPermissionError:
+        return ["the user may not call INFO: settings cannot be checked. Fix: ACL SETUSER <user> +info +config|get"]
     warnings = []
     version = tuple(int(part) for part in info.get("redis_version", "0").split(".")[:2])
     if version < OLDEST:

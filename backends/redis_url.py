@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, unquote
 import attrs
 
 from replay.core.errors import ConfigError
+from replay.urls import masked
 
 Kind = Literal["single", "sentinel", "cluster"]
 
@@ -72,14 +73,6 @@ class RedisUrl:
         return self.shards or (16 if self.kind == "cluster" else 1)
 
 
-def redact(url: str) -> str:
-    """Return *url* without password and options; also when it is malformed."""
-    scheme, _, rest = url.partition("://")
-    login, at, place = rest.rpartition("@")
-    user, colon, _password = login.partition(":")
-    return f"{scheme}://{user}{colon and ':***'}{at}{place.partition('?')[0]}"
-
-
 def read_url(url: str, **overrides: Any) -> RedisUrl:
     """Return what *url* says; *overrides* (not None) go before its query.
 
@@ -89,7 +82,7 @@ def read_url(url: str, **overrides: Any) -> RedisUrl:
     try:
         return _read(url, {name: value for name, value in overrides.items() if value is not None})
     except ValueError as problem:
-        raise ConfigError(f"{redact(url)!r} is not a usable URL of a Redis: {problem}. {_REMEDY}") from None
+        raise ConfigError(f"{masked(url)!r} is not a usable URL of a Redis: {problem}. {_REMEDY}") from None
 
 
 def _read(url: str, overrides: dict[str, Any]) -> RedisUrl:
@@ -107,7 +100,7 @@ def _read(url: str, overrides: dict[str, Any]) -> RedisUrl:
     user, _, password = login.partition(":")
     return RedisUrl(
         kind,
-        redact(url),
+        masked(url),
         tuple(_host(each, _PORTS[kind]) for each in hosts.split(",")),
         db,
         service,

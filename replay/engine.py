@@ -8,6 +8,7 @@ import random
 import secrets
 import socket
 from collections.abc import Callable, Iterable, Mapping
+from importlib.metadata import PackageNotFoundError, version
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -188,7 +189,7 @@ class Engine(Client):
             announce=self._announce,
             tick=lambda schedule, now: tick(self, schedule, now),
             entropy=entropy,
-            info={"pid": os.getpid(), "host": socket.gethostname()},
+            info={"pid": os.getpid(), "host": socket.gethostname(), "version": _version()},
             observers=self._observers,
         )
 
@@ -234,6 +235,12 @@ class Engine(Client):
     def shutdown_timeout(self) -> float:
         """Seconds that `close` waits for running steps."""
         return self._shutdown_timeout
+
+    @property
+    def connected(self) -> dict[str, bool]:
+        """Whether `queue` and `bus` deliver just now, for those that can say."""
+        parts = {"queue": self._queue, "bus": self._bus}
+        return {name: part.connected for name, part in parts.items() if hasattr(part, "connected")}  # type: ignore[union-attr]
 
     @property
     def runner(self) -> Runner | None:
@@ -351,6 +358,13 @@ class Engine(Client):
         """Have the embedded worker look for work now. Not needed: every claim recovers what crashed workers left."""
         if self._runner is not None:
             self._runner.hint()
+
+
+def _version() -> str:
+    try:
+        return version("replay-engine")
+    except PackageNotFoundError:  # a checkout
+        return "unknown"
 
 
 def default_name() -> str:

@@ -82,7 +82,7 @@ class Operator:
     def stuck(self, limit: int = 1000) -> tuple[Stuck, ...]:
         """List what needs help, newest first."""
         now = self._engine.ask(r.Ping())
-        served = {w for row in self._engine.ask(r.Workers()) for w in _info(row).get("workflows", ())}
+        served = {w["key"] for row in self._engine.ask(r.Workers()) for w in _info(row).get("workflows", ())}
         found = []
         for header in self._engine.ask(r.Find(statuses=("stuck", "compensation_failed"), limit=limit)).headers:
             found.append(self._why(execution_of(header, self._engine.codec)))

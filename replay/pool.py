@@ -23,12 +23,20 @@ class Pool:
         size: How many calls run at once, not counting abandoned ones (of which at most *size* are made up for).
         run: Runs one call.
         done: Takes an outcome; returns a call to go on with at once, or None.
+        failed: Told of what *run* or *done* raised, `SystemExit` included; the thread has ended then.
     """
 
-    def __init__(self, size: int, run: Callable[[Call], Returned], done: Callable[[Returned], Call | None]) -> None:
+    def __init__(
+        self,
+        size: int,
+        run: Callable[[Call], Returned],
+        done: Callable[[Returned], Call | None],
+        failed: Callable[[BaseException], None],
+    ) -> None:
         self.size = size
         self._run = run
         self._done = done
+        self._failed = failed
         self._waiting: collections.deque[Call] = collections.deque()
         self._wake = threading.Condition()
         self._threads = 0
@@ -88,16 +96,25 @@ class Pool:
     def _work(self) -> None:
         with self._wake:
             self._coming -= 1
-        while (call := self._next()) is not None:
-            while call is not None:
-                self._running.add(call)
-                returned = self._run(call)
-                self._running.discard(call)
-                if self._abandoned:
-                    self._came_back(call)
-                call = self._done(returned)
-                if call is not None and self._waiting:
-                    call = self._swapped(call)
+        try:
+            while (call := self._next()) is not None:
+                while call is not None:
+                    call = self._done(self._run_one(call))
+                    if call is not None and self._waiting:
+                        call = self._swapped(call)
+        except BaseException as failure:
+            with self._wake:
+                self._threads -= 1
+            self._failed(failure)
+
+    def _run_one(self, call: Call) -> Returned:
+        self._running.add(call)
+        try:
+            return self._run(call)
+        finally:
+            self._running.discard(call)
+            if self._abandoned:
+                self._came_back(call)
 
     def _next(self) -> Call | None:
         """Return the first call, when there is one; None to end."""

@@ -7,6 +7,7 @@ timers and hints, one more renews leases.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import threading
@@ -25,14 +26,27 @@ log = logging.getLogger("replay.worker")
 EARLIER = 0.001
 """Seconds by which something must be due before the loop's thread would look, to wake it: clocks of stores jitter by less."""
 
-SLOW_TURN = 2.0
-"""Seconds after which workflow code that keeps the loop busy is named in a warning."""
+SLOW = 2.0
+"""Seconds after which workflow code that keeps the loop busy is named in a warning; then each time they have doubled."""
+
+HUNG = 30.0
+"""Seconds after which it counts as hung: as the default lease, far beyond any replay, and soon enough for a liveness probe."""
 
 
 class Runner:
-    """Runs a worker until it is stopped."""
+    """Runs a worker until it is stopped.
 
-    def __init__(self, worker: Worker, *, codec: Codec, clock: Clock) -> None:
+    Whatever ends one of its threads, `SystemExit` included, is the worker's `failure`: the others end, too. Leases are not handed
+    back then but run out, so that an execution that does this to its workers counts as a crash loop.
+
+    Args:
+        worker: What the threads turn.
+        codec: Values to text and back.
+        clock: The worker's.
+        hung_after: See `hung`.
+    """
+
+    def __init__(self, worker: Worker, *, codec: Codec, clock: Clock, hung_after: float = HUNG) -> None:
         self.worker = worker
         self.failure: BaseException | None = None
         self._codec = codec
@@ -42,8 +56,9 @@ class Runner:
         self._stopped = threading.Event()
         self._waiting_until = 0.0
         self._turn_began: tuple[float, int] | None = None
-        self.ticked = clock.now()
-        self._pool = Pool(worker.options.concurrency, self._run, self._done)
+        self._hung_after = hung_after
+        self._warn_after = SLOW
+        self._pool = Pool(worker.options.concurrency, self._run, self._done, self._fail)
         self._threads = [
             threading.Thread(target=self._guard, args=(self._run_loop,), name="replay-loop", daemon=True),
             threading.Thread(target=self._guard, args=(self._run_beat,), name="replay-heartbeat", daemon=True),
@@ -69,6 +84,19 @@ class Runner:
         worker = self.worker
         return worker.active == 0 and not worker.mail and worker.looked and not (worker.hinted and not worker.exhausted)
 
+    @property
+    def busy(self) -> float:
+        """For how many seconds workflow code has kept the loop; time spent in the store does not count. Any thread."""
+        began = self._turn_began
+        if began is None or self.worker.asking:
+            return 0.0
+        return time.monotonic() - max(began[0], self.worker.answered)
+
+    @property
+    def hung(self) -> bool:
+        """Whether workflow code does not give the loop back: nothing can be committed, and leases are left to others."""
+        return self.busy >= self._hung_after
+
     def stop(self, timeout: float) -> bool:
         """Drain: wait up to *timeout* seconds for running steps, hand leases back, end; whether all ended in time."""
         self.worker.drain()
@@ -89,7 +117,8 @@ class Runner:
                 thread.join(1.0)
         if self._loop.acquire(timeout=1.0):
             try:
-                self.worker.release()
+                if self.failure is None:
+                    self.worker.release()
                 self.worker.close()
             finally:
                 self._loop.release()
@@ -103,7 +132,7 @@ class Runner:
             self._ring.clear()
             with self._loop:
                 wake_at = self._turn(None)
-            if self.worker.mail:
+            if self.worker.mail and not self.worker.unreachable:
                 continue
             self._waiting_until = wake_at
             wait = wake_at - self._clock.now()
@@ -117,7 +146,6 @@ class Runner:
             turn = self.worker.turn()
         finally:
             self._turn_began = None
-            self.ticked = self._clock.now()
         for call in turn.abandoned:
             self._pool.abandon(call)
         for call in turn.calls:
@@ -141,9 +169,6 @@ class Runner:
         if self._loop.acquire(blocking=False):
             try:
                 wake_at = self._turn(mine) if not self._stopped.is_set() else self._waiting_until
-            except Exception as failure:
-                self._fail(failure)
-                return None
             finally:
                 self._loop.release()
             if wake_at < self._waiting_until - EARLIER or self.worker.mail:
@@ -157,32 +182,36 @@ class Runner:
         pause = self.worker.options.lease / 4
         while not self._stopped.wait(min(pause, 1.0) if self._turn_began else pause):
             self._watch_turn()
-            try:
+            if self.hung:
+                continue  # another worker may try; if it hangs there, too, the execution counts as a crash loop
+            with contextlib.suppress(StoreUnavailable):  # the worker has told of it
                 self.worker.beat()
-            except StoreUnavailable as error:
-                log.warning("leases could not be renewed: %s", error)
             self._ring.set()
 
     def _watch_turn(self) -> None:
-        began = self._turn_began
-        if began is None or time.monotonic() - began[0] < SLOW_TURN:
+        busy, began = self.busy, self._turn_began
+        if busy < SLOW:
+            self._warn_after = SLOW
+        if busy < self._warn_after or began is None:
             return
+        self._warn_after = 2 * busy
         frame = sys._current_frames().get(began[1])
         where = "".join(traceback.format_stack(frame)[-3:]) if frame is not None else ""
         log.warning(
-            "a turn of the loop has taken %.1f s: workflow code must not block. Fix: move slow work into a step\n%s",
-            time.monotonic() - began[0],
+            "a turn of the loop has taken %.1f s%s: workflow code must not block. Fix: move slow work into a step\n%s",
+            busy,
+            ", leases are not renewed any more" if self.hung else "",
             where,
         )
 
     def _guard(self, run: object) -> None:
         try:
             run()  # type: ignore[operator]
-        except Exception as failure:
+        except BaseException as failure:
             self._fail(failure)
 
     def _fail(self, failure: BaseException) -> None:
-        self.failure = failure
-        log.critical("the worker stopped: %s", failure, exc_info=failure)
+        self.failure = self.failure or failure
+        log.critical("the worker stopped: %r", failure, exc_info=failure)
         self._stopped.set()
         self._ring.set()

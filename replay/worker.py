@@ -10,6 +10,7 @@ import collections
 import json
 import logging
 import random
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -161,7 +162,12 @@ class Worker:
         self._next_pass = 0.0
         self._first_lane = 0
         self._unfired: dict[str, int] = {}  # schedules that cannot be fired here, by version: each is named once
-        self.unreachable = False
+        self._registered = False
+        self._telling = threading.Lock()
+        self._told_away = False
+        self.unreachable = False  # the loop's last batch waits to be sent again
+        self.asking = False  # the loop waits for the store, not for workflow code
+        self.answered = 0.0  # when the store last let the loop go on (`time.monotonic`)
         self.looked = False  # the last claim found nothing
 
     # --- from other threads ---------------------------------------------------------------------------
@@ -225,7 +231,7 @@ class Worker:
         """Renew all leases. Any thread (the heartbeat's, so that a busy loop loses no lease).
 
         Raises:
-            StoreUnavailable: The store cannot be reached; try again soon.
+            StoreUnavailable: The store cannot be reached (which was logged, once for all threads); try again soon.
         """
         held = [
             r.Held(v.session.id, v.session.token, v.session.seen)
@@ -234,7 +240,12 @@ class Worker:
         ]
         if not held:
             return
-        (reply,) = self._store.apply([r.Beat(tuple(held), self.options.lease)])
+        try:
+            (reply,) = self._store.apply([r.Beat(tuple(held), self.options.lease)])
+        except StoreUnavailable as error:
+            self._tell(error)
+            raise
+        self._tell()
         tokens = {h.id: h.token for h in held}
         for id in reply.lost:
             self.post(Lost(id, tokens[id]))
@@ -273,6 +284,7 @@ class Worker:
             match mail:
                 case Returned(call=call):
                     self.metrics.steps["completed" if mail.error is None else "failed"] += 1
+                    self.metrics.step_seconds.observe(mail.seconds)
                     visit = self._visits.get(call.execution_id)
                     if visit is not None and not call.abandoned:
                         visit.events.append(mail)
@@ -346,27 +358,30 @@ class Worker:
             return
         every = self.options.housekeeping
         self._next_housekeeping = now + every
-        info = {**self._info, "queues": self.options.queues, "concurrency": self.options.concurrency}
-        info |= {"workflows": sorted({k for k, _ in self.workflows}), "active": len(self._visits)}
+        workflows = [{"key": key, "version": version} for key, version in sorted(self.workflows)]
+        info = {**self._info, "workflows": workflows, "slots": self.options.concurrency}
+        info |= {"queues": self.options.queues, "active": len(self._visits)}
         row = r.WorkerRow(self.options.name, json.dumps(info).encode())
         self._outbox.append((None, r.Register(row, 3 * every)))
+        self._registered = True
 
     def _ask(self) -> bool:
         """Send the batch; False if the store cannot be reached (the same batch is sent again later)."""
         batch = self._outbox
         began = time.perf_counter()
+        self.asking = True
         try:
             replies = self._store.apply([request for _, request in batch])
         except StoreUnavailable as error:
-            if not self.unreachable:
-                log.warning("the store cannot be reached, trying again: %s", error)
+            self._tell(error)
             self.unreachable = True
             self._backoff = min(LONGEST_BACKOFF, max(0.05, self._backoff * 2))
             self.metrics.unreachable += 1
             self._retry_at = self.now() + self._backoff * (0.5 + self._entropy.random() / 2)
             return False
-        if self.unreachable:
-            log.warning("the store can be reached again")
+        finally:
+            self.answered, self.asking = time.monotonic(), False
+        self._tell()
         self.unreachable, self._backoff = False, 0.0
         self.metrics.batches += 1
         self.metrics.requests += len(batch)
@@ -375,6 +390,17 @@ class Worker:
         for (visit, request), reply in zip(batch, replies, strict=True):
             self._answer(visit, request, reply)
         return True
+
+    def _tell(self, error: StoreUnavailable | None = None) -> None:
+        """Say that the store is away, or back, once for the loop and the heartbeat."""
+        with self._telling:
+            if self._told_away == (error is not None):
+                return
+            self._told_away = error is not None
+        if error is not None:
+            log.warning("the store cannot be reached, trying again: %s", error)
+        else:
+            log.warning("the store can be reached again")
 
     def _answer(self, visit: _Visit | None, request: r.Request[Any], reply: Any) -> None:
         now = getattr(reply, "now", None)
@@ -551,18 +577,22 @@ class Worker:
     # --- leaving ----------------------------------------------------------------------------------------------
 
     def release(self) -> None:
-        """Give up what is still under way (a cold stop): leases are handed back, outcomes of running steps are refused."""
-        requests = []
+        """Leave the store: leases are handed back, outcomes of running steps are refused, `replay workers` forgets us."""
+        requests: list[r.Request[Any]] = []
         for visit in list(self._visits.values()):
             requests.append(visit.session.give_back())
             visit.gen.close()
             visit.session.close()
         self._visits.clear()
+        leases = len(requests)
+        if self._registered and not self.unreachable:
+            requests.append(r.Register(r.WorkerRow(self.options.name), 0.0))
+        self._registered = False
         if requests:
             try:
                 self._store.apply(requests)
             except StoreUnavailable:
-                log.warning("could not hand back %d leases; they will run out by themselves", len(requests))
+                log.warning("could not hand back %d leases; they will run out by themselves", leases)
 
     def close(self) -> None:
         """Close all live generators, without a word to the store."""

@@ -32,7 +32,7 @@ _COMMANDS = {
     "stuck": "operating",
     "wait": "executions",
     "watch": "watching",
-    "worker": "worker",
+    "worker": "working",
     "workers": "settings",
 }
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import importlib
 import json
 import os
 import re
@@ -16,6 +15,7 @@ from typing import Any, NoReturn
 
 import click
 
+from replay.cli.loading import load_workflows
 from replay.core.errors import (
     ConfigError,
     MisuseError,
@@ -33,13 +33,17 @@ from replay.urls import masked
 OK, FAILURE, USAGE, UNREACHABLE, CHECK_FAILED, NOT_FOUND, TIMED_OUT, INTERRUPTED = 0, 1, 2, 3, 4, 5, 6, 130
 
 
-def run(command: click.Command, name: str) -> NoReturn:
-    """Run *command* and exit with the documented code; a user's mistake gives a message, not a traceback."""
+def run(command: click.Command, name: str, section: str | None = None) -> NoReturn:
+    """Run *command* and exit with the documented code; a user's mistake gives a message, not a traceback.
+
+    *section* is the table of the configuration file that is meant for a command which is no sub-command.
+    """
     sys.path.insert(0, os.getcwd())
     try:
-        code = command.main(
-            prog_name=name, standalone_mode=False, default_map=config_file(), auto_envvar_prefix="REPLAY"
-        )
+        defaults = config_file()
+        if section is not None:
+            defaults = dict(defaults.get(section) or {})
+        code = command.main(prog_name=name, standalone_mode=False, default_map=defaults, auto_envvar_prefix="REPLAY")
         sys.stdout.flush()
         sys.exit(code if isinstance(code, int) else OK)
     except click.exceptions.Abort:
@@ -134,55 +138,6 @@ def open_engine(store: str, namespace: str, workflows: Iterable[Workflow[Any, An
     if store.startswith("memory:"):
         raise click.UsageError("memory:// lives within one process; use sqlite:///FILE or redis://HOST here")
     return Engine(store, namespace=namespace, workflows=workflows, **options)
-
-
-def load(target: str) -> Any:
-    """Return what `module:object` names (a zero-argument factory is called).
-
-    Raises:
-        click.UsageError: The module or the object does not exist.
-    """
-    name, _, path = target.partition(":")
-    try:
-        found: Any = importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
-            raise click.UsageError(
-                f"no module {error.name!r} (looked in {os.getcwd()} and the installed packages). Fix: run from the project's folder"
-            ) from error
-        raise
-    for part in path.split(".") if path else ():
-        if not hasattr(found, part):
-            raise click.UsageError(
-                f"module {name!r} has no {part!r}. Fix: name a workflow, a list of them, or an Engine"
-            )
-        found = getattr(found, part)
-    if not path:
-        for usual in ("engine", "workflows", "app"):
-            if hasattr(found, usual):
-                return getattr(found, usual)
-        found = [each for each in vars(found).values() if isinstance(each, Workflow)]
-    if callable(found) and not isinstance(found, Workflow | Engine | type):
-        found = found()
-    return found
-
-
-def load_workflows(target: str) -> list[Workflow[Any, Any]]:
-    """Return the workflows that `module:object` names.
-
-    Raises:
-        click.UsageError: It names none.
-    """
-    found = load(target)
-    if isinstance(found, Engine):
-        found = list(found._workflows.values())
-    if isinstance(found, Workflow):
-        found = [found]
-    if not isinstance(found, list | tuple | set) or not found or not all(isinstance(each, Workflow) for each in found):
-        raise click.UsageError(
-            f"{target!r} is {type(found).__name__}, not a workflow, a list of workflows, an Engine, or a function giving one"
-        )
-    return list(found)
 
 
 def parse_value(text: str, what: str) -> Any:
@@ -294,6 +249,6 @@ def emit_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
 
 
 __all__ = [
-    "emit_json", "emit_table", "fail", "load", "load_workflows", "masked", "open_engine", "parse_duration", "parse_value", "plain",
+    "emit_json", "emit_table", "fail", "load_workflows", "masked", "open_engine", "parse_duration", "parse_value", "plain",
     "run", "safe", "store_options", "when",
 ]  # fmt: skip

@@ -10,12 +10,13 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from replay.cli import shell
+from replay.cli.signals import handle
+from replay.cli.supervised import VARIABLE
 
 log = logging.getLogger("replay.worker")
 
@@ -23,46 +24,70 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 """Seconds until a process that died young is replaced; doubled each time, so that a broken deploy does not spin."""
 
 YOUNG = 10.0
-"""Seconds: a process that lived longer is replaced at once."""
+"""Seconds: a process that worked longer is replaced at once."""
 
 LOOK = 0.1
 """Seconds between looks at the processes; at the files, five times as long."""
 
-
-SUPERVISED_BY = "REPLAY_SUPERVISED_BY"
-"""Environment variable with the supervisor's pid: a worker whose supervisor was killed drains."""
-
-
-def orphaned() -> bool:
-    """Tell whether this process was started by a supervisor that is gone."""
-    return os.environ.get(SUPERVISED_BY, str(os.getppid())) != str(os.getppid())
+MARGIN = 2.0
+"""Seconds that processes get beyond the time in which they mean to have ended."""
 
 
 class Child:
-    """One place among the processes, and the process that holds it."""
+    """One place among the processes, and the process that holds it.
+
+    Attributes:
+        ready_at: When the process said that it works (`time.monotonic`), None before.
+        proven: Whether any process in this place has said so.
+        grace: Within how many seconds after a signal the process means to have ended.
+    """
 
     def __init__(self, number: int, command: Sequence[str]) -> None:
         self.number = number
         self.command = command
         self.process: subprocess.Popen[bytes] | None = None
-        self.began = 0.0
+        self.ready_at: float | None = None
+        self.proven = False
+        self.grace = 0.0
         self.pause = 0.0
         self.start_at = 0.0
+        self.finished = False
+        self._word = -1
 
     def start(self) -> None:
         """Start a process."""
-        self.began = time.monotonic()
+        self._word, told = os.pipe()
+        os.set_blocking(self._word, False)
+        self.ready_at, self.finished = None, False
         # A session of its own: Ctrl-C reaches the supervisor alone, which passes one signal on, not two.
-        environment = {**os.environ, SUPERVISED_BY: str(os.getpid())}
-        self.process = subprocess.Popen(self.command, env=environment, start_new_session=True)  # noqa: S603  # our own
+        environment = {**os.environ, VARIABLE: f"{os.getpid()} {told}"}
+        self.process = subprocess.Popen(  # noqa: S603  # our own command
+            self.command, env=environment, start_new_session=True, pass_fds=(told,)
+        )
+        os.close(told)
+
+    def listen(self) -> None:
+        """Take note of the process's word that it works."""
+        if self._word < 0:
+            return
+        try:
+            word = os.read(self._word, 64)
+        except BlockingIOError:
+            return
+        os.close(self._word)
+        self._word = -1
+        if word:
+            self.ready_at, self.proven, self.grace = time.monotonic(), True, float(word)
 
     def died(self) -> int | None:
         """Return the exit code of a process that has ended, once."""
         if self.process is None or (code := self.process.poll()) is None:
             return None
+        self.listen()
         self.process = None
         now = time.monotonic()
-        self.pause = 0.0 if now - self.began > YOUNG else min(LONGEST_PAUSE, max(FIRST_PAUSE, self.pause * 2))
+        matured = self.ready_at is not None and now - self.ready_at > YOUNG
+        self.pause = 0.0 if matured else min(LONGEST_PAUSE, max(FIRST_PAUSE, self.pause * 2))
         self.start_at = now + self.pause
         return code
 
@@ -74,23 +99,18 @@ class Supervisor:
         commands: One command line for each process.
         replace: Replace a process that ended by itself without an error (`--max-executions`); False with `--burst`.
         watch: Folder whose Python files, when changed, have the processes started again; None: no folder.
-        patience: Seconds that processes get to end before they are killed.
     """
 
-    def __init__(
-        self, commands: Sequence[Sequence[str]], *, replace: bool, watch: Path | None = None, patience: float = 40.0
-    ) -> None:
+    def __init__(self, commands: Sequence[Sequence[str]], *, replace: bool, watch: Path | None = None) -> None:
         self._children = [Child(number, command) for number, command in enumerate(commands, 1)]
         self._replace = replace
         self._watch = watch
-        self._patience = patience
-        self._wake = threading.Event()
         self._signals = 0
 
     def run(self) -> int:
         """Supervise; return the exit code."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._on_stop())
+        # The handler only counts: a process that is being started when the signal comes is told, too, since the loop tells all.
+        handle(self._count)
         signal.signal(signal.SIGQUIT, lambda *_: self._send(signal.SIGQUIT))
         changed = changes(self._watch) if self._watch is not None else None
         if changed is not None:
@@ -99,36 +119,42 @@ class Supervisor:
         while not self._signals:
             code = self._look_after_all()
             if code is not None:
-                self._send(signal.SIGTERM)
-                self._wait_for_all()
+                self._stop_all()
                 return code
-            self._wake.wait(LOOK)
+            time.sleep(LOOK)
             looks += 1
             if changed is not None and looks % 5 == 0 and (name := next(changed)) is not None:
                 log.info("%s changed: starting again", name)
-                self._send(signal.SIGTERM)
-                self._wait_for_all()
-        return self._wait_for_all()
+                self._stop_all()
+        return self._stop_all()
 
-    def _on_stop(self) -> None:
+    def _count(self, number: signal.Signals) -> None:
         self._signals += 1
-        self._send(signal.SIGTERM)  # the second one has them stop cold
-        self._wake.set()
 
     def _look_after_all(self) -> int | None:
         """Start what does not run; return the exit code if nothing is left to do, or nothing can be done."""
         for child in self._children:
+            child.listen()
             code = child.died()
-            if code == shell.USAGE:
-                return code  # it would be the same again
-            if code == shell.OK and not self._replace:
-                child.start_at = float("inf")
-            elif code is not None:
-                log.warning("process %d ended with code %d; replaced in %.1f s", child.number, code, child.pause)
+            if code is not None and (end := self._judge(child, code)) is not None:
+                return end
             if child.process is None and time.monotonic() >= child.start_at:
                 child.start()
-        if all(child.start_at == float("inf") for child in self._children):
-            return shell.OK
+        return shell.OK if all(child.finished for child in self._children) else None
+
+    def _judge(self, child: Child, code: int) -> int | None:
+        """Say what follows from a process's end; return the exit code if it ends all."""
+        if code == shell.OK and not self._replace:
+            child.start_at, child.finished = float("inf"), True
+        elif code == shell.USAGE and self._watch is not None:
+            child.start_at = float("inf")
+            log.warning("process %d cannot start; the next change of a file starts it again", child.number)
+        elif code == shell.USAGE and not child.proven:
+            return code  # it would be the same again
+        elif code == shell.UNREACHABLE and not any(each.proven for each in self._children):
+            return code  # nothing ever answered there
+        else:
+            log.warning("process %d ended with code %d; replaced in %.1f s", child.number, code, child.pause)
         return None
 
     def _send(self, number: signal.Signals) -> None:
@@ -136,19 +162,24 @@ class Supervisor:
             if child.process is not None and child.process.poll() is None:
                 child.process.send_signal(number)
 
-    def _wait_for_all(self) -> int:
-        deadline = time.monotonic() + self._patience
-        worst = shell.OK
+    def _stop_all(self) -> int:
+        """Have all processes drain; a second signal, or the end of patience, has them killed."""
         for child in self._children:
-            if child.process is None:
-                continue
-            try:
-                code = child.process.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                child.process.kill()
-                code = child.process.wait()
-            worst = worst or (shell.FAILURE if code else shell.OK)
-            child.process, child.start_at = None, 0.0
+            child.listen()
+        self._send(signal.SIGTERM)
+        deadline = time.monotonic() + max(child.grace for child in self._children) + MARGIN
+        worst = shell.OK
+        while any(child.process is not None for child in self._children):
+            if self._signals > 1 or time.monotonic() >= deadline:
+                self._send(signal.SIGKILL)
+            for child in self._children:
+                code = child.died()
+                # One that heeded no signals yet, since Python itself was starting, had begun nothing.
+                if code is not None and code not in (shell.OK, -signal.SIGTERM):
+                    worst = shell.FAILURE
+            time.sleep(LOOK / 10)
+        for child in self._children:
+            child.start_at, child.pause = 0.0, 0.0
         return worst
 
 

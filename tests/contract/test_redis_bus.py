@@ -16,6 +16,7 @@ from replay.ports import Bus
 from replay.testing.contracts import BusContract
 from replay.testing.contracts.bus import PATIENCE, Inbox
 from tests.servers.ports import free_port
+from tests.servers.process import until
 from tests.servers.proxy import Proxy
 from tests.servers.redis import RedisCluster, RedisServer
 
@@ -49,9 +50,9 @@ class TestRedisBusOnACluster(BusContract):
 
 def hear_from(speaker: Bus, inbox: Inbox, message: bytes) -> None:
     """Say *message* until it is heard: after an outage, neither side knows when the other is back."""
-    until = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + PATIENCE
     while inbox.empty:
-        assert time.monotonic() < until, "not heard"
+        assert time.monotonic() < deadline, "not heard"
         speaker.publish("c", message)
         time.sleep(0.01)
     assert inbox.next() == message
@@ -91,6 +92,30 @@ def test_subscriptions_are_in_force_again_after_an_outage(
                 bus.publish("c", b"into the void")
                 proxy.accept()
             hear_from(bus, inbox, b"after")
+
+
+def test_an_outage_is_told_once_when_it_begins_and_once_when_it_ends(
+    redis_server: RedisServer, namespace: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def said() -> list[str]:
+        return [record.getMessage() for record in caplog.records if record.name == "replay.redis"]
+
+    with Proxy(redis_server.host, redis_server.port) as proxy:
+        url = f"redis://{proxy.host}:{proxy.port}"
+        with contextlib.closing(open_bus(url, namespace=namespace)) as bus:
+            inbox = Inbox()
+            bus.subscribe("c", inbox)
+            hear_from(bus, inbox, b"before")
+            assert bus.connected
+            proxy.refuse()
+            until(lambda: bus.publish("c", b"into the void") is None and bus._publisher._pause > 0)
+            until(lambda: bus._listener._failures >= 3)
+            assert not bus.connected
+            proxy.accept()
+            hear_from(bus, inbox, b"after")
+            until(lambda: bus.connected)
+    assert ["cannot be reached" in line for line in said()] == [True, False]
+    assert "can be reached again" in said()[1]
 
 
 def test_a_subscription_made_while_the_server_is_away_comes_into_force(namespace: str) -> None:

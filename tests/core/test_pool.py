@@ -25,9 +25,10 @@ class Harness:
 
     def __init__(self, size: int, after: Callable[[Returned], Call | None] = lambda returned: None) -> None:
         self.ended: list[str] = []
+        self.failures: list[BaseException] = []
         self._after = after
         self._news = threading.Condition()
-        self.pool = Pool(size, self._run, self._done)
+        self.pool = Pool(size, self._run, self._done, self._failed)
 
     def _run(self, call: Call) -> Returned:
         return Returned(call, call.fn())
@@ -37,6 +38,11 @@ class Harness:
             self.ended.append(returned.call.id)
             self._news.notify_all()
         return self._after(returned)
+
+    def _failed(self, failure: BaseException) -> None:
+        with self._news:
+            self.failures.append(failure)
+            self._news.notify_all()
 
     def wait(self, count: int) -> None:
         with self._news:
@@ -76,6 +82,22 @@ def test_no_more_calls_run_at_once_than_the_pool_has_threads(gate: threading.Eve
         harness.pool.submit(call(body))
     harness.wait(20)
     assert max(most) == 2
+
+
+@pytest.mark.parametrize("where", ["run", "done"])
+def test_a_thread_that_fails_is_told_of_and_replaced(where: str) -> None:
+    def leave() -> None:
+        raise SystemExit(where)
+
+    harness = Harness(1, lambda returned: leave() if returned.call.id == "done" else None)  # type: ignore[func-returns-value]
+    harness.pool.submit(call(leave if where == "run" else lambda: None, where))
+    with harness._news:
+        assert harness._news.wait_for(lambda: harness.failures, PATIENCE)
+    assert [str(failure) for failure in harness.failures] == [where]
+    assert (harness.pool._threads, harness.pool._running) == (0, set())
+    before = len(harness.ended)
+    harness.pool.submit(call(lambda: None, "next"))
+    harness.wait(before + 1)
 
 
 def test_the_next_step_of_one_execution_does_not_go_before_the_steps_of_others() -> None:

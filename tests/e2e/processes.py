@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -9,6 +10,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from replay import Engine
+from replay.core import requests as r
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,6 +48,32 @@ def workers(
     finally:
         for worker in running:
             worker.kill()
+
+
+@contextmanager
+def worker(store: str, folder: Path, *options: str, **more: Any) -> Iterator[Worker]:
+    running = Worker(store, folder, *options, **more)
+    try:
+        yield running
+    finally:
+        if running.process.poll() is None:
+            running.process.terminate()
+            try:
+                running.process.wait(20)
+            finally:
+                running.kill()
+
+
+def pids(engine: Engine) -> set[int]:
+    return {json.loads(row.info)["pid"] for row in engine.ask(r.Workers())}
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def until(condition: Callable[[], bool], seconds: float = 60) -> None:

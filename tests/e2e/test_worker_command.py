@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
+import datetime as dt
 import json
-import os
 import re
 import signal
-import sys
+import socket
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from replay import Engine
+from replay.metrics import Gauges, Metrics, Surroundings, exposition
 from tests.e2e import app
-from tests.e2e.processes import ROOT, Worker, until
-
-
-@contextlib.contextmanager
-def worker(store: str, folder: Path, *options: str, **more: Any) -> Iterator[Worker]:
-    running = Worker(store, folder, *options, **more)
-    try:
-        yield running
-    finally:
-        if running.process.poll() is None:
-            running.process.terminate()
-            try:
-                running.process.wait(20)
-            finally:
-                running.kill()
+from tests.e2e.processes import Worker, pids, until, worker
 
 
 @pytest.fixture
@@ -44,20 +30,6 @@ def store(tmp_path: Path) -> str:
 def engine(store: str) -> Iterator[Engine]:
     with Engine(store, workflows=app.all_workflows()) as engine:
         yield engine
-
-
-def pids(engine: Engine) -> set[int]:
-    from replay.core import requests as r
-
-    return {json.loads(row.info)["pid"] for row in engine.ask(r.Workers())}
-
-
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def port_of(running: Worker) -> int:
@@ -73,33 +45,6 @@ def get(port: int, path: str) -> tuple[int, str]:
             return reply.status, reply.read().decode()
     except urllib.error.HTTPError as refusal:
         return refusal.code, refusal.read().decode()
-
-
-def test_a_dead_process_is_replaced_and_all_end_on_sigterm(store: str, engine: Engine, tmp_path: Path) -> None:
-    with worker(store, tmp_path, "-p", "2") as running:
-        until(lambda: len(pids(engine)) == 2)
-        before = pids(engine)
-        os.kill(min(before), signal.SIGKILL)
-        until(lambda: len(pids(engine) - before) == 1)
-        assert "replaced" in running.log.read_text()
-        assert engine.start(app.five_steps, 1).result(30) == 60
-        children = pids(engine)
-        assert running.stop() == 0
-        until(lambda: not any(alive(pid) for pid in children))
-
-
-def test_workers_whose_supervisor_was_killed_drain(store: str, engine: Engine, tmp_path: Path) -> None:
-    with worker(store, tmp_path, "-p", "2") as running:
-        until(lambda: len(pids(engine)) == 2)
-        children = pids(engine)
-        running.kill()
-        until(lambda: not any(alive(pid) for pid in children))
-
-
-def test_an_unusable_target_ends_the_supervisor_instead_of_spinning(store: str, tmp_path: Path) -> None:
-    with worker(store, tmp_path, "-p", "2", target="tests.e2e.app:missing") as running:
-        assert running.process.wait(30) == 2
-        assert "Traceback" not in running.log.read_text()
 
 
 def test_with_burst_the_processes_end_when_there_is_nothing_to_do(store: str, engine: Engine, tmp_path: Path) -> None:
@@ -136,16 +81,56 @@ def test_health_readiness_and_metrics_are_served(store: str, engine: Engine, tmp
         assert 'replay_executions_ended_total{status="completed"} 3' in text
         assert 'replay_steps_total{outcome="completed"} 15' in text
         assert "replay_slots 16" in text
+        assert 'replay_executions{status="completed"} ' in text
+        assert 'replay_executions{status="stuck"} 0' in text
+        assert "replay_step_seconds_count 15" in text
         for line in text.splitlines():
-            assert line.startswith("# ") or re.fullmatch(r'replay_\w+(\{\w+="\w+"\})? [0-9.e+-]+', line), line
+            assert line.startswith("# ") or re.fullmatch(r'replay_\w+(\{\w+="[\w.+]+"\})? [0-9.e+-]+', line), line
+        head = urllib.request.Request(f"http://127.0.0.1:{port}/livez", method="HEAD")
+        with urllib.request.urlopen(head, timeout=10) as reply:
+            assert (reply.status, reply.headers["Content-Length"], reply.read()) == (200, "3", b"")
 
 
-def test_a_draining_worker_is_not_ready_and_lets_its_steps_end(store: str, engine: Engine, tmp_path: Path) -> None:
+def test_a_health_port_that_is_taken_is_told_before_anything_is_claimed(
+    store: str, engine: Engine, tmp_path: Path
+) -> None:
+    handle = engine.start(app.five_steps, 1)
+    with socket.create_server(("", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        with worker(store, tmp_path, "--health-port", port) as running:
+            assert running.process.wait(30) == 2
+            assert port in running.log.read_text()
+    assert handle.status() == "pending"
+
+
+def test_counters_are_shown_in_full() -> None:
+    metrics = Metrics(batches=12_345_678, batch_seconds=1_234_567.5)
+    metrics.step_seconds.observe(0.01)
+    metrics.step_seconds.observe(1000.0)
+    text = exposition(metrics, Gauges(0, 1, 0, True), Surroundings({"stuck": 2}, {"queue": False, "bus": True}))
+    shown = set(text.splitlines())
+    assert {
+        "replay_store_batches_total 12345678",
+        "replay_store_batch_seconds_total 1234567.5",
+        'replay_step_seconds_bucket{le="0.01"} 1',
+        'replay_step_seconds_bucket{le="300.0"} 1',
+        'replay_step_seconds_bucket{le="+Inf"} 2',
+        "replay_step_seconds_sum 1000.01",
+        'replay_executions{status="stuck"} 2',
+        "replay_queue_connected 0",
+        "replay_bus_connected 1",
+    } <= shown
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_draining_worker_is_not_ready_and_lets_its_steps_end(
+    store: str, engine: Engine, tmp_path: Path, number: signal.Signals
+) -> None:
     with worker(store, tmp_path, "--health-port", "0") as running:
         port = port_of(running)
         handle = engine.start(app.sleepy, 1.0)
         until(lambda: handle.status() == "running")
-        running.process.send_signal(signal.SIGTERM)
+        running.process.send_signal(number)
         until(lambda: get(port, "/readyz")[0] == 503)
         assert running.process.wait(20) == 0
     assert [step.status for step in engine.detail(handle).steps] == ["completed"]
@@ -200,33 +185,7 @@ def test_the_log_may_be_json(store: str, engine: Engine, tmp_path: Path) -> None
     with worker(store, tmp_path, "--log-format", "json") as running:
         until(lambda: b"serves" in running.log.read_bytes())
         for line in running.log.read_text().splitlines():
-            assert {"time", "level", "logger", "message"} <= json.loads(line).keys()
-
-
-def test_changed_code_is_loaded_again(store: str, tmp_path: Path) -> None:
-    code = "from replay import workflow\n@workflow\ndef live(ctx):\n    return {}\n    yield\n"
-    folder = tmp_path / "app"
-    folder.mkdir()
-    (folder / "liveapp.py").write_text(code.format(1))
-    command = [sys.executable, "-m", "replay.cli.worker", "liveapp:live", "--store", store, "--reload"]
-    import subprocess
-
-    log = tmp_path / "log"
-    with log.open("wb") as file:
-        environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{folder}", "PYTHONDONTWRITEBYTECODE": "1"}
-        process = subprocess.Popen(command, cwd=folder, env=environment, stderr=file)
-    try:
-        with Engine(store) as engine:
-            from replay import workflow
-
-            @workflow
-            def live(ctx: Any) -> Any:
-                yield
-
-            assert engine.start(live).result(30) == 1
-            (folder / "liveapp.py").write_text(code.format(2222))
-            until(lambda: "liveapp.py changed" in log.read_text())
-            until(lambda: engine.start(live).result(30) == 2222)
-    finally:
-        process.terminate()
-        process.wait(30)
+            said = json.loads(line)
+            assert {"time", "level", "logger", "message"} <= said.keys()
+            assert said["time"].endswith("Z")
+            assert abs(time.time() - dt.datetime.fromisoformat(said["time"]).timestamp()) < 3600

@@ -300,7 +300,7 @@ def test_stuck_lists_what_no_living_worker_serves_what_nobody_takes_and_whose_wo
     engine.start(order, "plain", id="x")
     clock.move_to(clock.now() + CLOCK)
     assert reasons(engine) == ["unknown_workflow"]
-    store.apply([r.Register(r.WorkerRow("w", b'{"workflows":["order"]}'), 1e6)])
+    store.apply([r.Register(r.WorkerRow("w", b'{"workflows":[{"key":"order","version":""}]}'), 1e6)])
     assert reasons(engine) == ["overdue"]
     store.apply([r.Claim("n", "w", ("default",), (("order", ""),), 1, 30.0)])
     assert reasons(engine) == []
