@@ -42,6 +42,7 @@ class Explorer:
         self._edges: dict[tuple[str, str, str], None] = {}
         self._complaints: dict[Hashable, str] = {}  # by the spot at which a path broke
         self._reached: dict[CodeType, set[source.Place]] = {}
+        self._wanted_of: dict[Hashable, tuple[Any, ...]] = {}
         self._modules: set[str] = {workflow.fn.__module__}
         self._start_path()
 
@@ -129,7 +130,8 @@ class Explorer:
         at = f" in line {line}" if line else ""
         if not self.paths.guessing:  # a guess that does not do says nothing
             self._complaints.setdefault(
-                spot, f"after {self._last}{at}: {type(error).__name__}: {str(error)[:120]} (a value may be unknown here)"
+                spot,
+                f"after {self._last}{at}: {type(error).__name__}: {str(error)[:120]} (a value may be unknown here)",
             )
             self.paths.heal(spot, len(HEALING))
         return spot
@@ -189,22 +191,31 @@ class Explorer:
         frames = [(*source.where(frame), frame.f_globals) for frame in self._stack()]
         for code, place, _ in frames:
             self._reached[code].add(place)
-        site = (kind, full, *dict.fromkeys((code, place) for code, place, _ in frames))
-        self._wanted = tuple({(type(v), repr(v)): v for code, _, names in frames for v in source.identities(code, names)}.values())
+        site: Site = (kind, full, *dict.fromkeys((code, place) for code, place, _ in frames))
+        self._wanted = self._wanted_by(tuple((code, id(names)) for code, _, names in frames), frames)
         if site not in self._nodes:
-            id = full if self._ids[full] == 1 else f"{full}#{self._ids[full]}"
+            logged = full if self._ids[full] == 1 else f"{full}#{self._ids[full]}"
             code, place, _ = frames[-1]
             if self._made_number:  # a length of time computed from a stand-in is none
                 details = {k: None if k in ("timeout", "duration") else v for k, v in details.items()}
             at = f"{code.co_filename}:{place[0]}"
-            self._nodes[site] = Node(kind, id, self._name(id, place[0]), at, **details)
+            self._nodes[site] = Node(kind, logged, self._name(logged, place[0]), at, **details)
         self._made_number = False
         self._arrive(self._nodes[site].name)
         self.paths.visit(site, self._last)
-        if any(source.is_guarded(code, place) for code, place, _ in frames) and self._turns(site, "cancelled", guess=True):
+        if any(source.is_guarded(code, place) for code, place, _ in frames) and self._turns(
+            site, "cancelled", guess=True
+        ):
             self._cancelled = True
             raise Cancelled("described")
         return site
+
+    def _wanted_by(self, key: Hashable, frames: list[tuple[CodeType, source.Place, dict[str, Any]]]) -> tuple[Any, ...]:
+        """Return the values that the code of *frames* tells apart by identity."""
+        if key not in self._wanted_of:
+            found = [value for code, _, names in frames for value in source.identities(code, names)]
+            self._wanted_of[key] = tuple({(type(value), repr(value)): value for value in found}.values())
+        return self._wanted_of[key]
 
     def _name(self, id: str, line: int) -> str:
         for name in (id, f"{id}@{line}"):
@@ -215,7 +226,9 @@ class Explorer:
 
     def _turns(self, site: Site, label: str, *, guess: bool = False) -> bool:
         """Tell whether the command at *site* has its outcome *label* on this path."""
-        taken = bool(self.paths.choose((label, site), 2, "guess" if guess else "outcome", f"the {label} of {self._last}"))
+        taken = bool(
+            self.paths.choose((label, site), 2, "guess" if guess else "outcome", f"the {label} of {self._last}")
+        )
         self._label = label if taken else self._label
         return taken
 
@@ -267,7 +280,11 @@ class Explorer:
                 return self._unknown(site) if timeout is None else Completed(self._unknown(site))
             case c.Start(wait=wait):
                 site = self._see(
-                    "child" if wait else "start", command, prefix, workflow=command.workflow.key, timeout=command.timeout
+                    "child" if wait else "start",
+                    command,
+                    prefix,
+                    workflow=command.workflow.key,
+                    timeout=command.timeout,
                 )
                 if wait:
                     self._ended(site, str(command.id))

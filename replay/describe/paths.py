@@ -12,7 +12,7 @@ from typing import Literal
 
 import attrs
 
-MAX_WORK = 25_000
+MAX_WORK = 20_000
 """Choices and commands on all paths together (a fraction of a second) before the rest is declared unexplored."""
 
 MAX_ROUNDS = 150
@@ -27,9 +27,11 @@ class Unsure(BaseException):
 
 @attrs.frozen
 class Plan:
-    """A path to follow: the ways to take first. A `steady` one then does in a loop what it did before."""
+    """A path to follow: the first `count` of another's `ways`, then `turn`. A `steady` one then does in a loop what it did before."""
 
-    ways: tuple[int, ...] = ()
+    ways: list[int] = attrs.field(factory=list)  # shared: paths are long, and many begin alike
+    count: int = -1
+    turn: int = 0
     steady: bool = False
     heals: Hashable = None
     """The spot at which another path broke, and which this one may get past."""
@@ -58,7 +60,9 @@ class Paths:
             return None
         if self._work >= MAX_WORK:
             left = sum(map(len, (self._new, self._guesses, self._steady, self._combined)))
-            self.unfollowed[f"{left} further paths (combinations of outcomes and decisions are too many to follow)"] = None
+            self.unfollowed[f"{left} further paths (combinations of outcomes and decisions are too many to follow)"] = (
+                None
+            )
             return None
         self._begin(queue.popleft())
         return self._plan
@@ -94,8 +98,9 @@ class Paths:
         """
         self.visit(place, what)
         rounds, index = self._visits[place], len(self._ways)
-        if index < len(self._plan.ways):
-            way = min(self._plan.ways[index], ways - 1)
+        if index <= self._plan.count:
+            planned = self._plan.ways[index] if index < self._plan.count else self._plan.turn
+            way = min(planned, ways - 1)
         else:
             way = self._usual(place, ways, kind)
             if kind == "guess":
@@ -124,14 +129,14 @@ class Paths:
         for way in range(1, ways):
             if (place, way) not in self._planned:
                 self._planned.add((place, way))
-                self._guesses.append(Plan((*self._ways, way)))
+                self._guesses.append(Plan(self._ways, len(self._ways), way))
 
     def _branch(self, place: Hashable, ways: int, taken: int, rounds: int) -> None:
         self._planned.add((place, taken))
         for way in range(ways):
             if way == taken:
                 continue
-            plan = Plan((*self._ways, way))
+            plan = Plan(self._ways, len(self._ways), way)
             if (place, way) in self._planned:
                 self._combined.append(plan)
                 continue
@@ -148,8 +153,8 @@ class Paths:
         for way in range(ways - spare, ways):
             if (place, way) not in self._planned:
                 self._planned.add((place, way))
-                self._new.append(Plan((*self._ways[:index], way), heals=spot, value=place))
+                self._new.append(Plan(self._ways, index, way, heals=spot, value=place))
 
     def healed(self) -> None:
         """Have all paths from now on make up that value as this one did, which got past the spot."""
-        self._healed[self._plan.value] = self._plan.ways[-1]
+        self._healed[self._plan.value] = self._plan.turn

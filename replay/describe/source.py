@@ -86,21 +86,28 @@ def is_loop(frame: FrameType) -> bool:
 
 def asked_classes(frame: FrameType) -> tuple[type, ...]:
     """Return the classes that the `isinstance(...)` or class pattern at which *frame* stands asks for."""
-    code, at = where(frame)
-    source = text(code, at)
+    wanted = _asked(frame.f_code, frame.f_lasti)
     try:
-        if code.co_code[frame.f_lasti] == _MATCH_CLASS:
-            statement = ast.parse(f"match _:\n case ({source}): pass").body[0]
-            assert isinstance(statement, ast.Match)
-            pattern = statement.cases[0].pattern
-            wanted: ast.expr | None = pattern.cls if isinstance(pattern, ast.MatchClass) else None
-        else:
-            call = ast.parse(f"({source})", mode="eval").body
-            is_call = isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "isinstance"
-            wanted = call.args[1] if is_call and isinstance(call, ast.Call) and len(call.args) == 2 else None
         return tuple(_classes(_value(wanted, frame.f_globals, frame.f_locals))) if wanted is not None else ()
-    except (SyntaxError, LookupError, AttributeError):
+    except (LookupError, AttributeError):
         return ()
+
+
+@functools.lru_cache(maxsize=1000)
+def _asked(code: CodeType, instruction: int) -> ast.expr | None:
+    source = text(code, place(code, instruction))
+    try:
+        if code.co_code[instruction] == _MATCH_CLASS:
+            statement = ast.parse(f"match _:\n case ({source}): pass").body[0]
+            pattern = statement.cases[0].pattern if isinstance(statement, ast.Match) else None
+            return pattern.cls if isinstance(pattern, ast.MatchClass) else None
+        match ast.parse(f"({source})", mode="eval").body:
+            case ast.Call(func=ast.Name(id="isinstance"), args=[_, wanted]):
+                return wanted
+            case _:
+                return None
+    except SyntaxError:
+        return None
 
 
 def _classes(value: Any) -> Iterator[type]:
@@ -208,7 +215,11 @@ def _guarded(code: CodeType) -> tuple[range, ...]:
 def _catches_cancelled(handler: ast.ExceptHandler) -> bool:
     if handler.type is None:
         return True
-    names = {n.id if isinstance(n, ast.Name) else n.attr for n in ast.walk(handler.type) if isinstance(n, ast.Name | ast.Attribute)}
+    names = {
+        n.id if isinstance(n, ast.Name) else n.attr
+        for n in ast.walk(handler.type)
+        if isinstance(n, ast.Name | ast.Attribute)
+    }
     return bool(names & {"Cancelled", "BaseException"})
 
 

@@ -65,7 +65,17 @@ def stand_in(world: World, name: str, place: Any, wanted: tuple[Any, ...]) -> An
 class Unknown:
     """The stand-in. Its slots are hidden from users' attribute names by their prefix."""
 
-    __slots__ = ("_su_class", "_su_equal", "_su_facts", "_su_length", "_su_name", "_su_not", "_su_parts", "_su_wanted", "_su_world")
+    __slots__ = (
+        "_su_class",
+        "_su_equal",
+        "_su_facts",
+        "_su_length",
+        "_su_name",
+        "_su_not",
+        "_su_parts",
+        "_su_wanted",
+        "_su_world",
+    )
 
     def __init__(self, world: World, name: str, wanted: tuple[Any, ...] = (), length: int | None = None) -> None:
         set_ = super().__setattr__
@@ -260,6 +270,10 @@ class UnknownMapping(Unknown):
     """One that matches mapping patterns."""
 
     __slots__ = ()
+
+    def __len__(self) -> int:
+        """Return more than any pattern has keys."""
+        return 1000
 
     def get(self, key: Any, default: Any = None) -> Any:
         """Return what is below *key*: something is, always."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections.abc
 import enum
+import itertools
 import json
 from datetime import timedelta
 from typing import Any
@@ -132,7 +133,7 @@ def test_commands_with_the_same_default_id_are_nodes_of_their_own_as_in_the_log(
         ("note#2", None),
     ]
     chain = ["(start)", "sleep", "work", "sleep#2", "note", "note#2", "(end)"]
-    assert {(e.source, e.target) for e in found.edges} == {*zip(chain, chain[1:], strict=False), ("work", "(failed)")}
+    assert {(e.source, e.target) for e in found.edges} == {*itertools.pairwise(chain), ("work", "(failed)")}
     assert found.unexplored == ()
 
 
@@ -187,7 +188,7 @@ def test_branches_on_what_a_value_is_are_followed() -> None:
                 yield ctx.step("paid", never)
             case {"kind": "card", **rest}:
                 yield ctx.step("card", never, rest)
-            case {"kind": "cash"}:
+            case {"kind": "cash", "to": _}:
                 yield ctx.step("cash", never)
             case [_, _]:
                 yield ctx.step("pair", never)
@@ -253,14 +254,16 @@ def test_stand_ins_are_formatted_rounded_unpacked_and_slept_on() -> None:
         yield ctx.sleep(order.delay)
         yield ctx.sleep(timedelta(days=order.days))
         yield ctx.sleep_until(order.when)
-        yield ctx.step("x", never, a, b, first, last, float(total), range(total)).timeout(order.limit).retry(order.tries)
+        yield (
+            ctx.step("x", never, a, b, first, last, float(total), range(total)).timeout(order.limit).retry(order.tries)
+        )
         yield ctx.wait_for_signal("go", timeout=order.patience)
         yield ctx.wait_for_signal("stop", timeout=5)
         order.status = "done"
         yield ctx.map("each", never, order.items)
 
     found = describe(handy)
-    assert [node.id for node in found.nodes if node.kind not in {"all"}] == (
+    assert [node.id for node in found.nodes if node.kind != "all"] == (
         ["price", "note", "parts", "sleep", "sleep#2", "sleep#3", "x", "go", "stop", "0/each"]
     )
     assert {node.id: node.duration for node in found.nodes if node.kind == "sleep"} == dict.fromkeys(
@@ -322,7 +325,7 @@ def test_every_yield_that_no_path_reached_is_listed_with_its_line() -> None:
     start = hidden.fn.__code__.co_firstlineno
     assert [line for line in found.unexplored if "never reached" in line] == [
         f'line {start + 3} of test_describe.py: `yield from ctx.step("own", never)` was never reached',
-        f"line {start + 9} of test_describe.py: `yield ctx.step( \"helper's\", never, )` was never reached",
+        f'line {start + 9} of test_describe.py: `yield ctx.step( "helper\'s", never, )` was never reached',
     ]
 
 
