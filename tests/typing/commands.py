@@ -3,7 +3,7 @@
 # pyright: strict, reportUnnecessaryTypeIgnoreComment=true, reportUnusedCoroutine=false
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from datetime import datetime, timedelta
 from typing import Any, Literal, assert_type
 
@@ -29,6 +29,13 @@ from replay import (
     Workflow,
     workflow,
 )
+from replay.backends.memory import MemoryStore
+from replay.backends.memory_hints import MemoryBus, MemoryQueue
+from replay.clock import SystemClock
+from replay.codec import TaggedJson
+from replay.core.effects import Call, Returned
+from replay.pool import Pool
+from replay.ports import Bus, Clock, Codec, Executor, Queue, Store
 
 
 @attrs.frozen
@@ -174,6 +181,18 @@ def client(engine: Engine, order: Order) -> None:
     engine.start(no_input)
     engine.signal(handle, Approved, Approval("ann"))
     engine.on(Shipped, lambda shipped: assert_type(shipped, Order))
+
+
+def parts(run: Callable[[Call], Returned], done: Callable[[Returned], Call | None]) -> None:
+    """What replay has of its own fits its ports."""
+    executor: Executor = Pool(1, run, done)
+    clock: Clock = SystemClock()
+    codec: Codec = TaggedJson()
+    store: Store = MemoryStore(clock)
+    queue: Queue = MemoryQueue()
+    bus: Bus = MemoryBus()
+    Engine(store, queue=queue, bus=bus, codec=codec, clock=clock)
+    executor.close()
 
 
 def mistakes(engine: Engine, ctx: Context, order: Order) -> None:
