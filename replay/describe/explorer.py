@@ -7,8 +7,8 @@ on an unknown value goes both ways. What was not seen is said: every `yield` of 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator, Hashable, Iterator
-from types import CodeType, FrameType, TracebackType
+from collections.abc import Generator, Hashable
+from types import CodeType, FrameType
 from typing import Any, TypeAlias
 
 from replay.core import commands as c
@@ -20,14 +20,13 @@ from replay.core.requests import Header
 from replay.definition import Workflow
 from replay.describe import source
 from replay.describe.paths import Paths, Unsure
+from replay.describe.seen import Seen
 from replay.describe.shape import CANCELLED, END, FAILED, START, Description, Edge, Node
 from replay.describe.standin import HEALING, stand_in
 from replay.determinism import make_context
 
 Site: TypeAlias = tuple[Any, ...]
 """What makes two yielded commands the same node: the id, and the places of all generators that led there."""
-
-_PLUMBING = c.Command.__iter__.__code__
 
 
 class Explorer:
@@ -41,9 +40,8 @@ class Explorer:
         self._names: Counter[str] = Counter()
         self._edges: dict[tuple[str, str, str], None] = {}
         self._complaints: dict[Hashable, str] = {}  # by the spot at which a path broke
-        self._reached: dict[CodeType, set[source.Place]] = {}
+        self._seen = Seen(workflow.fn.__module__)
         self._wanted_of: dict[Hashable, tuple[Any, ...]] = {}
-        self._modules: set[str] = {workflow.fn.__module__}
         self._start_path()
 
     def explore(self) -> Description:
@@ -58,15 +56,16 @@ class Explorer:
             self._workflow.key,
             tuple(self._nodes.values()),
             tuple(Edge(*edge) for edge in self._edges),
-            (*filter(None, self._complaints.values()), *self.paths.unfollowed, *self._unreached()),
+            (*filter(None, self._complaints.values()), *self.paths.unfollowed, *self._seen.unreached()),
         )
 
     def _start_path(self) -> None:
-        self._last, self._label = START, ""
+        self._last = START
+        # What the next command follows, each after an outcome.
+        self._tips: dict[tuple[str, str], None] = {(START, ""): None}
         self._ids: Counter[str] = Counter()
         self._active: list[Generator[Any, Any, Any]] = []
-        self._thrown: set[int] = set()
-        self._failures: list[BaseException] = []  # keeps those thrown alive, so that their identities stay theirs
+        self._thrown: list[BaseException] = []
         self._made_number = False
         self._cancelled = False
 
@@ -76,16 +75,18 @@ class Explorer:
         context = make_context(header, lambda change: not self.paths.choose(("patched", change), 2, "outcome", change))
         try:
             result = self._drive(self._open(context), context, "")
-            self._label = "continue as new" if isinstance(result, c.ContinueAsNew) else self._label
+            if isinstance(result, c.ContinueAsNew):
+                self._came_out("continue as new")
             self._arrive(CANCELLED if self._cancelled else END)
         except Cancelled:
             self._arrive(CANCELLED)
         except Unsure as unsure:
             self.paths.unfollowed[f"after {self._last}: {unsure}"] = None
         except Exception as error:
-            if id(error) not in self._thrown and not self._is_raised(error.__traceback__):
+            if any(error is failure for failure in self._thrown) or self._seen.is_raised(error):
+                self._arrive(CANCELLED if self._cancelled else FAILED)
+            else:
                 return self._broken(error)
-            self._arrive(CANCELLED if self._cancelled else FAILED)
         finally:
             for gen in reversed(self._active):
                 close_generator(gen)
@@ -99,33 +100,17 @@ class Explorer:
             input = stand_in(self, "input", "input", wanted)
         return workflow.generator(context, input)
 
-    # --- what code is the workflow's, and what of it was seen -----------------------------------------------
-
     def is_own(self, frame: FrameType) -> bool:
-        """See `World.is_own`: the modules of its generators, and what lies beside them in their packages."""
-        module = str(frame.f_globals.get("__name__", ""))
-        if module in self._modules:
-            return True
-        top = module.partition(".")[0]
-        return top != "replay" and any(top == own.partition(".")[0] for own in self._modules)
+        """See `World.is_own`."""
+        return self._seen.is_own(frame)
 
     def guessed_number(self) -> None:
         """See `World.guessed_number`."""
         self._made_number = True
 
-    def _is_raised(self, trace: TracebackType | None) -> bool:
-        """Tell whether a `raise` of the workflow's own code began the trace, rather than a stand-in that does not do."""
-        last = None
-        while trace is not None:
-            last, trace = trace, trace.tb_next
-        return last is not None and self.is_own(last.tb_frame) and source.is_raise(last.tb_frame, last.tb_lasti)
-
     def _broken(self, error: Exception) -> Hashable:
         """Say that a stand-in (perhaps) does not do at the spot, which is returned; try another there."""
-        trace, line = error.__traceback__, 0
-        while trace is not None:
-            line = trace.tb_lineno if self.is_own(trace.tb_frame) else line
-            trace = trace.tb_next
+        line = self._seen.line(error)
         spot = (self._last, line)
         at = f" in line {line}" if line else ""
         if not self.paths.guessing:  # a guess that does not do says nothing
@@ -136,34 +121,10 @@ class Explorer:
             self.paths.heal(spot, len(HEALING))
         return spot
 
-    def _know(self, gen: Generator[Any, Any, Any]) -> None:
-        code = getattr(gen, "gi_code", None)
-        if code is not None and code is not _PLUMBING and code not in self._reached:
-            self._reached[code] = set()
-            frame = getattr(gen, "gi_frame", None)
-            if frame is not None:
-                self._modules.add(frame.f_globals.get("__name__", ""))
-
-    def _stack(self) -> Iterator[FrameType]:
-        """Give the suspended frames that led to the command just yielded, outermost first."""
-        for gen in self._active:
-            inner: Any = gen
-            while (frame := getattr(inner, "gi_frame", None)) is not None:
-                if inner.gi_code is not _PLUMBING:
-                    self._know(inner)
-                    yield frame
-                inner = inner.gi_yieldfrom
-
-    def _unreached(self) -> Iterator[str]:
-        for code, seen in self._reached.items():
-            for at in source.yields(code):
-                if at not in seen:
-                    yield source.unreached(code, at)
-
     # --- driving --------------------------------------------------------------------------------------------
 
     def _drive(self, gen: Generator[Any, Any, Any], ctx: Context, prefix: str) -> Any:
-        self._know(gen)
+        self._seen.know(gen)
         self._active.append(gen)
         value: Any = None
         error: BaseException | None = None
@@ -181,16 +142,22 @@ class Explorer:
                 error = failure
 
     def _arrive(self, name: str) -> None:
-        self._edges[self._last, name, self._label] = None
-        self._last, self._label = name, ""
+        for tip, label in self._tips:
+            self._edges[tip, name, label] = None
+        self._last = name
+        self._tips = {(name, ""): None}
+
+    def _came_out(self, label: str) -> None:
+        """Note that what came last had the outcome *label*."""
+        self._tips = {(tip, label): None for tip, _ in self._tips}
 
     def _see(self, kind: str, command: Any, prefix: str, **details: Any) -> Site:
         """Arrive at the node of *command*, which is made on the first visit; return its site."""
         full = f"{prefix}{command.id}"
         self._ids[full] += 1
-        frames = [(*source.where(frame), frame.f_globals) for frame in self._stack()]
+        frames = [(*source.where(frame), frame.f_globals) for frame in self._seen.stack(self._active)]
         for code, place, _ in frames:
-            self._reached[code].add(place)
+            self._seen.reach(code, place)
         site: Site = (kind, full, *dict.fromkeys((code, place) for code, place, _ in frames))
         self._wanted = self._wanted_by(tuple((code, id(names)) for code, _, names in frames), frames)
         if site not in self._nodes:
@@ -229,16 +196,16 @@ class Explorer:
         taken = bool(
             self.paths.choose((label, site), 2, "guess" if guess else "outcome", f"the {label} of {self._last}")
         )
-        self._label = label if taken else self._label
+        if taken:
+            self._came_out(label)
         return taken
 
     def _unknown(self, site: Site) -> Any:
         return stand_in(self, self._last, site, self._wanted)
 
     def _throw(self, failure: BaseException) -> BaseException:
-        """Return *failure*, noting that it is an outcome, with a stand-in for its cause."""
-        self._thrown.add(id(failure))
-        self._failures.append(failure)
+        """Return *failure*, noting that it is an outcome."""
+        self._thrown.append(failure)
         return failure
 
     def _fails(self, site: Site, id: str) -> StepFailed | None:
@@ -306,7 +273,7 @@ class Explorer:
 
     def _names_of(self) -> set[str]:
         """Return the global names that the code on the stack uses."""
-        return {name for frame in self._stack() for name in frame.f_code.co_names}
+        return {name for frame in self._seen.stack(self._active) for name in frame.f_code.co_names}
 
     def _ended(self, site: Site, id: str) -> None:
         if self._turns(site, "failure"):
@@ -323,7 +290,7 @@ class Explorer:
         if not branches or (unmatched and self._turns(site, "no branch", guess=True)):
             raise self._throw(NoBranchMatched(f"switch {command.id!r}"))
         branch = branches[self.paths.choose(("switch", site), len(branches), "outcome", self._last)]
-        self._label = branch.id
+        self._came_out(branch.id)
         return self._member(run_branch(branch.run, command.value), ctx, f"{prefix}{branch.id}/")
 
     def _member(self, member: Any, ctx: Context, prefix: str) -> Any:
@@ -334,11 +301,26 @@ class Explorer:
         return member
 
     def _all(self, command: c.All[Any], ctx: Context, prefix: str) -> Any:
-        self._see("all", command, prefix, members=command.names)
-        results = [
-            self._member(member, ctx, f"{prefix}{name}/")
-            for member, name in zip(command.members, command.names, strict=True)
-        ]
+        site = self._see("all", command, prefix, members=command.names)
+        begin, ends = self._tips, dict[tuple[str, str], None]()
+        results: list[Any] = []
+        failures: list[tuple[BaseException, dict[tuple[str, str], None]]] = []
+        quiet = self.paths.quiet
+        for member, name in zip(command.members, command.names, strict=True):
+            self._tips = begin  # members begin side by side
+            try:
+                results.append(self._member(member, ctx, f"{prefix}{name}/"))
+            except (Exception, Cancelled) as error:
+                failures.append((error, self._tips))
+                self.paths.quiet = True  # the others had begun, too; how they end makes no difference any more
+            else:
+                ends |= self._tips
+        self.paths.quiet = quiet
+        if failures:
+            first = self.paths.choose(("first", site, len(failures)), len(failures), "outcome", self._last)
+            failure, self._tips = failures[first]
+            raise failure
+        self._tips = ends or begin
         match command.shape:
             case "list":
                 return results
@@ -352,9 +334,10 @@ class Explorer:
         winner = self.paths.choose(("race", site), len(command.members), "outcome", self._last)
         for number, member in enumerate(command.members):
             if number != winner and isinstance(member, Generator):
-                self._know(member)
+                self._seen.know(member)
                 member.close()
-        name = self._label = command.names[winner]
+        name = command.names[winner]
+        self._came_out(name)
         return Winner(name, self._member(command.members[winner], ctx, f"{prefix}{name}/"))
 
 

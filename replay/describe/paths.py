@@ -73,6 +73,7 @@ class Paths:
         self._last: dict[Hashable, int] = {}
         self._visits: Counter[Hashable] = Counter()
         self._made_up: list[tuple[int, Hashable, int]] = []  # stand-ins: their choices could be others
+        self.quiet = False  # whether only ways that are new are planned just now, no combinations
         self.guessing = False  # whether a value on this path was guessed: it may be one that never occurs
 
     def visit(self, place: Hashable, what: str) -> None:
@@ -138,7 +139,8 @@ class Paths:
                 continue
             plan = Plan(self._ways, len(self._ways), way)
             if (place, way) in self._planned:
-                self._combined.append(plan)
+                if not self.quiet:
+                    self._combined.append(plan)
                 continue
             self._planned.add((place, way))
             self._new.append(plan)

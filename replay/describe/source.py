@@ -17,6 +17,9 @@ import attrs
 Place: TypeAlias = tuple[int, int, int, int]
 """First line, last line, first column, last column (UTF-8 bytes) of an instruction's source."""
 
+_NOTHING = "yield from ()"
+"""How a generator function without commands is written: nothing is ever suspended there."""
+
 _YIELD = opcode.opmap["YIELD_VALUE"]
 _RAISE = opcode.opmap["RAISE_VARARGS"]
 _UNPACK = opcode.opmap["UNPACK_SEQUENCE"]
@@ -43,7 +46,8 @@ def where(frame: FrameType) -> tuple[CodeType, Place]:
 def yields(code: CodeType) -> tuple[Place, ...]:
     """Return the places of all `yield`s of *code*, in order (a `finally` is compiled more than once: one place)."""
     bytes_ = code.co_code
-    return tuple(sorted({place(code, at) for at in range(0, len(bytes_), 2) if bytes_[at] == _YIELD}))
+    found = {place(code, at) for at in range(0, len(bytes_), 2) if bytes_[at] == _YIELD}
+    return tuple(sorted(each for each in found if text(code, each) != _NOTHING))
 
 
 def text(code: CodeType, at: Place) -> str:
@@ -60,7 +64,8 @@ def text(code: CodeType, at: Place) -> str:
 def unreached(code: CodeType, at: Place) -> str:
     """Return the complaint that the `yield` at a place was never reached."""
     source = " ".join((text(code, at) or code.co_qualname).split())
-    return f"line {at[0]} of {PurePath(code.co_filename).name}: `{source[:120]}` was never reached"
+    empty = ", or gave no command" if source.startswith("yield from") else ""  # that looks the same from outside
+    return f"line {at[0]} of {PurePath(code.co_filename).name}: `{source[:120]}` was never reached{empty}"
 
 
 def is_raise(frame: FrameType, instruction: int) -> bool:

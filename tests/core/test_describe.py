@@ -324,7 +324,7 @@ def test_every_yield_that_no_path_reached_is_listed_with_its_line() -> None:
     found = describe(hidden)
     start = hidden.fn.__code__.co_firstlineno
     assert [line for line in found.unexplored if "never reached" in line] == [
-        f'line {start + 3} of test_describe.py: `yield from ctx.step("own", never)` was never reached',
+        f'line {start + 3} of test_describe.py: `yield from ctx.step("own", never)` was never reached, or gave no command',
         f'line {start + 9} of test_describe.py: `yield ctx.step( "helper\'s", never, )` was never reached',
     ]
 
@@ -388,3 +388,40 @@ def test_the_example_of_the_design_is_described_whole() -> None:
     assert found.unexplored == ()
     assert (found.nodes[0].timeout, found.nodes[0].has_compensation, found.nodes[2].timeout) == (30.0, True, 86400.0)
     assert json.loads(json.dumps(found.json()))["nodes"][2]["signal"] == "approved"
+
+
+def test_members_begin_side_by_side_and_all_are_shown_though_one_always_fails() -> None:
+    @workflow
+    def together(ctx: Context) -> Any:
+        try:
+            yield ctx.all(doomed(ctx), ctx.step("b", never))
+        except ValueError:
+            yield ctx.note("sorry")
+        yield ctx.all([ctx.step("part", never, n) for n in range(30)])
+        return (yield from nothing())
+
+    def doomed(ctx: Context) -> Any:
+        yield ctx.step("a", never)
+        raise ValueError
+
+    def nothing() -> Any:
+        yield from ()
+
+    found = describe(together)
+    assert {(e.source, e.target, e.label) for e in found.edges if "part" not in e.source + e.target} == {
+        ("(start)", "all", ""),
+        ("all", "0/a", ""),
+        ("all", "1/b", ""),
+        ("0/a", "(failed)", "failure"),
+        ("1/b", "(failed)", "failure"),
+        ("0/a", "note", ""),
+        ("note", "all#2", ""),
+    }
+    parts = [node.name for node in found.nodes if node.id.endswith("part")]
+    assert len(parts) == 30
+    assert {("all#2", part, "") for part in parts} | {(part, "(end)", "") for part in parts} <= {
+        (e.source, e.target, e.label) for e in found.edges
+    }
+    line = together.fn.__code__.co_firstlineno + 7
+    never_seen = f"line {line} of test_describe.py: `yield from nothing()` was never reached, or gave no command"
+    assert found.unexplored == (never_seen,)
