@@ -19,7 +19,7 @@ from replay.core.outcomes import Completed, Err, Ok, Received, TimedOut, Winner
 from replay.core.requests import Header
 from replay.definition import Workflow
 from replay.describe import source
-from replay.describe.paths import Paths, Unsure
+from replay.describe.paths import Paths, Spot, Unsure
 from replay.describe.seen import Seen
 from replay.describe.shape import CANCELLED, END, FAILED, START, Description, Edge, Node
 from replay.describe.standin import HEALING, stand_in
@@ -39,7 +39,7 @@ class Explorer:
         self._nodes: dict[Site, Node] = {}
         self._names: Counter[str] = Counter()
         self._edges: dict[tuple[str, str, str], None] = {}
-        self._complaints: dict[Hashable, str] = {}  # by the spot at which a path broke
+        self._complaints: dict[int, str] = {}  # by the line at which a path broke
         self._seen = Seen(workflow.fn.__module__)
         self._wanted_of: dict[Hashable, tuple[Any, ...]] = {}
         self._start_path()
@@ -48,9 +48,9 @@ class Explorer:
         """Follow all paths."""
         while (plan := self.paths.next()) is not None:
             self._start_path()
-            spot = self._follow()
-            if plan.heals not in (None, spot):
-                self._complaints[plan.heals] = ""  # it is not made again: later paths get past that spot, too
+            broke_at = self._follow(plan.heals)
+            if plan.heals is not None and (broke_at is None or broke_at > plan.heals):
+                self._complaints[plan.heals.line] = ""  # not made again: later paths get past that line, too
                 self.paths.healed()
         return Description(
             self._workflow.key,
@@ -69,8 +69,8 @@ class Explorer:
         self._made_number = False
         self._cancelled = False
 
-    def _follow(self) -> Hashable:
-        """Follow one path; return the spot at which it broke, None if it did not."""
+    def _follow(self, heals: Spot | None) -> Spot | None:
+        """Follow one path; return where it broke, None if it did not."""
         header = Header("describe", self._workflow.key, self._workflow.version, "", "", b"", 0.0, 0.0)
         context = make_context(header, lambda change: not self.paths.choose(("patched", change), 2, "outcome", change))
         try:
@@ -86,7 +86,7 @@ class Explorer:
             if any(error is failure for failure in self._thrown) or self._seen.is_raised(error):
                 self._arrive(CANCELLED if self._cancelled else FAILED)
             else:
-                return self._broken(error)
+                return self._broken(error, heals)
         finally:
             for gen in reversed(self._active):
                 close_generator(gen)
@@ -108,14 +108,13 @@ class Explorer:
         """See `World.guessed_number`."""
         self._made_number = True
 
-    def _broken(self, error: Exception) -> Hashable:
-        """Say that a stand-in (perhaps) does not do at the spot, which is returned; try another there."""
-        line = self._seen.line(error)
-        spot = (self._last, line)
-        at = f" in line {line}" if line else ""
-        if not self.paths.guessing:  # a guess that does not do says nothing
+    def _broken(self, error: Exception, heals: Spot | None) -> Spot:
+        """Say that a stand-in (perhaps) does not do where this path broke; try another there."""
+        spot = Spot(self._ids.total(), self._seen.line(error))
+        at = f" in line {spot.line}" if spot.line else ""
+        if not self.paths.guessing and (heals is None or spot >= heals):  # else the guess or trial does not do
             self._complaints.setdefault(
-                spot,
+                spot.line,
                 f"after {self._last}{at}: {type(error).__name__}: {str(error)[:120]} (a value may be unknown here)",
             )
             self.paths.heal(spot, len(HEALING))

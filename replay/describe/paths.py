@@ -18,11 +18,22 @@ MAX_WORK = 20_000
 MAX_ROUNDS = 150
 """Visits of one path to one place: a loop is followed no longer."""
 
+MAX_CURE = 3
+"""Values that are tried as others, together, where stand-ins do not do."""
+
 Kind = Literal["outcome", "decision", "guess"]
 
 
 class Unsure(BaseException):
     """A path cannot be followed further; no workflow's `except Exception` swallows it."""
+
+
+@attrs.frozen(order=True)
+class Spot:
+    """Where a path broke: after how many commands, in which line (0: not known)."""
+
+    commands: int
+    line: int
 
 
 @attrs.frozen
@@ -33,10 +44,10 @@ class Plan:
     count: int = -1
     turn: int = 0
     steady: bool = False
-    heals: Hashable = None
+    heals: Spot | None = None
     """The spot at which another path broke, and which this one may get past."""
-    value: Hashable = None
-    """Where the value is made up that is tried as another for that."""
+    cure: tuple[tuple[Hashable, int], ...] = ()
+    """Which made-up values are others for that: where they came about, and which way each goes."""
 
 
 class Paths:
@@ -69,6 +80,7 @@ class Paths:
 
     def _begin(self, plan: Plan) -> None:
         self._plan = plan
+        self._cured = {**self._healed, **dict(plan.cure)}
         self._ways: list[int] = []
         self._last: dict[Hashable, int] = {}
         self._visits: Counter[Hashable] = Counter()
@@ -121,7 +133,7 @@ class Paths:
     def _usual(self, place: Hashable, ways: int, kind: Kind) -> int:
         """Return the way beyond what is planned: in loops, decisions alternate, so that the path leaves them."""
         if kind == "guess" or place not in self._last:
-            return self._healed.get(place, 0)
+            return self._cured.get(place, 0)
         if self._plan.steady:
             return self._last[place]
         return (self._last[place] + 1) % ways if kind == "decision" else 0
@@ -147,16 +159,21 @@ class Paths:
             if rounds == 1:
                 self._steady.append(attrs.evolve(plan, steady=True))
 
-    def heal(self, spot: Hashable, spare: int) -> None:
-        """Plan to try the last value that was made up before this path broke at *spot* as each of its *spare* ways."""
-        if self.guessing or self._plan.heals == spot or not self._made_up:
+    def heal(self, spot: Spot, spare: int) -> None:
+        """Plan to try the last value that was made up before this path broke at *spot* as each of its *spare* ways.
+
+        If it breaks there again, the value before that is tried as well.
+        """
+        cure = self._plan.cure if self._plan.heals == spot else ()
+        if self.guessing or not self._made_up or len(cure) == MAX_CURE:
             return
         index, place, ways = self._made_up[-1]
         for way in range(ways - spare, ways):
-            if (place, way) not in self._planned:
-                self._planned.add((place, way))
-                self._new.append(Plan(self._ways, index, way, heals=spot, value=place))
+            tried = (spot, *cure, (place, way))
+            if (tried, way) not in self._planned:
+                self._planned.add((tried, way))
+                self._new.append(Plan(self._ways, index, way, heals=spot, cure=(*cure, (place, way))))
 
     def healed(self) -> None:
-        """Have all paths from now on make up that value as this one did, which got past the spot."""
-        self._healed[self._plan.value] = self._plan.turn
+        """Have all paths from now on make up those values as this one did, which got past the spot."""
+        self._healed.update(self._plan.cure)

@@ -259,7 +259,7 @@ def test_stand_ins_are_formatted_rounded_unpacked_and_slept_on() -> None:
         )
         yield ctx.wait_for_signal("go", timeout=order.patience)
         yield ctx.wait_for_signal("stop", timeout=5)
-        order.status = "done"
+        order.status = "-".join([order.place, order.country])
         yield ctx.map("each", never, order.items)
 
     found = describe(handy)
