@@ -5,7 +5,6 @@ from __future__ import annotations
 import heapq
 import itertools
 import threading
-import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,17 +14,10 @@ import attrs
 from replay.backends import common
 from replay.backends.memory_execution import Execution
 from replay.backends.memory_hints import MemoryBus, MemoryQueue
+from replay.clock import SystemClock
 from replay.core import requests as r
 from replay.core.errors import ExecutionEnded, OperatorRefused, ReplayError, UnknownExecution
 from replay.ports import Clock
-
-
-class SystemClock:
-    """The process's wall clock."""
-
-    now = staticmethod(time.time)
-    """Return the current instant, seconds since the epoch, UTC."""
-
 
 _Lane = tuple[str, str, str]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 import attrs
 
-from replay.core.commands import Command, duration
+from replay.core.commands import Flow, Seconds, duration
 from replay.core.context import Context
 from replay.core.errors import SignalRefused
 from replay.core.ids import check_id
@@ -85,20 +85,20 @@ class Workflow(Generic[In, Out]):
         category: str | None = None,
         signals: Sequence[Signal[Any]] | None = None,
         retry: Retry | int | None = None,
-        timeout: Any = None,
+        timeout: Seconds | None = None,
         version: str | int = "",
         queue: str = "default",
         metadata: Mapping[str, Any] | None = None,
         rollback_on_failure: bool = False,
-        retention: Any = None,
+        retention: Seconds | None = None,
         priority: int = 0,
     ) -> None:
-        self.takes_input = _check_function(fn)
+        self.takes_input, self._has_default = _check_function(fn)
         functools.update_wrapper(self, fn)
         self.fn = fn
-        self.key = check_id(key or fn.__name__, "workflow key")
+        self.key = check_id(fn.__name__ if key is None else key, "workflow key")
         self.category = category
-        self.signals = None if signals is None else tuple(signals)
+        self.signals = None if signals is None else _check_signals(signals, self.key)
         self.retry = None if retry is None else Retry.of(retry)
         self.timeout = None if timeout is None else duration(timeout, "workflow(timeout=)")
         self.version = str(version)
@@ -109,16 +109,18 @@ class Workflow(Generic[In, Out]):
         self.priority = check_priority(priority)
 
     @overload
-    def __call__(self, ctx: Context, input: In, /) -> Generator[Command[Any], Any, Out]: ...
+    def __call__(self, ctx: Context, input: In, /) -> Flow[Out]: ...
     @overload
-    def __call__(self, ctx: Context, /) -> Generator[Command[Any], Any, Out]: ...
-    def __call__(self, ctx: Context, /, *input: Any) -> Generator[Command[Any], Any, Out]:
+    def __call__(self, ctx: Context, /) -> Flow[Out]: ...
+    def __call__(self, ctx: Context, /, *input: Any) -> Flow[Out]:
         """Make the workflow's generator, to delegate to with `yield from`."""
         return self.fn(ctx, *input)
 
-    def generator(self, ctx: Context, input: Any) -> Generator[Command[Any], Any, Out]:
-        """Make the generator that the engine drives."""
-        return self.fn(ctx, input) if self.takes_input else self.fn(ctx)
+    def generator(self, ctx: Context, input: Any) -> Flow[Out]:
+        """Make the generator that the engine drives; without an input (None) the function's default holds, if it has one."""
+        if not self.takes_input or (input is None and self._has_default):
+            return self.fn(ctx)
+        return self.fn(ctx, input)
 
     @property
     def signal_ids(self) -> frozenset[str] | None:
@@ -154,9 +156,32 @@ def check_priority(value: int) -> int:
     return value
 
 
-def _check_function(fn: Any) -> bool:
-    """Return whether *fn* takes an input beside its context; refuse what cannot be a workflow."""
+def _check_signals(signals: Any, key: str) -> tuple[Signal[Any], ...]:
+    """Return *signals* as a tuple; refuse what is not a list of `Signal`s."""
+    many = isinstance(signals, Iterable) and not isinstance(signals, str | bytes)
+    for each in signals if many else [signals]:
+        if not many or not isinstance(each, Signal):
+            meant = (
+                f"Signal({each!r})"
+                if isinstance(each, str)
+                else repr(each)
+                if isinstance(each, Signal)
+                else "Signal(...)"
+            )
+            raise TypeError(
+                f"workflow {key!r}: signals= takes a list of Signals, not {signals!r}. Fix: signals=[{meant}]"
+            )
+    return tuple(signals)
+
+
+def _check_function(fn: Any) -> tuple[bool, bool]:
+    """Return whether *fn* takes an input beside its context, and has a default for it; refuse what cannot be a workflow."""
     name = getattr(fn, "__name__", repr(fn))
+    if not hasattr(fn, "__name__") and callable(fn):
+        raise TypeError(
+            f"a workflow must be a function, not the {type(fn).__name__} {name}: its name is the key under which executions "
+            f"are stored, and its code is what is replayed. Fix: write `def ...(ctx, input)` that delegates with `yield from`"
+        )
     if inspect.isasyncgenfunction(fn) or inspect.iscoroutinefunction(fn):
         raise TypeError(
             f"workflow {name!r} is `async def`, but workflows are plain generators. "
@@ -178,7 +203,7 @@ def _check_function(fn: Any) -> bool:
         raise TypeError(
             f"workflow {name!r} must take `(ctx)` or `(ctx, input)`. Fix: bundle several inputs in one value"
         )
-    return len(parameters) >= 2
+    return len(parameters) >= 2, len(parameters) >= 2 and len(required) < 2
 
 
 @overload
@@ -188,17 +213,16 @@ def workflow(fn: Callable[[Context], Generator[Any, Any, Out]], /) -> Workflow[N
 @overload
 def workflow(
     key: str | None = None,
-    /,
     *,
     category: str | None = None,
     signals: Sequence[Signal[Any]] | None = None,
     retry: Retry | int | None = None,
-    timeout: Any = None,
+    timeout: Seconds | None = None,
     version: str | int = "",
     queue: str = "default",
     metadata: Mapping[str, Any] | None = None,
     rollback_on_failure: bool = False,
-    retention: Any = None,
+    retention: Seconds | None = None,
     priority: int = 0,
 ) -> _Decorator: ...
 def workflow(fn: Any = None, /, **options: Any) -> Any:
@@ -219,7 +243,8 @@ def workflow(fn: Any = None, /, **options: Any) -> Any:
         priority: 0 to 9; executions of higher priority are taken first.
 
     Raises:
-        TypeError: The function is not a generator function of `(ctx)` or `(ctx, input)`.
+        TypeError: The function is not a generator function of `(ctx)` or `(ctx, input)`; `signals` is no list of them.
+        ValueError: The key is no id.
     """
     if fn is None or isinstance(fn, str):
         if fn is not None:
@@ -258,6 +283,10 @@ def register(workflows: Iterable[Workflow[Any, Any]], codec: Codec) -> dict[tupl
         ValueError: Two different ones share key and version.
     """
     found: dict[tuple[str, str], Workflow[Any, Any]] = {}
+    if isinstance(workflows, Workflow):
+        raise TypeError(
+            f"workflows= takes a list of workflows, not {workflows!r} itself. Fix: workflows=[{workflows.fn.__name__}]"
+        )
     for each in workflows:
         if not isinstance(each, Workflow):
             raise TypeError(f"workflows=[...] takes functions decorated with @workflow, not {each!r}")

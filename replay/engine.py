@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import attrs
 
-from replay.backends.memory import SystemClock
 from replay.client import Client
+from replay.clock import SystemClock
 from replay.codec import TaggedJson
 from replay.core.commands import duration
 from replay.core.entries import Fact

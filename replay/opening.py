@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 import attrs
 
 from replay import urls
-from replay.backends.memory_hints import MemoryBus
 from replay.ports import Bus, Clock, Queue, Store
 
 T = TypeVar("T")
@@ -61,7 +60,7 @@ def _bus_of(store: Store) -> Bus:
     """Return the bus that the engines of this process which share *store* share; others are found by polling."""
     own: Bus | None = getattr(store, "_replay_bus", None)
     if own is None:
-        own = MemoryBus()
+        own = urls.open_bus("memory://")
         try:
             store._replay_bus = own  # type: ignore[attr-defined]
         except AttributeError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
+from replay.core.effects import Call
 from replay.core.requests import Request
 
 R = TypeVar("R")
@@ -82,6 +83,38 @@ class Bus(Protocol):
 
     def close(self) -> None:
         """Drop all subscriptions and connections. Safe to call twice."""
+        ...
+
+
+@runtime_checkable
+class Executor(Protocol):
+    """Where step bodies run; `replay.pool.Pool` is the one that workers have.
+
+    It is made with two functions: `run(call)` performs a call and returns what it came to, never raising; `done(returned)`
+    hands that to the worker, on the thread that ran the call, and may return another call for this thread to go on with.
+    An executor records nothing: a call that it loses is launched again by whichever worker holds the execution next.
+    """
+
+    def submit(self, call: Call) -> None:
+        """Have *call* run as soon as there is room, roughly in order of submission: once, and `done` told once.
+
+        Returns at once, whatever bodies do. May be called from any thread, `done` included.
+
+        Raises:
+            RuntimeError: The system gives no thread at all. The call has been taken, but nothing runs it.
+        """
+        ...
+
+    def abandon(self, call: Call) -> None:
+        """Make room in place of *call*, which may never return, until it does: its outcome is refused, its body runs on.
+
+        Within bounds: beyond as many as run at once, nothing more is made up for (a warning says so). A call that has come
+        back meanwhile changes nothing. Stopping the body is not asked for here: that is `call.cancelled`.
+        """
+        ...
+
+    def close(self) -> None:
+        """Drop the calls that wait; those that run go on as daemons, and end with the process. Safe to call twice."""
         ...
 
 

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar, cast, overload
 
 import attrs
 
 from replay.core.outcomes import Err, Ok
 from replay.core.retry import ONCE, Retry
 
+if TYPE_CHECKING:  # the core reads no clock; a length of time is a value like others
+    from datetime import datetime, timedelta
+
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 U = TypeVar("U")
+
+Seconds: TypeAlias = "float | timedelta"
+"""A length of time: seconds, or a `timedelta`."""
+
+Instant: TypeAlias = "float | datetime"
+"""A point in time: seconds since the epoch, or an aware `datetime`."""
 
 
 class Signalled(Protocol):
@@ -84,7 +93,7 @@ class Step(Command[T_co]):
         """Try again when the function raises; an integer counts all tries."""
         return cast("Step[T_co]", self._with(retry=Retry.of(policy)))
 
-    def timeout(self, seconds: Any) -> Step[T_co]:
+    def timeout(self, seconds: Seconds) -> Step[T_co]:
         """Fail an attempt with `StepTimeout` after *seconds* (or a `timedelta`); its thread is abandoned."""
         return cast("Step[T_co]", self._with(timeout=duration(seconds, "step.timeout")))
 
@@ -233,6 +242,9 @@ class WaitForExecution(Command[T_co]):
 
 Member: TypeAlias = "Command[T] | Generator[Command[Any], Any, T]"
 """A member of `ctx.all` or `ctx.race`: a command, or a generator of commands."""
+
+SubFlow: TypeAlias = "Generator[Command[Any], object, T]"
+"""A generator that takes what is sent to it: a sub-flow, and not a generator expression (which takes None)."""
 
 
 @attrs.frozen

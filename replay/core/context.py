@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, Never, ParamSpec, Protocol, TypeVar, cast, overload
 
 from replay.core import commands as c
 from replay.core.ids import check_id, check_step_id
@@ -26,6 +26,9 @@ A2 = TypeVar("A2")
 A3 = TypeVar("A3")
 A4 = TypeVar("A4")
 A5 = TypeVar("A5")
+A6 = TypeVar("A6")
+A7 = TypeVar("A7")
+A8 = TypeVar("A8")
 K = TypeVar("K")
 In = TypeVar("In")
 
@@ -141,11 +144,11 @@ class Context:
             self._line = sys._getframe(1).f_lineno
         return command
 
-    def sleep(self, duration: Any, id: str | None = None) -> c.Sleep:
+    def sleep(self, duration: c.Seconds, id: str | None = None) -> c.Sleep:
         """Wait for *duration* (seconds or `timedelta`), durably, holding no thread."""
         return self._built(c.Sleep(id or "sleep", seconds=c.duration(duration, "ctx.sleep")))
 
-    def sleep_until(self, when: Any, id: str | None = None) -> c.Sleep:
+    def sleep_until(self, when: c.Instant, id: str | None = None) -> c.Sleep:
         """Wait until *when* (aware `datetime`, or seconds since the epoch); at once if it has passed."""
         return self._built(c.Sleep(id or "sleep", until=c.instant(when, "ctx.sleep_until")))
 
@@ -155,10 +158,12 @@ class Context:
     ) -> c.WaitForSignal[T]: ...
     @overload
     def wait_for_signal(
-        self, signal: SignalOf[T], timeout: object, id: str | None = None
+        self, signal: SignalOf[T], timeout: c.Seconds, id: str | None = None
     ) -> c.WaitForSignal[Received[T] | TimedOut]: ...
     @overload
-    def wait_for_signal(self, signal: str, timeout: Any = None, id: str | None = None) -> c.WaitForSignal[Any]: ...
+    def wait_for_signal(
+        self, signal: str, timeout: c.Seconds | None = None, id: str | None = None
+    ) -> c.WaitForSignal[Any]: ...
     def wait_for_signal(self, signal: Any, timeout: Any = None, id: str | None = None) -> c.WaitForSignal[Any]:
         """Take the oldest waiting signal, or wait for the next one. Early signals are kept, first in first out.
 
@@ -207,7 +212,7 @@ class Context:
         input: In | None = None,
         *,
         idempotency_key: str | None = None,
-        timeout: Any = None,
+        timeout: c.Seconds | None = None,
         on_parent_close: OnParentClose = "cancel",
     ) -> c.Start[str]:
         """Start a child execution and go on; gives its execution id."""
@@ -220,7 +225,7 @@ class Context:
         input: In | None = None,
         *,
         idempotency_key: str | None = None,
-        timeout: Any = None,
+        timeout: c.Seconds | None = None,
         on_parent_close: OnParentClose = "cancel",
     ) -> c.Start[T]:
         """Start a child execution and wait for its result.
@@ -238,7 +243,7 @@ class Context:
     ) -> c.WaitForExecution[T]: ...
     @overload
     def wait_for_execution(
-        self, workflow: WorkflowOf[Any, T], execution_id: str, timeout: object, id: str | None = None
+        self, workflow: WorkflowOf[Any, T], execution_id: str, timeout: c.Seconds, id: str | None = None
     ) -> c.WaitForExecution[Completed[T] | TimedOut]: ...
     def wait_for_execution(
         self, workflow: Any, execution_id: str, timeout: Any = None, id: str | None = None
@@ -252,18 +257,43 @@ class Context:
         return self._built(c.WaitForExecution(id or f"wait:{execution_id}"[:200], execution_id, limit))
 
     @overload
-    def all(self) -> c.All[tuple[()]]: ...
+    def all(self, *, limit: int | None = None, id: str | None = None) -> c.All[tuple[()]]: ...
     @overload
-    def all(self, a: c.Member[A1], /) -> c.All[tuple[A1]]: ...  # type: ignore[overload-overlap]  # a command is iterable, too
-    @overload
-    def all(self, a: c.Member[A1], b: c.Member[A2], /, *, limit: int | None = None) -> c.All[tuple[A1, A2]]: ...
+    def all(  # type: ignore[overload-overlap]  # a sub-flow; a generator expression takes nothing sent
+        self, a: c.Command[A1] | c.SubFlow[A1], /, *, limit: int | None = None, id: str | None = None
+    ) -> c.All[tuple[A1]]: ...
     @overload
     def all(
-        self, a: c.Member[A1], b: c.Member[A2], d: c.Member[A3], /, *, limit: int | None = None
+        self,
+        a: c.Member[A1],
+        b: c.Member[A2],
+        /,
+        *,
+        limit: int | None = None,
+        id: str | None = None,
+    ) -> c.All[tuple[A1, A2]]: ...
+    @overload
+    def all(
+        self,
+        a: c.Member[A1],
+        b: c.Member[A2],
+        d: c.Member[A3],
+        /,
+        *,
+        limit: int | None = None,
+        id: str | None = None,
     ) -> c.All[tuple[A1, A2, A3]]: ...
     @overload
     def all(
-        self, a: c.Member[A1], b: c.Member[A2], d: c.Member[A3], e: c.Member[A4], /, *, limit: int | None = None
+        self,
+        a: c.Member[A1],
+        b: c.Member[A2],
+        d: c.Member[A3],
+        e: c.Member[A4],
+        /,
+        *,
+        limit: int | None = None,
+        id: str | None = None,
     ) -> c.All[tuple[A1, A2, A3, A4]]: ...
     @overload
     def all(
@@ -276,9 +306,55 @@ class Context:
         /,
         *,
         limit: int | None = None,
+        id: str | None = None,
     ) -> c.All[tuple[A1, A2, A3, A4, A5]]: ...
     @overload
-    def all(  # six and more: members of one type
+    def all(
+        self,
+        a: c.Member[A1],
+        b: c.Member[A2],
+        d: c.Member[A3],
+        e: c.Member[A4],
+        f: c.Member[A5],
+        g: c.Member[A6],
+        /,
+        *,
+        limit: int | None = None,
+        id: str | None = None,
+    ) -> c.All[tuple[A1, A2, A3, A4, A5, A6]]: ...
+    @overload
+    def all(
+        self,
+        a: c.Member[A1],
+        b: c.Member[A2],
+        d: c.Member[A3],
+        e: c.Member[A4],
+        f: c.Member[A5],
+        g: c.Member[A6],
+        h: c.Member[A7],
+        /,
+        *,
+        limit: int | None = None,
+        id: str | None = None,
+    ) -> c.All[tuple[A1, A2, A3, A4, A5, A6, A7]]: ...
+    @overload
+    def all(
+        self,
+        a: c.Member[A1],
+        b: c.Member[A2],
+        d: c.Member[A3],
+        e: c.Member[A4],
+        f: c.Member[A5],
+        g: c.Member[A6],
+        h: c.Member[A7],
+        i: c.Member[A8],
+        /,
+        *,
+        limit: int | None = None,
+        id: str | None = None,
+    ) -> c.All[tuple[A1, A2, A3, A4, A5, A6, A7, A8]]: ...
+    @overload
+    def all(  # nine and more: members of one type
         self,
         a: c.Member[T],
         b: c.Member[T],
@@ -286,14 +362,22 @@ class Context:
         e: c.Member[T],
         f: c.Member[T],
         g: c.Member[T],
+        h: c.Member[T],
+        i: c.Member[T],
+        j: c.Member[T],
         /,
         *more: c.Member[T],
         limit: int | None = None,
+        id: str | None = None,
     ) -> c.All[tuple[T, ...]]: ...
     @overload
-    def all(self, members: Mapping[K, c.Member[T]], /, *, limit: int | None = None) -> c.All[dict[K, T]]: ...  # type: ignore[overload-overlap]
+    def all(  # type: ignore[overload-overlap]
+        self, members: Mapping[K, c.Member[T]], /, *, limit: int | None = None, id: str | None = None
+    ) -> c.All[dict[K, T]]: ...
     @overload
-    def all(self, members: Iterable[c.Member[T]], /, *, limit: int | None = None) -> c.All[list[T]]: ...
+    def all(
+        self, members: Iterable[c.Member[T]], /, *, limit: int | None = None, id: str | None = None
+    ) -> c.All[list[T]]: ...
     def all(self, *members: Any, limit: int | None = None, id: str | None = None) -> c.All[Any]:
         """Run members side by side, at most *limit* at a time; gives their results in the shape they came in.
 
@@ -318,8 +402,8 @@ class Context:
     @overload
     def race(self, members: Mapping[str, c.Member[T]], /) -> c.Race[Winner[T]]: ...
     @overload
-    def race(self, **members: c.Member[T]) -> c.Race[Winner[T]]: ...
-    def race(self, *members: Any, **named: Any) -> c.Race[Any]:
+    def race(self, /, **members: c.Member[T]) -> c.Race[Winner[T]]: ...
+    def race(self, /, *members: Any, **named: Any) -> c.Race[Any]:
         """Run named members side by side until the first settles; gives `Winner(name, value)`, or raises its failure.
 
         The winner is recorded; the others are cancelled, their timers and waits removed.
@@ -331,13 +415,16 @@ class Context:
             raise ValueError("ctx.race needs at least one member; an empty race would never end")
         return self._joined(c.Race("race", tuple(found.values()), tuple(map(str, found))))
 
-    def note(self, text: str, **data: Any) -> c.Note:
+    def note(self, text: str, /, **data: Any) -> c.Note:
         """Put a line of your own into the audit trail."""
         return self._built(c.Note("note", text, data))
 
-    def continue_as_new(self, input: T) -> c.ContinueAsNew[T]:
-        """Return this to begin anew with *input* and an empty log; the id and undelivered signals stay."""
-        return c.ContinueAsNew(input)
+    def continue_as_new(self, input: object) -> Never:
+        """Return this to begin anew with *input* and an empty log; the id and undelivered signals stay.
+
+        To type checkers it is `Never`, which fits whatever the workflow returns; it does give a value, to be returned.
+        """
+        return c.ContinueAsNew(input)  # type: ignore[misc]
 
     # --- not yielded -----------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ It knows nothing of the log. The interpreter tells it what an entry means: `_res
 
 from __future__ import annotations
 
+import inspect
 from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import suppress
@@ -484,7 +485,19 @@ def run_branch(run: Any, value: Any) -> Any:
     if not callable(run) or isinstance(run, Command):
         return run
     code = getattr(run, "__code__", None)
-    takes = code.co_argcount - len(getattr(run, "__defaults__", None) or ()) if code is not None else 0
-    if getattr(run, "__self__", None) is not None:
-        takes -= 1
+    if code is None or hasattr(run, "__wrapped__"):
+        takes = _required(run)
+    else:
+        takes = code.co_argcount - len(getattr(run, "__defaults__", None) or ())
+        if getattr(run, "__self__", None) is not None:
+            takes -= 1
     return run(value) if takes >= 1 else run()
+
+
+def _required(run: Any) -> int:
+    """Return how many arguments a partial, a callable object, a class or a wrapped function cannot go without."""
+    try:
+        parameters = inspect.signature(run).parameters.values()
+    except (TypeError, ValueError):  # some built-in functions do not tell
+        return 0
+    return sum(p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)

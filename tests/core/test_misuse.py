@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pytest
 
-from replay import Context, ForgottenYield, NotACommand, ReservedId, workflow
+from replay import Branch, Context, Engine, ForgottenYield, NotACommand, ReservedId, Signal, workflow
+from replay.core.entries import Noted
 from replay.testing import Simulation
 
 
@@ -168,3 +170,80 @@ def test_decorating_what_cannot_be_a_workflow_is_a_type_error_with_the_remedy() 
     ):
         with pytest.raises(TypeError, match=hint):
             workflow(wrong)  # type: ignore[call-overload]
+
+
+def test_wrong_options_of_a_workflow_are_refused_at_import_with_the_remedy() -> None:
+    def fine(ctx: Context) -> Any:
+        yield ctx.note("x")
+
+    for options, hint in (
+        ({"signals": ["approved"]}, r"Fix: signals=\[Signal\('approved'\)\]"),
+        ({"signals": "approved"}, r"Fix: signals=\[Signal\('approved'\)\]"),
+        ({"signals": Signal("go")}, r"Fix: signals=\[Signal\(id='go'"),
+        ({"signals": 3}, r"Fix: signals=\[Signal\(\.\.\.\)\]"),
+    ):
+        with pytest.raises(TypeError, match=hint):
+            workflow(**options)(fine)  # type: ignore[arg-type]
+    for key in ("", "with space"):
+        with pytest.raises(ValueError, match="workflow key"):
+            workflow(key)(fine)
+    with pytest.raises(TypeError, match=r"not the partial .*Fix: write `def"):
+        workflow(functools.partial(fine))
+    with pytest.raises(TypeError, match=r"Fix: workflows=\[fine\]"):
+        Engine("memory://", workflows=workflow(fine))  # type: ignore[arg-type]
+
+
+def test_the_default_of_an_input_holds_when_there_is_none() -> None:
+    @workflow(key="counting", retry=3)
+    def counting(ctx: Context, n: int = 5) -> Any:
+        yield ctx.note("n", text="texts and selves are data, too", n=n)
+        return n
+
+    with Simulation([counting]) as sim:
+        handles = [sim.start(counting), sim.start(counting, 0)]
+        sim.run()
+        assert [handle.result() for handle in handles] == [5, 0]
+        assert [entry.data["n"] for entry in sim.engine.detail(handles[0]).audit if isinstance(entry, Noted)] == [5]
+
+
+class Answer:
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def __call__(self, value: int) -> int:
+        return self.value + value
+
+
+def wrapped(fn: Any) -> Any:
+    @functools.wraps(fn)
+    def wrapper(*args: Any) -> Any:
+        return fn(*args)
+
+    return wrapper
+
+
+@pytest.mark.parametrize(
+    ("run", "result"),
+    [
+        (Answer(1), 4),
+        (functools.partial(lambda a, b: a * b, 2), 6),
+        (functools.partial(lambda a, b=1: a * b, 2), 2),
+        (functools.partial(lambda a, *, b: a * b, b=2), 6),
+        (wrapped(lambda value: value + 2), 5),
+        (wrapped(lambda: 2), 2),
+        (Answer(1).__call__, 4),
+        (lambda: 7, 7),
+        (dict, {}),
+        ("plain", "plain"),
+    ],
+)
+def test_a_branch_that_takes_the_value_gets_it_whatever_kind_of_callable_it_is(run: Any, result: Any) -> None:
+    @workflow
+    def switching(ctx: Context) -> Any:
+        won = yield ctx.race(self=ctx.switch("s", 3, [Branch("three", 3, run)]))
+        return won.value
+
+    with Simulation([switching]) as sim:
+        handle = sim.start(switching)
+        sim.run()
+        assert handle.result() == result

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from replay import Context, StepFailed, workflow
-from replay.backends.memory import MemoryStore, SystemClock
+from replay.backends.memory import MemoryStore
 from replay.backends.sqlite import SqliteStore
+from replay.clock import SystemClock
 from replay.codec import TaggedJson
 from replay.core import requests as r
 from replay.options import Options

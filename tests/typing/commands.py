@@ -3,7 +3,7 @@
 # pyright: strict, reportUnnecessaryTypeIgnoreComment=true, reportUnusedCoroutine=false
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from datetime import datetime, timedelta
 from typing import Any, Literal, assert_type
 
@@ -29,6 +29,13 @@ from replay import (
     Workflow,
     workflow,
 )
+from replay.backends.memory import MemoryStore
+from replay.backends.memory_hints import MemoryBus, MemoryQueue
+from replay.clock import SystemClock
+from replay.codec import TaggedJson
+from replay.core.effects import Call, Returned
+from replay.pool import Pool
+from replay.ports import Bus, Clock, Codec, Executor, Queue, Store
 
 
 @attrs.frozen
@@ -67,6 +74,16 @@ def small(ctx: Context, order: Order) -> Flow[str]:
 def large(ctx: Context, order: Order) -> Generator[Any, Any, int]:
     assert_type((yield from small(ctx, order)), str)  # workflows compose
     return 1
+
+
+@workflow(
+    key="by keyword", category="c", signals=[Approved], retry=3, timeout=timedelta(days=1), queue="q", metadata={}
+)
+def countdown(ctx: Context, n: int = 5) -> Flow[str]:
+    yield from ctx.sleep(1)
+    if n > 3:
+        return ctx.continue_as_new(n - 1)  # fits any result
+    return ctx.continue_as_new(n - 1) if n else "lift-off"
 
 
 @workflow
@@ -114,10 +131,21 @@ def together(ctx: Context, order: Order) -> Flow[None]:
     a, b = ctx.step("price", price, order), ctx.step("label", label, order)
     assert_type((yield from ctx.all(a, b)), tuple[int, str])
     assert_type((yield from ctx.all(a, small(ctx, order), b)), tuple[int, str, str])
+    assert_type((yield from ctx.all(a, limit=1)), tuple[int])
+    assert_type((yield from ctx.all(small(ctx, order))), tuple[str])  # a sub-flow is one member
+    assert_type((yield from ctx.all(no_input(ctx), id="one")), tuple[None])
+    assert_type((yield from ctx.all(a, b, id="x", limit=2)), tuple[int, str])
+    assert_type((yield from ctx.all(a, b, a, b, a, b, a, b)), tuple[int, str, int, str, int, str, int, str])
+    assert_type((yield from ctx.all(a, a, a, a, a, a, a, a, a)), tuple[int, ...])
     assert_type((yield from ctx.all([ctx.step("price", price, each) for each in (order, order)])), list[int])
+    # A generator expression is an iterable of members, not a sub-flow.
+    assert_type((yield from ctx.all(ctx.step(f"price-{n}", price, order) for n in range(3))), list[int])
+    assert_type((yield from ctx.all(ctx.sleep(n) for n in range(3))), list[None])
+    assert_type((yield from ctx.all(small(ctx, each) for each in (order, order))), list[str])
     assert_type((yield from ctx.all({"x": a}, limit=1)), dict[str, int])
     assert_type((yield from ctx.map("price", price, [order], limit=2)), list[int])
     assert_type((yield from ctx.race(a=a, again=ctx.step("price", price, order))), Winner[int])
+    assert_type((yield from ctx.race(self=a)), Winner[int])
     won = yield from ctx.race({"a": a})
     assert_type(won.name, str)
     assert_type(won.value, int)
@@ -130,7 +158,10 @@ def the_rest(ctx: Context, order: Order) -> Flow[None]:
     assert_type((yield from ctx.switch("size", 3, flows)), str)
     assert_type((yield from ctx.rollback()), RollbackReport)
     assert_type((yield from ctx.emit(Shipped, order)), None)
-    assert_type((yield from ctx.note("text", order=order.id)), None)
+    assert_type((yield from ctx.note("text", order=order.id, text="data")), None)
+    # What a branch or member of another type makes of the whole: `int | str` for pyright, `object` for mypy. Said outright, it is exact.
+    mixed: list[Branch[int | str]] = [Branch("a", "v", "v"), Branch("b", 3, 3)]
+    assert_type((yield from ctx.switch("mixed", 3, mixed)), int | str)
     assert_type(ctx.patched("change"), bool)
     assert_type(ctx.now(), float)
     untyped = yield ctx.step("price", price, order)
@@ -139,6 +170,8 @@ def the_rest(ctx: Context, order: Order) -> Flow[None]:
 
 def client(engine: Engine, order: Order) -> None:
     assert_type(small, Workflow[Order, str])
+    assert_type(countdown, Workflow[int, str])
+    engine.start(countdown)
     handle = engine.start(small, order, idempotency_key="k")
     assert_type(handle, Handle[str])
     assert_type(handle.result(timeout=3), str)
@@ -148,6 +181,18 @@ def client(engine: Engine, order: Order) -> None:
     engine.start(no_input)
     engine.signal(handle, Approved, Approval("ann"))
     engine.on(Shipped, lambda shipped: assert_type(shipped, Order))
+
+
+def parts(run: Callable[[Call], Returned], done: Callable[[Returned], Call | None]) -> None:
+    """What replay has of its own fits its ports."""
+    executor: Executor = Pool(1, run, done)
+    clock: Clock = SystemClock()
+    codec: Codec = TaggedJson()
+    store: Store = MemoryStore(clock)
+    queue: Queue = MemoryQueue()
+    bus: Bus = MemoryBus()
+    Engine(store, queue=queue, bus=bus, codec=codec, clock=clock)
+    executor.close()
 
 
 def mistakes(engine: Engine, ctx: Context, order: Order) -> None:
