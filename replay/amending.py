@@ -22,7 +22,7 @@ _AMENDS = frozenset({"AttemptFailed", "Retried", "Edited"})
 
 def live(rows: Rows) -> dict[int, list[Any]]:
     """Return the rows that are not void, by index, as amendments left them."""
-    changes, _ = e.effective(list(rows))
+    changes = e.effective(list(rows)).changes
     changed = {index: changes.get(index, row) for index, row in enumerate(rows)}
     return {index: row for index, row in changed.items() if row is not None}
 
