@@ -5,10 +5,8 @@ It knows nothing of the log. The interpreter tells it what an entry means: `_res
 
 from __future__ import annotations
 
-import inspect
 from collections import deque
 from collections.abc import Callable, Generator
-from contextlib import suppress
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
@@ -22,11 +20,10 @@ from replay.core.commands import (
     ContinueAsNew,
     Race,
     Rollback,
-    RollbackReport,
     Step,
-    StepOptions,
     WaitForExecution,
 )
+from replay.core.compensations import Compensations
 from replay.core.context import Context
 from replay.core.errors import (
     Cancelled,
@@ -38,6 +35,7 @@ from replay.core.errors import (
     WorkflowExit,
 )
 from replay.core.fibers import Fiber, Join, Trail
+from replay.core.generators import close_generator
 from replay.core.ids import check_step_id, check_text
 
 RAISED = (Exception, Cancelled, SystemExit, GeneratorExit)
@@ -49,10 +47,6 @@ know of), or none."""
 
 MAX_MISUSES = 100
 """Wrong yields in a row after which the execution fails: the workflow catches our errors and yields on in a loop."""
-
-
-MAX_CLOSES = 1000
-"""Yields in `finally` blocks after which a generator that is being closed is left alone."""
 
 
 @attrs.frozen
@@ -67,17 +61,6 @@ class Outcome:
     error: BaseException | None = None
     again: ContinueAsNew[Any] | None = None
     raised: BaseException | None = None
-
-
-@attrs.frozen
-class Done:
-    """A step that can be undone: what `ctx.rollback()` needs to know."""
-
-    id: str
-    undo: Callable[[Any], Any]
-    result: Any
-    options: StepOptions
-    index: int
 
 
 @attrs.frozen
@@ -124,10 +107,7 @@ class Driver:
         self._rollback_on_failure = rollback_on_failure
         self._ids: dict[str, int] = {}
         self._runnable: deque[tuple[Fiber, Any, BaseException | None]] = deque()
-        self._undoable: list[Done] = []
-        self._undoing: Done | None = None
-        self._undone: list[Done] = []
-        self._rollbacks: deque[Fiber] = deque()  # one at a time: the first is under way
+        self._compensations = Compensations()
         self._trails: WeakKeyDictionary[ReplayError, Trail] = WeakKeyDictionary()
         self._epilogue = False
         self._misuses = 0
@@ -202,9 +182,7 @@ class Driver:
             case All() | Race():
                 self._join(fiber, command)
             case Rollback():
-                fiber.undone = []
-                self._rollbacks.append(fiber)
-                if len(self._rollbacks) == 1:
+                if self._compensations.enter(fiber):
                     self._undo_next()
             case _:
                 self._look(fiber)
@@ -368,35 +346,18 @@ class Driver:
     # --- rollback -------------------------------------------------------------------------------------------
 
     def _undo_next(self) -> None:
-        """Go on with the first rollback: what is undone is decided when its compensation begins, newest first."""
-        while self._rollbacks and not self._undoable:
-            fiber = self._rollbacks.popleft()
-            report = RollbackReport(tuple(fiber.undone or ()))
-            fiber.undone = None
+        for fiber, report in self._compensations.over():
             self._resume(fiber, report, error=fiber.cancel)
-        if self._rollbacks:
-            fiber, done = self._rollbacks[0], self._undoable.pop()
-            self._undoing = done
-            options = StepOptions(retry=done.options.retry, timeout=done.options.timeout)
-            step: Step[Any] = Step(f"rollback:{done.id}", done.undo, (done.result,), {}, options)
+        step = self._compensations.next()
+        if step is not None:
+            fiber = self._compensations.under_way
             fiber.block(step, step.id)
             self._look(fiber)
 
-    def _undoing_done(self, fiber: Fiber) -> None:
-        assert self._undoing is not None
-        assert fiber.undone is not None
-        self._undone.append(self._undoing)
-        fiber.undone.append(self._undoing.id)
-        self._undo_next()
-
     def _undoing_failed(self, fiber: Fiber, cause: BaseException, trail: Trail) -> None:
-        assert self._undoing is not None
-        failed = self._undoing.id
-        remaining = (failed, *(done.id for done in reversed(self._undoable)))
-        error = CompensationFailed(failed, tuple(fiber.undone or ()), remaining, cause)
+        error = self._compensations.failed(cause)
         trail.cuts[fiber.number] = self.position
         self._trails[error] = trail
-        fiber.undone = None
         self.outcome = Outcome("compensation_failed", error=error)
 
     # --- cancelling and closing ---------------------------------------------------------------------------
@@ -410,7 +371,7 @@ class Driver:
             return
         fiber.cancelled = True
         fiber.cancel = cancelled
-        if fiber.undone is not None or fiber.command is None:
+        if self._compensations.has(fiber) or fiber.command is None:
             return  # a rollback is not interrupted; a fiber about to run gets it at its next yield
         join = fiber.join
         if join is not None:
@@ -457,47 +418,3 @@ class Driver:
         self.fibers.clear()
         self._runnable.clear()
         self.fresh.clear()
-
-
-def close_generator(gen: Any) -> None:
-    """Close *gen* and what it delegates to, even if they yield on in their `finally` blocks.
-
-    Innermost first: a sub-generator that yields while its caller is closed would be left behind half closed. Each close
-    takes it one yield nearer to its end.
-    """
-    for _ in range(MAX_CLOSES):
-        inner = _innermost(gen)
-        # User code that fails while closing ends its generator, too: there is nothing to save.
-        with suppress(Exception, Cancelled):
-            inner.close()
-        if inner is gen and gen.gi_frame is None:
-            return
-
-
-def _innermost(gen: Any) -> Any:
-    while isinstance(inner := gen.gi_yieldfrom, Generator) and getattr(inner, "gi_frame", None) is not None:
-        gen = inner
-    return gen
-
-
-def run_branch(run: Any, value: Any) -> Any:
-    """Return what a `Branch.run` gives for the switch's value: it is a value, or a callable with or without a parameter."""
-    if not callable(run) or isinstance(run, Command):
-        return run
-    code = getattr(run, "__code__", None)
-    if code is None or hasattr(run, "__wrapped__"):
-        takes = _required(run)
-    else:
-        takes = code.co_argcount - len(getattr(run, "__defaults__", None) or ())
-        if getattr(run, "__self__", None) is not None:
-            takes -= 1
-    return run(value) if takes >= 1 else run()
-
-
-def _required(run: Any) -> int:
-    """Return how many arguments a partial, a callable object, a class or a wrapped function cannot go without."""
-    try:
-        parameters = inspect.signature(run).parameters.values()
-    except (TypeError, ValueError):  # some built-in functions do not tell
-        return 0
-    return sum(p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)

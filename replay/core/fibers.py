@@ -33,7 +33,6 @@ class Fiber:
         "rows",
         "settling",
         "tries",
-        "undone",
         "watching",
     )
 
@@ -48,7 +47,6 @@ class Fiber:
         self.id = ""
         self.cancelled = False
         self.cancel: Cancelled | None = None  # to be thrown at the next yield
-        self.undone: list[str] | None = None  # the report of a rollback under way
         self.block(None, "")
 
     def block(self, command: Any, id: str) -> None:

@@ -30,8 +30,9 @@ from replay.core.commands import (
     WaitForExecution,
     WaitForSignal,
 )
+from replay.core.compensations import Done
 from replay.core.context import Context
-from replay.core.driver import RAISED, Child, Done, Driver, run_branch
+from replay.core.driver import RAISED, Child, Driver
 from replay.core.errors import (
     Cancelled,
     CompensationFailed,
@@ -41,6 +42,7 @@ from replay.core.errors import (
     StepFailed,
 )
 from replay.core.fibers import Fiber, Trail, voids
+from replay.core.generators import run_branch
 from replay.core.outcomes import Completed, Err, Ok, Received, TimedOut, Winner
 
 PORTION = 512
@@ -71,6 +73,7 @@ class Interpreter(Driver):
     ) -> None:
         super().__init__(start, context, rollback_on_failure=rollback_on_failure)
         self.begun = 0  # the workflow's attempt that began last
+        self.began_at: float | None = None  # when the first one did
         self.warnings: list[str] = []
         self._digest = digest
         self._strict = strict_arguments
@@ -191,6 +194,7 @@ class Interpreter(Driver):
         match entry:
             case e.Began():
                 self.begun, self.resumes_at = entry.attempt, 0.0
+                self.began_at = entry.at if self.began_at is None else self.began_at
                 if self.root.number not in self.fibers and self.outcome is None:
                     self._open()
             case e.AttemptFailed(due=due):
@@ -263,22 +267,28 @@ class Interpreter(Driver):
     def _step_done(self, fiber: Fiber, entry: e.StepDone) -> None:
         command = fiber.command
         self._check_arguments(fiber, entry.digest)
-        if fiber.undone is not None:
-            self._undoing_done(fiber)
+        if self._is_compensation(fiber):
+            self._compensations.done()
+            self._undo_next()
             return
         if command.options.down is not None:
-            self._undoable.append(Done(fiber.id, command.options.down, entry.result, command.options, self.position))
+            self._compensations.register(
+                Done(fiber.id, command.options.down, entry.result, command.options, self.position)
+            )
         if fiber.settling:
             self._settle(fiber, keep=True)
             return
         self._resume(fiber, Ok(entry.result) if command.options.settled else entry.result)
+
+    def _is_compensation(self, fiber: Fiber) -> bool:
+        return fiber.id.startswith("rollback:")  # a reserved prefix
 
     def _step_failed(self, fiber: Fiber, entry: e.StepFailed) -> None:
         command = fiber.command
         self._check_arguments(fiber, entry.digest)
         cause = entry.error if isinstance(entry.error, BaseException) else RuntimeError(str(entry.error))
         trail = Trail([*fiber.rows, self.position])
-        if fiber.undone is not None:
+        if self._is_compensation(fiber):
             self._undoing_failed(fiber, cause, trail)
             return
         error = StepFailed(fiber.id, entry.attempts, cause)
@@ -403,14 +413,15 @@ class Interpreter(Driver):
     @property
     def rewinds(self) -> bool:
         """Whether something makes all that came after it void for a retry: a rollback, or the timeout that cancelled it."""
-        return bool(self._undone) or self._cancelled_at is not None
+        return self._compensations.first_undone is not None or self._cancelled_at is not None
 
     def voids(self, error: BaseException | None, rows: list[list[Any]]) -> tuple[int, ...]:
         """Return the log indexes to void so that what failed with *error* is tried again; *rows* is the whole log."""
         trail = self._trail_of(error)
         undone_from = None
         if not isinstance(error, CompensationFailed):
-            undone_from = min((done.index for done in self._undone), default=self._cancelled_at)
+            undone = self._compensations.first_undone
+            undone_from = self._cancelled_at if undone is None else undone
         if trail is None:
             if undone_from is None:
                 return ()

@@ -18,12 +18,11 @@ from replay.core import entries as e
 from replay.core.current import Whereabouts
 from replay.core.driver import Outcome
 from replay.core.effects import AskToStop, Await, Call, Effect, Launch, Returned, Warn, Woken
+from replay.core.ending import Ending, at_latest
 from replay.core.errors import (
     Cancelled,
     Fenced,
     NonDeterminism,
-    NotSerializable,
-    PayloadTooLarge,
     Undecodable,
     UnknownExecution,
 )
@@ -199,7 +198,9 @@ class Session:
         assert interpreter is not None
         while self._begins() and self.now < interpreter.resumes_at:
             # Something came during the pause before the next attempt: it waits, as the attempt does.
-            yield from self._commit(Park("retrying", self._at_latest(interpreter.resumes_at), self._settings.lease))
+            yield from self._commit(
+                Park("retrying", at_latest(self.header, interpreter.resumes_at), self._settings.lease)
+            )
             if self.parked:
                 return
         if self._begins():
@@ -242,10 +243,6 @@ class Session:
     def _is_overdue(self) -> bool:
         deadline = self._frontier.deadline
         return deadline is not None and deadline <= self.now
-
-    def _at_latest(self, instant: float) -> float:
-        """Return *instant*, or the execution's deadline if that comes first."""
-        return instant if self.header.deadline is None else min(instant, self.header.deadline)
 
     def _decide(self) -> None:
         """Record every entry that can be decided now."""
@@ -436,95 +433,23 @@ class Session:
 
     def _finish(self, outcome: Outcome) -> Generator[Effect, Any, bool]:
         """End the execution, or its attempt. False if the outcome had to be changed first."""
-        interpreter = self._interpreter
-        assert interpreter is not None
+        assert self._interpreter is not None
         running = self._flights.abandon()
         if running:
             yield AskToStop(running, abandon=True)
-        if outcome.again is not None:
-            try:
-                restart = Restart(
-                    self._recorder.value(outcome.again.input, "the input to continue with"), self._carried()
-                )
-            except (NotSerializable, PayloadTooLarge) as refused:
-                interpreter.outcome = Outcome("failed", error=refused)
-                return False
-            yield from self._commit(restart)
-            self.parked = False
-            return True
-        result = error = None
-        try:
-            if outcome.error is None or outcome.status == "cancelled":
-                result = self._recorder.value(outcome.value, "the workflow's result")
-        except (NotSerializable, PayloadTooLarge) as refused:
-            interpreter.outcome = Outcome("failed", error=refused)
+        ending = Ending(self.header, self._definition, self._settings, self._interpreter, self._recorder, self.now)
+        leave = yield from ending.leave(outcome)
+        if leave is None:
             return False
-        voids: tuple[int, ...] = ()
-        if outcome.error is not None:
-            error = self._recorder.error(outcome.error)
-            if outcome.status in ("failed", "compensation_failed"):
-                voids = yield from self._voids(outcome.error)
-                if outcome.status == "failed" and (yield from self._retry(outcome.error, voids)):
-                    return True
-        self._recorder.record_end(e.Ended(self.now, 0, "", outcome.status, voids, outcome.raised))
         if outcome.raised is not None:
             yield Warn(f"execution {self.id!r} raised {outcome.raised!r} after it was cancelled")
-        cancels = tuple(
-            child.execution_id for child in interpreter.children.values() if child.on_parent_close == "cancel"
+        if isinstance(leave.then, Park):
+            self._seen = ALL_SEEN  # whatever arrived meanwhile waits in the inbox for the next attempt
+        yield from self._commit(
+            leave.then, cancels=leave.cancels, attempt=leave.attempt, amendments=int(leave.attempt is not None)
         )
-        yield from self._commit(End(outcome.status, result, error), cancels=cancels)
-        self.parked = False
+        self.parked = False  # what comes next replays the log
         return True
-
-    def _carried(self) -> tuple[bytes, ...]:
-        """Return the entries with which the execution begins anew: its open children stay its own."""
-        assert self._interpreter is not None
-        return tuple(
-            self._codec.encode(
-                e.to_row(e.ChildStarted(self.now, 0, "", child.execution_id, child.workflow, child.on_parent_close))
-            )
-            for child in self._interpreter.children.values()
-            if child.on_parent_close == "cancel"
-        )
-
-    def _voids(self, error: BaseException) -> Generator[Effect, Any, tuple[int, ...]]:
-        interpreter = self._interpreter
-        assert interpreter is not None
-        if not interpreter.retryable(error) and not interpreter.rewinds:
-            return ()
-        stored: list[bytes] = (yield Load(self.id)) if self._length else []
-        return interpreter.voids(error, self._codec.decode_rows([*stored, *self._recorder.entries]))
-
-    def _retry(self, error: BaseException, voids: tuple[int, ...]) -> Generator[Effect, Any, bool]:
-        """Plan another attempt of the workflow, if its policy and the error allow one."""
-        interpreter, policy = self._interpreter, self._definition.retry
-        assert interpreter is not None
-        if policy is None or not interpreter.retryable(error) or interpreter.cancelled is not None:
-            return False
-        attempt = self.header.attempt
-        cause = getattr(error, "cause", None) or error
-        elapsed = self.now - self.header.created_at
-        delay = policy.delay(attempt, cause, elapsed=elapsed, chance=self._settings.chance())
-        if delay is None:
-            return False
-        due = self.now + delay
-        self._recorder.record_end(e.AttemptFailed(self.now, 0, "", error, attempt, due, voids))
-        # Whatever arrived meanwhile waits in the inbox for the next attempt.
-        self._seen = ALL_SEEN
-        park = Park("retrying", self._at_latest(due), self._settings.lease)
-        yield from self._commit(park, cancels=self._orphans(voids), attempt=attempt + 1, amendments=1)
-        self.parked = False  # the log is replayed anew, without what is void
-        return True
-
-    def _orphans(self, voids: tuple[int, ...]) -> tuple[str, ...]:
-        """Return the open children whose start becomes void: the next attempt knows nothing of them."""
-        assert self._interpreter is not None
-        void = set(voids)
-        return tuple(
-            child.execution_id
-            for child in self._interpreter.children.values()
-            if child.index in void and child.on_parent_close == "cancel"
-        )
 
     def _stick(self, error: BaseException) -> Steps:
         """Leave the execution as it is, visibly stuck; it is tried again later, and at a fitting worker's start."""

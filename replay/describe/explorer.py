@@ -13,8 +13,8 @@ from typing import Any, TypeAlias
 
 from replay.core import commands as c
 from replay.core.context import Context
-from replay.core.driver import close_generator, run_branch
 from replay.core.errors import Cancelled, ExecutionCancelled, ExecutionFailed, NoBranchMatched, StepFailed
+from replay.core.generators import close_generator, run_branch
 from replay.core.outcomes import Completed, Err, Ok, Received, TimedOut, Winner
 from replay.core.requests import Header
 from replay.definition import Workflow

@@ -14,8 +14,8 @@ from replay import Branch, Cancelled, Context, ExecutionFailed, Retry, StepFaile
 from replay.codec import TaggedJson
 from replay.core import commands as c
 from replay.core.context import Context as PlainContext
-from replay.core.driver import close_generator
 from replay.core.effects import Call
+from replay.core.generators import close_generator
 from replay.core.ids import child_id
 from replay.core.outcomes import Completed, Err, Ok, Received, TimedOut, Winner
 from replay.core.requests import Header

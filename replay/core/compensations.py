@@ -1,0 +1,87 @@
+"""Compensations: which steps can be undone, and the rollbacks under way: newest step first, each once (invariant I38)."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import attrs
+
+from replay.core.commands import RollbackReport, Step, StepOptions
+from replay.core.errors import CompensationFailed
+from replay.core.fibers import Fiber
+
+
+@attrs.frozen
+class Done:
+    """A step that can be undone: what `ctx.rollback()` needs to know."""
+
+    id: str
+    undo: Callable[[Any], Any]
+    result: Any
+    options: StepOptions
+    index: int
+
+
+class Compensations:
+    """What `ctx.rollback()` undoes. Rollbacks of several fibers come one after the other; the later find less to undo.
+
+    What is undone next is decided when its compensation begins: meanwhile siblings may register more.
+    """
+
+    def __init__(self) -> None:
+        self._undoable: list[Done] = []
+        self._undoing: Done | None = None
+        self._undone: list[Done] = []
+        self._rollbacks: deque[tuple[Fiber, list[str]]] = deque()  # with their reports; the first is under way
+
+    def register(self, done: Done) -> None:
+        """Note a step that can be undone."""
+        self._undoable.append(done)
+
+    def enter(self, fiber: Fiber) -> bool:
+        """Have *fiber* roll back; whether it may begin at once."""
+        self._rollbacks.append((fiber, []))
+        return len(self._rollbacks) == 1
+
+    def has(self, fiber: Fiber) -> bool:
+        """Whether *fiber* rolls back, or waits for its turn to."""
+        return any(each is fiber for each, _ in self._rollbacks)
+
+    @property
+    def under_way(self) -> Fiber:
+        """The fiber whose rollback is under way."""
+        return self._rollbacks[0][0]
+
+    def over(self) -> Iterator[tuple[Fiber, RollbackReport]]:
+        """Yield the rollbacks that are over, for there is nothing more to undo."""
+        while self._rollbacks and not self._undoable:
+            fiber, undone = self._rollbacks.popleft()
+            yield fiber, RollbackReport(tuple(undone))
+
+    def next(self) -> Step[Any] | None:
+        """Return the next compensation, as a step of the fiber under way; None without a rollback."""
+        if not self._rollbacks:
+            return None
+        done = self._undoing = self._undoable.pop()
+        options = StepOptions(retry=done.options.retry, timeout=done.options.timeout)
+        return Step(f"rollback:{done.id}", done.undo, (done.result,), {}, options)
+
+    def done(self) -> None:
+        """The compensation that was begun last is done."""
+        assert self._undoing is not None
+        self._undone.append(self._undoing)
+        self._rollbacks[0][1].append(self._undoing.id)
+
+    def failed(self, cause: BaseException) -> CompensationFailed:
+        """The compensation that was begun last has failed for good; return the error that says what was undone and what not."""
+        assert self._undoing is not None
+        _, undone = self._rollbacks.popleft()
+        remaining = (self._undoing.id, *(done.id for done in reversed(self._undoable)))
+        return CompensationFailed(self._undoing.id, tuple(undone), remaining, cause)
+
+    @property
+    def first_undone(self) -> int | None:
+        """Log index of the earliest step that was undone, None if none was."""
+        return min((done.index for done in self._undone), default=None)

@@ -1,0 +1,119 @@
+"""How a session leaves an execution whose code has ended: with its result, for another attempt, or to begin anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any
+
+import attrs
+
+from replay.core import entries as e
+from replay.core.driver import Child, Outcome
+from replay.core.effects import Effect
+from replay.core.errors import NotSerializable, PayloadTooLarge
+from replay.core.interpreter import Interpreter
+from replay.core.recorder import Recorder
+from replay.core.requests import End, Header, Load, Park, Restart
+from replay.core.settings import Definition, Settings
+
+
+@attrs.frozen
+class Leave:
+    """What the last commit of a session is, beside what the recorder holds.
+
+    Attributes:
+        then: What becomes of the execution.
+        cancels: Children to cancel.
+        attempt: The number of the next attempt, None if there is none.
+    """
+
+    then: Park | End | Restart
+    cancels: tuple[str, ...] = ()
+    attempt: int | None = None
+
+
+class Ending:
+    """Decides how the session leaves; the entries that say so go to the recorder."""
+
+    def __init__(
+        self,
+        header: Header,
+        definition: Definition,
+        settings: Settings,
+        interpreter: Interpreter,
+        recorder: Recorder,
+        now: float,
+    ) -> None:
+        self._header = header
+        self._definition = definition
+        self._settings = settings
+        self._interpreter = interpreter
+        self._recorder = recorder
+        self._now = now
+
+    def leave(self, outcome: Outcome) -> Generator[Effect, Any, Leave | None]:
+        """Return how to leave; None if what the code gave cannot be stored, and the outcome is that failure now."""
+        try:
+            if outcome.again is not None:
+                input = self._recorder.value(outcome.again.input, "the input to continue with")
+                return Leave(Restart(input, self._carried()))
+            result = None
+            if outcome.error is None or outcome.status == "cancelled":
+                result = self._recorder.value(outcome.value, "the workflow's result")
+        except (NotSerializable, PayloadTooLarge) as refused:
+            self._interpreter.outcome = Outcome("failed", error=refused)
+            return None
+        error: bytes | None = None
+        voids: tuple[int, ...] = ()
+        if outcome.error is not None:
+            error = self._recorder.error(outcome.error)
+            if outcome.status in ("failed", "compensation_failed"):
+                voids = yield from self._voids(outcome.error)
+            if outcome.status == "failed" and (again := self._another_attempt(outcome.error, voids)) is not None:
+                return again
+        self._recorder.record_end(e.Ended(self._now, 0, "", outcome.status, voids, outcome.raised))
+        return Leave(End(outcome.status, result, error), self._ours(lambda child: True))
+
+    def _another_attempt(self, error: BaseException, voids: tuple[int, ...]) -> Leave | None:
+        """Return how to leave for another attempt of the workflow, if its policy and the error allow one."""
+        interpreter, policy = self._interpreter, self._definition.retry
+        if policy is None or not interpreter.retryable(error) or interpreter.cancelled is not None:
+            return None
+        attempt = self._header.attempt
+        cause = getattr(error, "cause", None) or error
+        elapsed = self._now - (interpreter.began_at or self._header.created_at)
+        delay = policy.delay(attempt, cause, elapsed=elapsed, chance=self._settings.chance())
+        if delay is None:
+            return None
+        due, void = self._now + delay, frozenset(voids)
+        self._recorder.record_end(e.AttemptFailed(self._now, 0, "", error, attempt, due, voids))
+        park = Park("retrying", at_latest(self._header, due), self._settings.lease)
+        # Children whose start becomes void: the next attempt knows nothing of them.
+        return Leave(park, self._ours(lambda child: child.index in void), attempt + 1)
+
+    def _voids(self, error: BaseException) -> Generator[Effect, Any, tuple[int, ...]]:
+        interpreter = self._interpreter
+        if not interpreter.retryable(error) and not interpreter.rewinds:
+            return ()
+        stored: list[bytes] = yield Load(self._header.id)
+        return interpreter.voids(error, self._settings.codec.decode_rows([*stored, *self._recorder.entries]))
+
+    def _carried(self) -> tuple[bytes, ...]:
+        """Return the entries with which the execution begins anew: its open children stay its own."""
+        return tuple(
+            self._settings.codec.encode(
+                e.to_row(e.ChildStarted(self._now, 0, "", child.execution_id, child.workflow, child.on_parent_close))
+            )
+            for child in self._interpreter.children.values()
+            if child.on_parent_close == "cancel"
+        )
+
+    def _ours(self, which: Callable[[Child], bool]) -> tuple[str, ...]:
+        """Return the open children that go with us, of those that *which* picks."""
+        children = self._interpreter.children.values()
+        return tuple(c.execution_id for c in children if c.on_parent_close == "cancel" and which(c))
+
+
+def at_latest(header: Header, instant: float) -> float:
+    """Return *instant*, or the execution's deadline if that comes first."""
+    return instant if header.deadline is None else min(instant, header.deadline)

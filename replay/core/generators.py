@@ -1,0 +1,58 @@
+"""Generators of the user's: closing them for good, and what a switch's branch gives."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Generator
+from contextlib import suppress
+from typing import Any
+
+from replay.core.commands import Command
+from replay.core.errors import Cancelled
+
+MAX_CLOSES = 1000
+"""Yields in `finally` blocks after which a generator that is being closed is left alone."""
+
+
+def close_generator(gen: Any) -> None:
+    """Close *gen* and what it delegates to, even if they yield on in their `finally` blocks.
+
+    Innermost first: a sub-generator that yields while its caller is closed would be left behind half closed. Each close
+    takes it one yield nearer to its end.
+    """
+    for _ in range(MAX_CLOSES):
+        inner = _innermost(gen)
+        # User code that fails while closing ends its generator, too: there is nothing to save.
+        with suppress(Exception, Cancelled):
+            inner.close()
+        if inner is gen and gen.gi_frame is None:
+            return
+
+
+def _innermost(gen: Any) -> Any:
+    while isinstance(inner := gen.gi_yieldfrom, Generator) and getattr(inner, "gi_frame", None) is not None:
+        gen = inner
+    return gen
+
+
+def run_branch(run: Any, value: Any) -> Any:
+    """Return what a `Branch.run` gives for the switch's value: it is a value, or a callable with or without a parameter."""
+    if not callable(run) or isinstance(run, Command):
+        return run
+    code = getattr(run, "__code__", None)
+    if code is None or hasattr(run, "__wrapped__"):
+        takes = _required(run)
+    else:
+        takes = code.co_argcount - len(getattr(run, "__defaults__", None) or ())
+        if getattr(run, "__self__", None) is not None:
+            takes -= 1
+    return run(value) if takes >= 1 else run()
+
+
+def _required(run: Any) -> int:
+    """Return how many arguments a partial, a callable object, a class or a wrapped function cannot go without."""
+    try:
+        parameters = inspect.signature(run).parameters.values()
+    except (TypeError, ValueError):  # some built-in functions do not tell
+        return 0
+    return sum(p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
