@@ -256,6 +256,7 @@ class Engine(Client):
         overlap: Overlap = "allow",
         catch_up: CatchUp = "one",
         catch_up_window: Any = None,
+        catch_up_limit: int | None = None,
         jitter: Any = None,
         until: Any = None,
         timeout: Any = None,
@@ -270,6 +271,7 @@ class Engine(Client):
             overlap: What a tick does while the last execution still runs.
             catch_up: Which ticks are made up for after a time without workers: none, the newest, or all.
             catch_up_window: Older ticks than this are given up; default: a day.
+            catch_up_limit: At most this many are made up for at once; default: 100.
             jitter: Each tick is late by up to this, the same on every worker.
             until: No tick after this instant.
             timeout: Within which each execution must end.
@@ -279,7 +281,8 @@ class Engine(Client):
         """
         options = {
             "cron": cron, "interval": interval, "timezone": timezone, "overlap": overlap, "catch_up": catch_up,
-            "catch_up_window": catch_up_window, "jitter": jitter, "until": until, "timeout": timeout,
+            "catch_up_window": catch_up_window, "catch_up_limit": catch_up_limit, "jitter": jitter, "until": until,
+            "timeout": timeout,
         }  # fmt: skip
         return Schedules(self).ensure(workflow, input, id, **options)
 
