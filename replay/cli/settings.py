@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import sqlite3
-import sys
 import time
 from typing import Any
 
@@ -78,26 +76,3 @@ def doctor_command(store: str, namespace: str, as_json: bool) -> int:
         for warning in warnings:
             click.echo(f"warning: {warning}", err=True)
     return shell.CHECK_FAILED if warnings else shell.OK
-
-
-@click.group("config", context_settings={"help_option_names": ["-h", "--help"]})
-def config_command() -> None:
-    """Show the settings in force."""
-
-
-@config_command.command("show", epilog="Example: replay config show")
-@click.option("--json", "as_json", is_flag=True)
-def show(as_json: bool) -> None:
-    """Show what the environment and the configuration file set, passwords masked; flags come before both."""
-    rows = [
-        (key, "environment", masked(value)) for key, value in sorted(os.environ.items()) if key.startswith("REPLAY_")
-    ]
-    rows += [(key, "file", masked(str(value))) for key, value in sorted(shell.config_file().items())]
-    if as_json:
-        for key, where, value in rows:
-            shell.emit_json({"name": key, "from": where, "value": value})
-    else:
-        shell.emit_table(("name", "from", "value"), rows)
-    if not rows:
-        click.echo("nothing is set: flags and defaults only", err=True)
-    sys.stdout.flush()
