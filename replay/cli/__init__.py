@@ -6,6 +6,6 @@ from __future__ import annotations
 def main() -> None:
     """Run `replay`."""
     from replay.cli.root import cli
-    from replay.cli.shell import run
+    from replay.cli.running import run
 
     run(cli, "replay")

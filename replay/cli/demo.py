@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from replay.cli import timeline
+from replay.cli import shell, timeline
 from replay.demo import orders as shop
 from replay.engine import Engine
 from replay.handles import Handle
@@ -29,7 +29,10 @@ PATIENCE = 60.0
 @click.option(
     "--keep", type=click.Path(dir_okay=False, path_type=Path), help="Keep the SQLite file there (must not exist)."
 )
-def demo_command(csv_file: Path | None, keep: Path | None) -> None:
+@click.option(
+    "--json", "as_json", is_flag=True, help="One JSON object for each order; what happens goes to the error channel."
+)
+def demo_command(csv_file: Path | None, keep: Path | None, as_json: bool) -> None:
     """See a durable workflow survive a crash.
 
     Reads orders (from CSV_FILE with the columns id,item,quantity,price,approver, or from a file that comes with replay), starts an
@@ -46,26 +49,36 @@ def demo_command(csv_file: Path | None, keep: Path | None) -> None:
         raise click.UsageError(str(error)) from error
     if keep is not None and keep.exists():
         raise click.UsageError(f"{keep} exists. Fix: choose another file, or remove it")
+    if keep is not None and not keep.absolute().parent.is_dir():
+        raise click.UsageError(f"there is no folder {keep.absolute().parent}. Fix: make it, or choose another")
     with tempfile.TemporaryDirectory(prefix="replay-demo-") as folder:
-        Demo(Path(folder), keep or Path(folder) / "orders.db").run(orders)
+        Demo(Path(folder), keep or Path(folder) / "orders.db", as_json=as_json).run(orders)
+    if keep is not None:
+        id, app = orders[0].id, f"{shop.__name__}:{shop.approve_order.fn.__name__}"
+        click.echo(f"look at one: replay show {id} --store sqlite:///{keep} --app {app}", err=as_json)
 
 
 class Demo:
     """One run of the demo."""
 
-    def __init__(self, folder: Path, database: Path) -> None:
+    def __init__(self, folder: Path, database: Path, *, as_json: bool) -> None:
         self.ledger = folder / "ledger.tsv"
         self.url = f"sqlite:///{database.absolute()}"
         self.workers: list[subprocess.Popen[bytes]] = []
         self.killed_at = 0.0
+        self.as_json = as_json
+
+    def say(self, text: str) -> None:
+        """Tell what happens."""
+        click.echo(text, err=self.as_json)
 
     def run(self, orders: list[shop.Order]) -> None:
         """Run it."""
-        click.echo(f"store   {self.url}")
+        self.say(f"store   {self.url}")
         try:
             with Engine(self.url, workflows=[shop.approve_order]) as engine:
                 handles = {o: engine.start(shop.approve_order, o, id=o.id, metadata={"item": o.item}) for o in orders}
-                click.echo(f"started {len(handles)} executions of {shop.approve_order.key!r}")
+                self.say(f"started {len(handles)} executions of {shop.approve_order.key!r}")
                 self.start_worker()
                 self.kill_half_way(engine, list(handles.values()))
                 self.start_worker()
@@ -84,7 +97,7 @@ class Demo:
         command += ["--lease", "1", "-c", "2", "--log-level", "warning", "--name", f"worker-{len(self.workers) + 1}"]
         environment = {**os.environ, "REPLAY_DEMO_LEDGER": str(self.ledger)}
         self.workers.append(subprocess.Popen(command, env=environment))
-        click.echo(f"worker-{len(self.workers)} is process {self.workers[-1].pid}")
+        self.say(f"worker-{len(self.workers)} is process {self.workers[-1].pid}")
 
     def kill_half_way(self, engine: Engine, handles: list[Handle[shop.Outcome]]) -> None:
         """Kill the worker while steps are recorded, and at least one is running."""
@@ -99,7 +112,7 @@ class Demo:
         self.workers[0].wait()
         self.killed_at = time.time()
         done = sum(len(engine.detail(handle).steps) for handle in handles)
-        click.echo(f"worker-1 killed with SIGKILL, {done} steps recorded, some under way")
+        self.say(f"worker-1 killed with SIGKILL, {done} steps recorded, some under way")
 
     def approve(self, engine: Engine, handles: dict[shop.Order, Handle[shop.Outcome]]) -> None:
         """Deliver each approval as soon as its order waits for one, and wait for all ends."""
@@ -111,7 +124,7 @@ class Demo:
                 if any(wait.get("signal") == shop.Approved.id for wait in execution.current) or execution.status.ended:
                     if not execution.status.ended:
                         engine.signal(handle, shop.Approved, shop.Approval(order.approver), dedupe_id="approval")
-                        click.echo(f"{order.id}: approved by {order.approver}")
+                        self.say(f"{order.id}: approved by {order.approver}")
                     del waiting[order]
             time.sleep(0.02)
         for handle in handles.values():
@@ -124,25 +137,29 @@ class Demo:
         effects = collections.Counter(line.split("\t")[0] for line in self.ledger.read_text().splitlines())
         recorded = sum(step.status == "completed" for handle in handles for step in engine.detail(handle).steps)
         again = sum(count - 1 for count in effects.values())
-        click.echo(f"\n{recorded} steps recorded, {sum(effects.values())} bodies run, {len(effects)} distinct tokens.")
-        click.echo(
+        self.say(f"\n{recorded} steps recorded, {sum(effects.values())} bodies run, {len(effects)} distinct tokens.")
+        self.say(
             f"{again} bod{'y was' if again == 1 else 'ies were'} under way when the worker died and ran again with the same token; "
             f"no recorded step ran again."
         )
         statuses = collections.Counter(str(engine.get_execution(handle).status) for handle in handles)
-        click.echo("all ended: " + ", ".join(f"{count} {status}" for status, count in statuses.items()))
+        self.say("all ended: " + ", ".join(f"{count} {status}" for status, count in statuses.items()))
         if set(statuses) != {Status.COMPLETED}:
             raise click.ClickException("not all executions completed")
 
     def show_one(self, detail: Detail) -> None:
         """Print one timeline; entries from before the kill are those that the second worker replayed."""
         execution = detail.execution
-        click.echo(f"\n{execution.id}  {execution.input.item}: {execution.result.status}")
+        if self.as_json:
+            audit = [timeline.entry_json(entry) for entry in detail.audit]
+            shell.emit_json({"execution": execution, "audit": audit, "killed_at": self.killed_at})
+            return
+        self.say(f"\n{execution.id}  {execution.input.item}: {execution.result.status}")
         replayed = [entry for entry in detail.audit if entry.at <= self.killed_at]
         lines = timeline.lines(detail)
-        click.echo(f"           {lines[0]}")
+        self.say(f"           {lines[0]}")
         for line in lines[1 : len(replayed) + 1]:
-            click.echo(f"  worker-1 {line}")
-        click.echo(f"           {'-' * 9}   worker-1 killed; worker-2 replays {len(replayed)} entries, running no step")
+            self.say(f"  worker-1 {line}")
+        self.say(f"           {'-' * 9}   worker-1 killed; worker-2 replays {len(replayed)} entries, running no step")
         for line in lines[len(replayed) + 1 :]:
-            click.echo(f"  worker-2 {line}")
+            self.say(f"  worker-2 {line}")

@@ -1,177 +1,135 @@
-"""Commands that act on executions: for the person who runs this at 3 a.m."""
+"""Commands that try executions again, stop them or remove them, one or many: for the person who runs this at 3 a.m."""
 
 from __future__ import annotations
-
-import os
-from pathlib import Path
-from typing import Any
 
 import click
 
 from replay.cli import shell
-from replay.core import requests as r
-from replay.engine import Engine
-from replay.histories import History
-from replay.operator import Operator
+from replay.cli.filtering import Filters, filter_options, one_or_many
+from replay.operator import OPEN, Operator
+from replay.records import Status
 
-
-def _operator(store: str, namespace: str, by: str | None) -> Operator:
-    return Operator(shell.open_engine(store, namespace), by=by)
-
-
-_by = click.option("--by", help="Who acts; default: your user name.")
-_reason = click.option("--reason", default="", help="Kept in the audit trail.")
-
-
-def _say(as_json: bool, id: str, what: str) -> None:
-    shell.emit_json({"id": id, "done": what}) if as_json else click.echo(f"{id}: {what}")
+by_option = click.option("--by", help="Who acts; default: your user name.")
+why_option = click.option("--reason", "--why", "reason", default="", help="Kept in the audit trail.")
+_yes_option = click.option("--yes", is_flag=True, help="With filters: do it, not only count.")
 
 
 @click.command("retry", epilog="Example: replay retry o-1 --store sqlite:///orders.db --reason 'provider is back'")
 @click.argument("execution", required=False)
 @shell.store_options
-@_by
-@_reason
+@by_option
+@why_option
 @click.option("--rollback", is_flag=True, help="Go on with a rollback that failed.")
 @click.option("--skip", metavar="STEP", help="Have this step count as done instead of running it again.")
 @click.option("--value", default="null", help="With --skip: its result, as JSON.")
-@click.option("--all", "everything", metavar="WORKFLOW", help="All failed executions of a workflow.")
-@click.option("--yes", is_flag=True, help="With --all: do it, not only count.")
+@filter_options
+@click.option("--all", "everything", metavar="WORKFLOW", help="The same as --workflow.")
+@_yes_option
 def retry_command(
     store: str, namespace: str, as_json: bool, execution: str | None, by: str | None, reason: str, rollback: bool,
-    skip: str | None, value: str, everything: str | None, yes: bool,
-) -> None:  # fmt: skip
-    """Try a failed (or stuck) execution again from its failed command."""
-    if (execution is None) == (everything is None):
-        raise click.UsageError("pass an EXECUTION, or --all WORKFLOW")
-    operator = _operator(store, namespace, by)
-    if execution is not None:
+    skip: str | None, value: str, filters: Filters, everything: str | None, yes: bool,
+) -> int:  # fmt: skip
+    """Try a failed (or stuck) execution again from its failed command; with filters all failed ones that match."""
+    if everything is not None:
+        filters = {**filters, "workflow": everything}
+    with shell.open_engine(store, namespace) as engine:
+        operator = Operator(engine, by=by)
+        act, statuses, done = operator.retry, ("failed",), "tried again"
+        if rollback:
+            act, statuses, done = operator.retry_rollback, ("compensation_failed",), "rolled back further"
         if skip is not None:
+            if execution is None:
+                raise click.UsageError("--skip takes one EXECUTION. Fix: name it")
             operator.skip_step(execution, skip, shell.parse_value(value, "--value"), reason)
-            _say(as_json, execution, f"step {skip} skipped")
-        elif rollback:
-            operator.retry_rollback(execution, reason)
-            _say(as_json, execution, "rollback goes on")
-        else:
-            operator.retry(execution, reason)
-            _say(as_json, execution, "is tried again")
-        return
-    status = "compensation_failed" if rollback else "failed"
-    page = operator.executions(workflow=everything, status=status, limit=10_000)
-    if not yes:
-        click.echo(f"{len(page)} {status} executions of {everything} would be tried again; add --yes to do it")
-        return
-    act = operator.retry_rollback if rollback else operator.retry
-    done = operator.bulk(
-        lambda id: act(id, reason), page, on_refusal=lambda id, why: click.echo(f"{id}: {why}", err=True)
-    )
-    click.echo(f"{done} of {len(page)} are tried again")
+            shell.emit_done(execution, f"step {skip} skipped", as_json=as_json)
+            return shell.OK
+        return one_or_many(
+            engine, execution, filters, lambda id: act(id, reason), statuses=statuses, done=done, yes=yes, as_json=as_json
+        )  # fmt: skip
+
+
+@click.command(
+    "retry-rollback", epilog="Example: replay retry-rollback o-1 --store sqlite:///orders.db --why 'the bank is back'"
+)
+@click.argument("execution", required=False)
+@shell.store_options
+@by_option
+@why_option
+@filter_options
+@_yes_option
+def retry_rollback_command(
+    store: str, namespace: str, as_json: bool, execution: str | None, by: str | None, reason: str, filters: Filters, yes: bool
+) -> int:  # fmt: skip
+    """Go on with a rollback that failed, undoing only what is still to be undone (the same as retry --rollback)."""
+    with shell.open_engine(store, namespace) as engine:
+        act = Operator(engine, by=by).retry_rollback
+        return one_or_many(
+            engine, execution, filters, lambda id: act(id, reason), statuses=("compensation_failed",),
+            done="rolled back further", yes=yes, as_json=as_json,
+        )  # fmt: skip
+
+
+@click.command("cancel", epilog="Example: replay cancel o-1 --store sqlite:///orders.db --reason 'customer called'")
+@click.argument("execution", required=False)
+@shell.store_options
+@by_option
+@why_option
+@filter_options
+@_yes_option
+def cancel_command(
+    store: str, namespace: str, as_json: bool, execution: str | None, by: str | None, reason: str, filters: Filters, yes: bool
+) -> int:  # fmt: skip
+    """Ask an execution to stop (it may clean up first); with filters all that match and have not ended."""
+    with shell.open_engine(store, namespace) as engine:
+        act = Operator(engine, by=by).cancel
+        return one_or_many(
+            engine, execution, filters, lambda id: act(id, reason or None), statuses=OPEN, done="cancel requested", yes=yes,
+            as_json=as_json,
+        )  # fmt: skip
+
+
+@click.command("delete", epilog="Example: replay delete o-1 --store sqlite:///orders.db")
+@click.argument("execution", required=False)
+@shell.store_options
+@filter_options
+@_yes_option
+def delete_command(
+    store: str, namespace: str, as_json: bool, execution: str | None, filters: Filters, yes: bool
+) -> int:
+    """Remove an ended execution with its log (export it first if in doubt); with filters all ended ones that match."""
+    ended = tuple(str(status) for status in Status if status.ended)
+    with shell.open_engine(store, namespace) as engine:
+        act = Operator(engine).delete
+        return one_or_many(engine, execution, filters, act, statuses=ended, done="deleted", yes=yes, as_json=as_json)
 
 
 @click.command("fork", epilog="Example: replay fork o-1 --before ship --store sqlite:///orders.db")
 @click.argument("execution")
 @shell.store_options
-@_by
-@_reason
+@by_option
+@why_option
 @click.option("--before", metavar="STEP", help="Keep the log up to this step; default: all of it.")
+@click.option("--id", "id_", help="The new execution's id.")
 def fork_command(
-    store: str, namespace: str, as_json: bool, execution: str, by: str | None, reason: str, before: str | None
-) -> None:
+    store: str, namespace: str, as_json: bool, execution: str, by: str | None, reason: str, before: str | None, id_: str | None
+) -> None:  # fmt: skip
     """Begin a new execution with a part of another's log."""
-    handle = _operator(store, namespace, by).fork(execution, before=before, reason=reason)
+    with shell.open_engine(store, namespace) as engine:
+        handle = Operator(engine, by=by).fork(execution, before=before, reason=reason, id=id_)
     shell.emit_json({"id": handle.id}) if as_json else click.echo(handle.id)
-
-
-@click.command("delete", epilog="Example: replay delete o-1 --store sqlite:///orders.db")
-@click.argument("execution")
-@shell.store_options
-def delete_command(store: str, namespace: str, as_json: bool, execution: str) -> None:
-    """Remove an ended execution with its log (export it first if in doubt)."""
-    _operator(store, namespace, None).delete(execution)
-    _say(as_json, execution, "deleted")
 
 
 @click.command("stuck", epilog="Example: replay stuck --store sqlite:///orders.db")
 @shell.store_options
 def stuck_command(store: str, namespace: str, as_json: bool) -> int:
     """List executions that do not go on by themselves, and why; exit code 4 if there are any."""
-    found = _operator(store, namespace, None).stuck()
+    with shell.open_engine(store, namespace) as engine:
+        found = Operator(engine).stuck()
+    facts = [(each.execution.id, each.execution.workflow, each.reason, each.message) for each in found]
     if as_json:
-        for each in found:
-            shell.emit_json(
-                {
-                    "id": each.execution.id,
-                    "workflow": each.execution.workflow,
-                    "reason": each.reason,
-                    "message": each.message,
-                }
-            )
+        for id, workflow, reason, message in facts:
+            shell.emit_json({"id": id, "workflow": workflow, "reason": reason, "message": message})
     else:
-        shell.emit_table(
-            ("id", "workflow", "reason", "message"),
-            [
-                (s.execution.id, s.execution.workflow, s.reason, s.message.splitlines()[0] if s.message else "")
-                for s in found
-            ],
-        )
+        rows = [(*fact[:3], fact[3].partition("\n")[0]) for fact in facts]
+        shell.emit_table(("id", "workflow", "reason", "message"), rows)
     return shell.CHECK_FAILED if found else shell.OK
-
-
-@click.command(
-    "purge", epilog="Example: replay purge --older-than 30d --status completed --store sqlite:///orders.db --yes"
-)
-@shell.store_options
-@click.option("--older-than", required=True, metavar="DURATION", help="Ended longer ago than this (90s, 15m, 2h, 30d).")
-@click.option(
-    "--status", multiple=True, default=("completed",), show_default=True, help="Only these statuses (repeatable)."
-)
-@click.option("--workflow", help="Only this workflow.")
-@click.option(
-    "--export",
-    "target",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="First append each to FILE, a JSON line.",
-)
-@click.option("--yes", is_flag=True, help="Do it, not only count.")
-def purge_command(
-    store: str,
-    namespace: str,
-    as_json: bool,
-    older_than: str,
-    status: tuple[str, ...],
-    workflow: str | None,
-    target: Path | None,
-    yes: bool,
-) -> None:
-    """Remove ended executions; with --export their histories are on disk before they go."""
-    engine = shell.open_engine(store, namespace)
-    operator = Operator(engine)
-    before = engine.ask(r.Ping()) - shell.parse_duration(older_than)  # by the store's clock, as all its instants
-    count = 0
-    cursor: Any = None
-    with shell.bar("removing" if yes else "counting", None) as advance:
-        while True:
-            page = operator.executions(
-                status=status, workflow=workflow, updated_before=before, limit=500, cursor=cursor
-            )
-            if yes and target is not None:
-                _export(engine, [execution.id for execution in page], target)
-            for execution in page:
-                count += 1
-                if yes:
-                    operator.delete(execution.id)
-            advance(len(page))
-            cursor = page.cursor
-            if cursor is None:
-                break
-    what = f"{count} executions removed" if yes else f"{count} executions would be removed; add --yes to do it"
-    shell.emit_json({"count": count, "removed": yes}) if as_json else click.echo(what)
-
-
-def _export(engine: Engine, ids: list[str], target: Path) -> None:
-    """Append histories to *target*, and have them on the disk when this returns."""
-    with target.open("a", encoding="utf-8") as file:
-        for id in ids:
-            file.write(History.of(engine, id).text(indent=None) + "\n")
-        file.flush()
-        os.fsync(file.fileno())

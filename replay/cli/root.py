@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import click
 
+from replay.cli import configuring
+
 _COMMANDS = {
     "bench": "benching",
-    "cancel": "executions",
+    "cancel": "operating",
     "check": "checking",
     "completion": "watching",
-    "config": "settings",
+    "config": "showing",
     "delete": "operating",
     "demo": "demo",
     "describe": "describing",
     "doctor": "settings",
-    "export": "executions",
+    "edit-step-result": "intervening",
+    "export": "looking",
+    "force-fail": "intervening",
     "fork": "operating",
-    "history": "executions",
+    "history": "looking",
     "lint": "linting",
-    "list": "executions",
-    "purge": "operating",
+    "list": "looking",
+    "purge": "purging",
     "retry": "operating",
+    "retry-rollback": "operating",
     "schedule": "schedules",
-    "show": "executions",
+    "show": "looking",
     "simulate": "simulating",
     "signal": "executions",
+    "skip-step": "intervening",
     "start": "executions",
     "stuck": "operating",
     "wait": "executions",
@@ -45,11 +51,13 @@ class LazyGroup(click.Group):
         return sorted(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Load one command."""
+        """Load one command, and have it know the variables and the file."""
         if cmd_name not in _COMMANDS:
             return None
-        module = import_module(f"replay.cli.{_COMMANDS[cmd_name]}")
-        return getattr(module, f"{cmd_name}_command")  # type: ignore[no-any-return]
+        command = load_command(cmd_name)
+        if not ctx.resilient_parsing:  # completion works whatever the file says
+            configuring.configure(command, (cmd_name,), configuring.read())
+        return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands from a table, without loading them."""
@@ -67,17 +75,21 @@ _HELP = {
     "demo": "See a durable workflow survive a crash.",
     "describe": "Draw a workflow without running it.",
     "doctor": "Check a store's health and settings.",
+    "edit-step-result": "Replace the recorded result of a step.",
     "export": "Write executions as JSON lines.",
     "fork": "Begin a new execution with a part of another's log.",
+    "force-fail": "End an execution as failed at once.",
     "history": "Print or export an execution's log.",
     "lint": "Find code that is not safe to replay.",
     "list": "List executions.",
     "purge": "Remove ended executions.",
     "retry": "Try a failed execution again.",
+    "retry-rollback": "Go on with a rollback that failed.",
     "schedule": "Manage schedules.",
     "show": "Show one execution: steps, timeline, where it is now.",
     "signal": "Send a signal.",
     "simulate": "Run a workflow in a simulated cluster with faults, seed by seed.",
+    "skip-step": "Have a failed step count as done.",
     "start": "Start an execution.",
     "stuck": "List executions that need somebody's help.",
     "watch": "Follow an execution as it goes on.",
@@ -87,15 +99,40 @@ _HELP = {
 }
 
 
-def _version() -> str:
+def load_command(name: str) -> click.Command:
+    """Import one command."""
+    found: click.Command = getattr(import_module(f"replay.cli.{_COMMANDS[name]}"), f"{name.replace('-', '_')}_command")
+    return found
+
+
+def all_commands() -> dict[configuring.Names, click.Command]:
+    """Return every command that does something, by its names: `("schedule", "add")`."""
+    found: dict[configuring.Names, click.Command] = {}
+    for name in sorted(_COMMANDS):
+        command = load_command(name)
+        if isinstance(command, click.Group):
+            found.update({(name, inner): each for inner, each in command.commands.items()})
+        else:
+            found[(name,)] = command
+    return found
+
+
+def _print_version(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    if not value or context.resilient_parsing:
+        return
+    from importlib.metadata import PackageNotFoundError, version  # 30 ms, for this flag alone
+
     try:
-        return version("replay-engine")
+        click.echo(f"replay, version {version('replay-engine')}")
     except PackageNotFoundError:
-        return "(not installed)"
+        click.echo("replay (not installed)")
+    context.exit()
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "REPLAY"})
-@click.version_option(_version(), prog_name="replay")
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version", is_flag=True, expose_value=False, is_eager=True, callback=_print_version, help="Show the version."
+)
 def cli() -> None:
     """Durable workflows as plain Python generators.
 
@@ -103,4 +140,5 @@ def cli() -> None:
     Start with:  replay demo
     Exit codes:  0 ok, 1 failure, 2 usage or import, 3 store or queue unreachable, 4 check failed,
                  5 not found, 6 timed out waiting, 130 interrupted
+    Settings:    REPLAY_STORE, REPLAY_LIST_LIMIT, ... or replay.toml; see replay config show
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,11 @@ from replay.cli import shell
 from replay.schedules import ScheduleRecord
 
 
-@click.group("schedule", context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    "schedule",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Example: replay schedule add nightly shop:report --cron '0 2 * * *' --store sqlite:///orders.db",
+)
 def schedule_command() -> None:
     """Manage schedules."""
 
@@ -56,6 +61,41 @@ def list_(store: str, namespace: str, as_json: bool) -> None:
     shell.emit_table(("id", "workflow", "when", "zone", "next (UTC)", "last (UTC)"), rows)
 
 
+_OPTIONS = (
+    click.option("--cron", help="Five or six fields, or @daily and the like."),
+    click.option("--interval", type=shell.DURATION, help="90s, 15m, 2h, ..."),
+    click.option("--timezone", help="IANA name for --cron; default: UTC."),
+    click.option(
+        "--overlap",
+        type=click.Choice(["allow", "skip", "buffer_one", "cancel_previous"]),
+        help="What a tick does while the last execution runs; default: allow.",
+    ),
+    click.option("--catch-up", type=click.Choice(["skip", "one", "all"]), help="Of missed ticks; default: one."),
+    click.option("--catch-up-window", type=shell.DURATION, help="Older ticks are given up; default: 1d."),
+    click.option("--catch-up-limit", type=click.IntRange(1), help="Most missed ticks made up for; default: 100."),
+    click.option("--jitter", type=shell.DURATION, help="Each tick is late by up to this."),
+    click.option("--until", type=shell.INSTANT, help="No tick after this: 2026-12-31, 30d (from now), ..."),
+    click.option("--timeout", type=shell.DURATION, help="Within which each execution must end."),
+)
+_NAMES = (
+    "cron", "interval", "timezone", "overlap", "catch_up", "catch_up_window", "catch_up_limit", "jitter", "until", "timeout",
+)  # fmt: skip
+
+
+def _plan_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of a schedule; the command gets those that were given as `plan`."""
+
+    @functools.wraps(command)
+    def planned(**arguments: Any) -> Any:
+        given = {name: arguments.pop(name) for name in _NAMES}
+        return command(plan={name: value for name, value in given.items() if value is not None}, **arguments)
+
+    found: Callable[..., Any] = planned
+    for option in reversed(_OPTIONS):
+        found = option(found)
+    return found
+
+
 @schedule_command.command(
     "add", epilog="Example: replay schedule add nightly shop:report --cron '0 2 * * *' --store sqlite:///orders.db"
 )
@@ -63,31 +103,16 @@ def list_(store: str, namespace: str, as_json: bool) -> None:
 @click.argument("workflow")
 @click.argument("value", default="null")
 @shell.store_options
-@click.option("--cron", help="Five or six fields, or @daily and the like.")
-@click.option("--interval", help="90s, 15m, 2h, ...")
-@click.option("--timezone", default="UTC", show_default=True)
-@click.option(
-    "--overlap",
-    default="allow",
-    show_default=True,
-    type=click.Choice(["allow", "skip", "buffer_one", "cancel_previous"]),
-)
-@click.option("--catch-up", default="one", show_default=True, type=click.Choice(["skip", "one", "all"]))
+@_plan_options
+@shell.raw_option
 def add(
-    id: str, workflow: str, value: str, store: str, namespace: str, as_json: bool, cron: str | None, interval: str | None,
-    timezone: str, overlap: Any, catch_up: Any,
+    id: str, workflow: str, value: str, store: str, namespace: str, as_json: bool, plan: dict[str, Any], raw: bool
 ) -> None:  # fmt: skip
     """Have WORKFLOW (module:object) started again and again with a JSON VALUE. Adding the same again changes nothing."""
-    (definition, *more) = shell.load_workflows(workflow)
-    if more:
-        raise click.UsageError(f"{workflow!r} names several workflows. Fix: name one, as module:function")
-    seconds = None if interval is None else shell.parse_duration(interval)
-    with shell.open_engine(store, namespace, [definition]) as engine:
-        record = engine.ensure_schedule(
-            definition, shell.parse_value(value, "VALUE"), id=id, cron=cron, interval=seconds, timezone=timezone,
-            overlap=overlap, catch_up=catch_up,
-        )  # fmt: skip
-        _print(record, as_json)
+    definition = shell.load_one(workflow)
+    with shell.open_engine(store, namespace, [definition], create=True) as engine:
+        input = shell.decoded(engine, value, "VALUE", raw=raw)
+        _print(engine.ensure_schedule(definition, input, id=id, **plan), as_json)
 
 
 def _simple(name: str, help: str, act: Callable[[Any, str], Any]) -> None:
@@ -99,21 +124,26 @@ def _simple(name: str, help: str, act: Callable[[Any, str], Any]) -> None:
     def command(id: str, store: str, namespace: str, as_json: bool) -> None:
         with shell.open_engine(store, namespace) as engine:
             found = act(engine, id)
-            if isinstance(found, ScheduleRecord):
-                _print(found, as_json)
-            else:
-                shell.emit_json({"id": id, "done": name}) if as_json else click.echo(found or f"{id}: {name} done")
-
-
-def _trigger(engine: Any, id: str) -> str:
-    return str(engine.trigger_schedule(id).id)
+        if isinstance(found, ScheduleRecord):
+            _print(found, as_json)
+        else:
+            shell.emit_done(id, "removed", as_json=as_json)
 
 
 _simple("show", "Show one schedule: its next and last runs.", lambda engine, id: engine.get_schedule(id))
 _simple("pause", "Start nothing until resumed.", lambda engine, id: engine.pause_schedule(id))
 _simple("resume", "Go on from now.", lambda engine, id: engine.resume_schedule(id))
 _simple("remove", "Remove a schedule; its executions go on.", lambda engine, id: engine.remove_schedule(id))
-_simple("trigger", "Start an execution now; prints its id.", _trigger)
+
+
+@schedule_command.command("trigger", epilog="Example: replay schedule trigger nightly --store sqlite:///orders.db")
+@click.argument("id")
+@shell.store_options
+def trigger(id: str, store: str, namespace: str, as_json: bool) -> None:
+    """Start an execution now, beside the regular ticks; prints its id."""
+    with shell.open_engine(store, namespace) as engine:
+        execution = engine.trigger_schedule(id).id
+    shell.emit_json({"id": execution, "schedule": id}) if as_json else click.echo(execution)
 
 
 @schedule_command.command(
@@ -121,16 +151,17 @@ _simple("trigger", "Start an execution now; prints its id.", _trigger)
 )
 @click.argument("id")
 @shell.store_options
-@click.option("--cron")
-@click.option("--interval")
-@click.option("--timezone")
-@click.option("--overlap", type=click.Choice(["allow", "skip", "buffer_one", "cancel_previous"]))
-@click.option("--catch-up", type=click.Choice(["skip", "one", "all"]))
-@click.option("--app", "-A", required=True, metavar="MODULE:OBJECT", help="The workflows.")
-def update(id: str, store: str, namespace: str, as_json: bool, app: str, interval: str | None, **options: Any) -> None:
+@_plan_options
+@click.option("--input", "input_", metavar="JSON", help="Another input.")
+@shell.raw_option
+@shell.app_option
+def update(
+    id: str, store: str, namespace: str, as_json: bool, plan: dict[str, Any], input_: str | None, raw: bool, app: str | None
+) -> None:  # fmt: skip
     """Change some options; times that do not change keep their next tick."""
-    changes = {key: value for key, value in options.items() if value is not None}
-    if interval is not None:
-        changes["interval"] = shell.parse_duration(interval)
-    with shell.open_engine(store, namespace, shell.load_workflows(app)) as engine:
-        _print(engine.update_schedule(id, **changes), as_json)
+    with shell.open_engine(store, namespace, app) as engine:
+        if input_ is not None:
+            plan["input"] = shell.decoded(engine, input_, "--input", raw=raw)
+        if not plan:
+            raise click.UsageError("nothing to change. Fix: give an option, such as --cron")
+        _print(engine.update_schedule(id, **plan), as_json)

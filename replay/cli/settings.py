@@ -1,13 +1,11 @@
-"""Commands about the installation: workers, the store's health, the settings in force."""
+"""Commands about the installation: workers, and the health of store and queue."""
 
 from __future__ import annotations
 
 import json
 import logging
-import os
 import platform
 import sqlite3
-import sys
 import time
 from typing import Any, cast
 
@@ -48,7 +46,7 @@ def _named(key: str, version: str) -> str:
 
 @click.command("doctor", epilog="Example: replay doctor --store redis://localhost:6379/0 --queue amqp://localhost")
 @shell.store_options
-@click.option("--queue", metavar="URL", envvar="REPLAY_QUEUE", help="Check this queue, too.")
+@click.option("--queue", metavar="URL", help="Check this queue, too.")
 def doctor_command(store: str, namespace: str, as_json: bool, queue: str | None) -> int:
     """Check that store and queue answer, how fast, and whether the store's settings keep what it acknowledges.
 
@@ -129,26 +127,3 @@ def _tell(facts: dict[str, Any]) -> None:
     for kind in ("warnings", "notes"):
         for text in facts[kind]:
             click.echo(f"{kind.removesuffix('s')}: {text}", err=True)
-
-
-@click.group("config", context_settings={"help_option_names": ["-h", "--help"]})
-def config_command() -> None:
-    """Show the settings in force."""
-
-
-@config_command.command("show", epilog="Example: replay config show")
-@click.option("--json", "as_json", is_flag=True)
-def show(as_json: bool) -> None:
-    """Show what the environment and the configuration file set, passwords masked; flags come before both."""
-    rows = [
-        (key, "environment", masked(value)) for key, value in sorted(os.environ.items()) if key.startswith("REPLAY_")
-    ]
-    rows += [(key, "file", masked(str(value))) for key, value in sorted(shell.config_file().items())]
-    if as_json:
-        for key, where, value in rows:
-            shell.emit_json({"name": key, "from": where, "value": value})
-    else:
-        shell.emit_table(("name", "from", "value"), rows)
-    if not rows:
-        click.echo("nothing is set: flags and defaults only", err=True)
-    sys.stdout.flush()

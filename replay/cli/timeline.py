@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from typing import Any
 
-from replay.cli.shell import safe
+from replay.cli.output import chain_of, message_of, name_of, plain, safe, traceback_of
+from replay.codec.exceptions import safe_repr, safe_text
 from replay.core import entries as e
+from replay.core.errors import CompensationFailed, ExecutionFailed, StepFailed
 from replay.records import Detail, Unreadable
 
 
@@ -98,10 +102,37 @@ def describe_wait(wait: dict[str, Any]) -> str:
             return f"{kind} {wait.get('id', '')}{where}"
 
 
+def entry_json(entry: e.Entry) -> dict[str, Any]:
+    """Return *entry* for programs: its type, and its fields."""
+    return {"type": type(entry).__name__, **plain(entry)}
+
+
+_ENGINE_FRAME = re.compile(r"""File ".*[/\\]replay[/\\](core[/\\]\w+|steps|pool)\.py\"""")
+
+
+def failure_lines(error: BaseException) -> Iterator[str]:
+    """Yield what an execution failed with: each error with its traceback, then what it was caused by.
+
+    Errors that the engine itself raises to tell of another are shown without the engine's frames.
+    """
+    for number, each in enumerate(chain_of(error)):
+        yield f"{'caused by' if number else 'error':<9} {safe(name_of(each))}: {safe(message_of(each))}"
+        frames = re.split(r"(?m)^(?=  File )", traceback_of(each) or "")
+        if isinstance(each, StepFailed | ExecutionFailed | CompensationFailed):
+            frames = [frame for frame in frames if not _ENGINE_FRAME.search(frame)]
+        for line in "".join(frames).splitlines():
+            yield "  " + safe(line)
+
+
+def text_of(value: Any) -> str:
+    """Return the text of any value, also of one whose `__str__` fails."""
+    return safe(safe_text(value))
+
+
 def _short(value: Any) -> str:
-    text = repr(value)
+    text = safe_repr(value)
     return text if len(text) <= 70 else text[:67] + "..."
 
 
 def _error(error: Any) -> str:
-    return f"{type(error).__name__}: {error}"[:120]
+    return f"{name_of(error)}: {message_of(error)}"[:120] if isinstance(error, BaseException) else _short(error)

@@ -15,13 +15,15 @@ from replay.records import Detail
 @click.command("watch", epilog="Example: replay watch o-1 --store sqlite:///orders.db")
 @click.argument("execution")
 @shell.store_options
-@click.option("--every", default=0.5, show_default=True, type=click.FloatRange(0.05), help="Seconds between looks.")
-@click.option("--timeout", type=click.FloatRange(0), help="Give up after that many seconds (exit code 6).")
+@click.option("--every", default="0.5s", show_default=True, type=shell.DURATION, help="Time between looks.")
+@click.option("--timeout", type=shell.DURATION, help="Give up after that long (90s, 15m, ...; exit code 6).")
+@shell.app_option
 def watch_command(
-    store: str, namespace: str, as_json: bool, execution: str, every: float, timeout: float | None
+    store: str, namespace: str, as_json: bool, execution: str, every: float, timeout: float | None, app: str | None
 ) -> int:
     """Follow an execution until it ends: live on a terminal, one line for each entry when piped."""
-    with shell.open_engine(store, namespace) as engine:
+    every = max(every, 0.05)
+    with shell.open_engine(store, namespace, app) as engine:
         if sys.stdout.isatty() and not as_json:
             return _live(engine, execution, every, timeout)
         return _lines(engine, execution, every, timeout, as_json=as_json)
@@ -35,7 +37,9 @@ def _lines(engine: Engine, id: str, every: float, timeout: float | None, *, as_j
         lines = timeline.lines(detail)[: 1 + len(detail.audit)]
         for number in range(shown, len(lines)):
             if as_json and number:
-                shell.emit_json({"index": number - 1, "text": timeline.describe(detail.audit[number - 1])})
+                entry = detail.audit[number - 1]
+                text = timeline.describe(entry)
+                shell.emit_json({"index": number - 1, "text": text, "entry": timeline.entry_json(entry)})
             elif not as_json:
                 click.echo(lines[number])
         shown = len(lines)
@@ -50,8 +54,10 @@ def _live(engine: Engine, id: str, every: float, timeout: float | None) -> int:
     from rich.live import Live
     from rich.text import Text
 
+    from replay.cli.output import console
+
     deadline = _deadline(timeout)
-    with Live(refresh_per_second=4) as live:
+    with Live(console=console(), refresh_per_second=4) as live:
         while True:
             detail = engine.detail(id)
             room = max(5, live.console.height - 3)

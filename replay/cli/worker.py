@@ -13,7 +13,7 @@ def main() -> NoReturn:
     from replay.cli import shell
     from replay.cli.working import worker_command
 
-    shell.run(worker_command, "replay-worker", section="worker")
+    shell.run(worker_command, "replay-worker")
 
 
 if __name__ == "__main__":

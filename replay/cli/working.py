@@ -30,13 +30,13 @@ GIVEN = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT, ParameterSour
 
 @click.command(
     "worker",
-    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "REPLAY"},
+    context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Example: replay-worker shop.workflows:all --store sqlite:///orders.db -c 8",
 )
 @click.argument("target", metavar="MODULE:OBJECT")
-@click.option("--store", "-s", metavar="URL", envvar="REPLAY_STORE", help="sqlite:///FILE, redis://HOST, ...")
-@click.option("--queue", metavar="URL", envvar="REPLAY_QUEUE", help="amqp://HOST: carries hints between processes.")
-@click.option("--bus", metavar="URL", envvar="REPLAY_BUS", help="Default: the store's own.")
+@click.option("--store", "-s", metavar="URL", help="sqlite:///FILE, redis://HOST, ...")
+@click.option("--queue", metavar="URL", help="amqp://HOST: carries hints between processes.")
+@click.option("--bus", metavar="URL", help="Default: the store's own.")
 @click.option("--namespace", default="default", show_default=True)
 @click.option(
     "--queues",

@@ -12,6 +12,7 @@ from pathlib import Path
 import attrs
 
 from replay import Context, Event, Flow, Received, Signal, TimedOut, current_step, workflow
+from replay.core.ids import check_id
 
 
 @attrs.frozen
@@ -100,34 +101,53 @@ def read_orders(path: Path) -> list[Order]:
     """Read orders from a CSV file with the columns id, item, quantity, price, approver.
 
     Raises:
-        ValueError: The file is not like that; names the line, what was expected and what was found.
+        ValueError: The file is not like that; has a line for each mistake: where, what was expected and what was found.
     """
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        wanted = [field.name for field in attrs.fields(Order)]
-        missing = [name for name in wanted if name not in (reader.fieldnames or [])]
-        if missing:
-            raise ValueError(
-                f"{path}, line 1: column {missing[0]!r} is missing (found: {', '.join(reader.fieldnames or []) or 'nothing'}). "
-                f"Fix: begin with the line {','.join(wanted)}"
-            )
-        orders = [_order(row, f"{path}, line {reader.line_num}") for row in reader]
-    if not orders:
+    wanted = [field.name for field in attrs.fields(Order)]
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, strict=True)
+            header = list(reader.fieldnames or [])
+            rows = [(reader.line_num, row) for row in reader]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 ({error}). Fix: save it as UTF-8") from error
+    except csv.Error as error:
+        raise ValueError(f'{path} is not CSV: {error}. Fix: separate by commas, quote by "') from error
+    wrong = [f"column {name!r} is missing" for name in wanted if name not in header]
+    wrong += [f"column {name!r} is not known, or there twice" for name in header if (header + wanted).count(name) != 2]
+    if wrong:
+        raise ValueError(
+            f"{path}, line 1: {'; '.join(wrong)} (found: {', '.join(header) or 'nothing'}). "
+            f"Fix: begin with the line {','.join(wanted)}"
+        )
+    if not rows:
         raise ValueError(f"{path} holds no orders. Fix: add at least one line below the header")
-    ids = [order.id for order in orders]
-    twice = next((id for id in ids if ids.count(id) > 1), None)
-    if twice is not None:
-        raise ValueError(f"{path}: order id {twice!r} stands there twice. Fix: give each order an id of its own")
-    return orders
+    orders: dict[str, Order] = {}
+    mistakes = []
+    for line, row in rows:
+        try:
+            order = _order(row)
+            if order.id in orders:
+                raise ValueError(f"order id {order.id!r} stands there twice. Fix: give each order an id of its own")
+            orders[order.id] = order
+        except ValueError as error:
+            mistakes.append(f"{path}, line {line}: {error}")
+    if mistakes:
+        raise ValueError("\n".join(mistakes))
+    return list(orders.values())
 
 
-def _order(row: dict[str, str], where: str) -> Order:
+def _order(row: dict[str, str]) -> Order:
+    cells = [field.name for field in attrs.fields(Order)]
+    if row.keys() != set(cells) or None in row.values():
+        raise ValueError(f"expected {len(cells)} cells. Fix: quote a cell that holds a comma")
+    check_id(row["id"], "order id")
     try:
         quantity, cost = int(row["quantity"]), Decimal(row["price"])
-    except (ValueError, InvalidOperation, TypeError) as error:
+    except (ValueError, InvalidOperation) as error:
         raise ValueError(
-            f"{where}: quantity must be a whole number and price a decimal, not {row.get('quantity')!r} and {row.get('price')!r}"
+            f"quantity must be a whole number and price a decimal, not {row['quantity']!r} and {row['price']!r}"
         ) from error
-    if not row["id"] or quantity < 1:
-        raise ValueError(f"{where}: an order needs an id and a quantity of at least 1")
-    return Order(row["id"], row["item"] or "", quantity, cost, row["approver"] or "")
+    if quantity < 1 or not cost.is_finite() or cost < 0:
+        raise ValueError(f"quantity must be at least 1 and price at least 0, not {quantity} and {cost}")
+    return Order(row["id"], row["item"], quantity, cost, row["approver"])

@@ -34,3 +34,14 @@ def test_help_on_the_command_line_loads_no_client_library() -> None:
         "from click.testing import CliRunner; from replay.cli.root import cli; CliRunner().invoke(cli, ['--help'])"
     )
     assert loaded_by(command) & {"redis", "pika", "hypothesis", "rich", "croniter"} == set()
+
+
+def test_help_through_the_real_entry_loads_neither_the_engine_nor_a_command() -> None:
+    code = (
+        "import sys; sys.argv = ['replay', '--help']; from replay.cli import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    print(*sys.modules)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    modules = set(found.splitlines()[-1].split())
+    assert "replay.cli.running" in modules
+    assert modules & {"replay.engine", "replay.cli.shell", "redis", "pika", "rich", "croniter", "sqlite3"} == set()

@@ -57,3 +57,23 @@ def collects(ctx: Context, count: int) -> Flow[list[Any]]:
     for _ in range(count):
         found.append((yield from ctx.wait_for_signal("anything")))
     return found
+
+
+class Declined(Exception):
+    pass
+
+
+def look_up(card: dict[str, str]) -> str:
+    return card["card"]
+
+
+def charge() -> None:
+    try:
+        look_up({})
+    except KeyError as error:
+        raise Declined("no money") from error
+
+
+@workflow
+def fails_at(ctx: Context, step: str) -> Flow[Any]:
+    return (yield from ctx.step(step, charge))

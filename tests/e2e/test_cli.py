@@ -4,29 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from replay import Engine
-from replay.cli.root import _COMMANDS
+from replay.cli.root import _COMMANDS, all_commands, load_command
 from tests.e2e.app import GO, five_steps, waits
-from tests.e2e.processes import ROOT, Worker, until
-
-
-def replay(*args: str, code: int = 0, cwd: Path = ROOT, **environment: str) -> str:
-    """Run `replay`, check the exit code, return its output."""
-    found = subprocess.run(
-        [sys.executable, "-c", "from replay.cli import main; main()", *args],
-        capture_output=True, text=True, cwd=cwd, timeout=60, check=False,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "REPLAY_TEST_LEDGER": os.devnull, **environment},
-    )  # fmt: skip
-    assert found.returncode == code, (found.stdout, found.stderr)
-    assert "Traceback" not in found.stderr, found.stderr
-    return found.stdout if code == 0 else found.stdout + found.stderr
+from tests.e2e.commands import on_a_terminal, replay
+from tests.e2e.processes import Worker, until
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +31,17 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.mark.parametrize("command", sorted(_COMMANDS))
 def test_every_command_has_help_with_an_example(command: str) -> None:
-    text = replay(command, "--help")
-    assert "Example:" in text or "Commands:" in text
+    assert "Example:" in replay(command, "--help")
+
+
+def test_every_command_below_a_group_has_an_example_and_json_where_it_prints_facts() -> None:
+    groups = {names[0] for names in all_commands() if len(names) > 1}
+    for names, command in {**all_commands(), **{(name,): load_command(name) for name in groups}}.items():
+        assert command.epilog is not None, names
+        assert "Example: " in command.epilog, names
+        assert f"replay{'-worker' if names == ('worker',) else ''} " in command.epilog, names
+        flags = {flag for option in command.params for flag in option.opts}
+        assert "--json" in flags or names[0] in groups or names[0] in ("completion", "worker"), names
 
 
 def test_help_lists_all_commands_and_exit_codes() -> None:
@@ -148,18 +144,21 @@ def test_schedules(store: str) -> None:
         (["start", "tests.e2e.app:five_steps", "{bad", "--store", "{store}"], 2, "must be JSON"),
         (["nonsense"], 2, "No such command"),
         (["demo", "/no/such/file.csv"], 2, "does not exist"),
+        (["start", "tests.e2e.app:waits", '"x"', "--store", "{store}"], 2, "takes no input. Fix: "),
+        (["start", "tests.e2e.app:waits", "--at", "tomorrow", "--store", "{store}"], 2, "Fix: write 2026-01-31"),
+        (["history", "done", "--export", "/proc/x/y", "--store", "{store}"], 1, "/proc/x: No such file"),
+        (["purge", "--older-than", "0s", "--yes", "--export", "/no/x", "--store", "{store}"], 1, "/no/x: No such"),
+        (["schedule", "add", "n", "tests.e2e.app:waits", "--cron", "x", "--store", "{store}"], 2, "cron expression"),
+        (["schedule", "add", "n", "tests.e2e.app:waits", "--store", "{store}"], 2, "exactly one of cron"),
+        (["list", "--store", "{store}", "--status", "nope"], 2, "'compensation_failed', 'stuck'"),
+        (["list", "--store", "sqlite:///:memory:"], 2, "lives within one process"),
+        (["cancel", "--store", "{store}"], 2, "pass an EXECUTION, or filters"),
+        (["cancel", "done", "--workflow", "waits", "--store", "{store}"], 2, "pass an EXECUTION, or filters"),
+        (["demo", "--keep", "/no/folder/x.db"], 2, "no folder /no/folder"),
     ],
 )
 def test_wrong_usage_says_what_is_wrong(store: str, args: list[str], code: int, text: str) -> None:
     assert text in replay(*[arg.replace("{store}", store) for arg in args], code=code)
-
-
-def test_settings_come_from_the_environment_and_from_the_project_file(store: str, tmp_path: Path) -> None:
-    assert "done" in replay("list", REPLAY_STORE=store)
-    (tmp_path / "pyproject.toml").write_text(f'[tool.replay]\nstore = "{store}"\n')
-    assert "done" in replay("list", cwd=tmp_path)
-    assert "***" in replay("config", "show", REPLAY_STORE="redis://me:secret@host/0")
-    assert "secret" not in replay("config", "show", REPLAY_STORE="redis://me:secret@host/0")
 
 
 def test_the_demo_survives_its_kill(tmp_path: Path) -> None:
@@ -167,9 +166,34 @@ def test_the_demo_survives_its_kill(tmp_path: Path) -> None:
     assert "worker-1 killed with SIGKILL" in text
     assert "no recorded step ran again" in text
     assert "all ended: 5 completed" in text
-    bad = tmp_path / "bad.csv"
-    bad.write_text("id,item\n1,x\n")
-    assert "column 'quantity' is missing" in replay("demo", str(bad), code=2)
+    mine, kept = tmp_path / "mine.csv", tmp_path / "kept.db"
+    mine.write_text("id,item,quantity,price,approver\nx-1,tea,1,2.50,ann\n")
+    (line,) = replay("demo", str(mine), "--keep", str(kept), "--json").splitlines()
+    assert json.loads(line)["execution"]["result"]["by"] == "ann"
+    app = ("--app", "replay.demo.orders:approve_order")
+    assert "signal approved <- Approval(by='ann')" in replay("show", "x-1", "--store", f"sqlite:///{kept}", *app)
+
+
+def test_the_demo_tells_all_mistakes_of_a_file_before_it_makes_anything(tmp_path: Path) -> None:
+    file, kept = tmp_path / "bad.csv", tmp_path / "kept.db"
+
+    def demo(content: bytes) -> str:
+        file.write_bytes(content)
+        text = replay("demo", str(file), "--keep", str(kept), code=2)
+        assert not kept.exists()
+        assert str(file) in text
+        return text
+
+    header = b"id,item,quantity,price,approver\n"
+    assert "line 1: column 'quantity' is missing" in demo(b"id,item\n1,x\n")
+    assert "column 'colour' is not known" in demo(header.strip() + b",colour\nx,tea,1,2,ann,red\n")
+    assert "is not UTF-8" in demo(header + b"x,t\xe9,1,2,ann\n")
+    text = demo(
+        header + b"x 1,t,1,2,\nx-2,t,0,2,\nx-3,t,1,NaN,\nx-4,t,1,-2,\nx-5,t,1,2,,more\nx-6,t,1,2,\nx-6,t,1,2,\n"
+    )
+    for line in (2, 3, 4, 5, 6, 8):
+        assert f"bad.csv, line {line}: " in text
+    assert "line 7" not in text
 
 
 def test_watch_follows_an_execution_to_its_end(store: str) -> None:
@@ -177,7 +201,7 @@ def test_watch_follows_an_execution_to_its_end(store: str) -> None:
     assert "created" in lines[0]
     assert "ended completed" in lines[-1]
     assert [json.loads(line)["index"] for line in replay("watch", "done", "--store", store, "--json").splitlines()]
-    replay("watch", "waiting", "--store", store, "--timeout", "0.2", code=6)
+    replay("watch", "waiting", "--store", store, "--timeout", "0.2s", code=6)
     replay("watch", "nobody", "--store", store, code=5)
 
 
@@ -204,7 +228,9 @@ def test_purge_counts_first_and_exports_before_it_removes(tmp_path: Path, monkey
 def test_the_remaining_commands_do_what_they_say(store: str, tmp_path: Path) -> None:
     exported = replay("export", "--store", store).splitlines()
     assert {json.loads(line)["header"]["id"] for line in exported} >= {"done", "waiting"}
-    health = replay("doctor", "--store", f"sqlite:///{tmp_path}/new.db")
+    empty = f"sqlite:///{tmp_path}/new.db"
+    Engine(empty).close()
+    health = replay("doctor", "--store", empty)
     assert "executions     none" in health
     noted = json.loads(replay("doctor", "--store", f"sqlite:///{tmp_path}/new.db", "--json"))
     assert (noted["warnings"], "no worker is alive" in noted["notes"][0]) == ([], True)
@@ -217,35 +243,12 @@ def test_the_remaining_commands_do_what_they_say(store: str, tmp_path: Path) -> 
     replay("delete", "waiting", "--store", store, code=1)
 
 
-def on_a_terminal(*args: str, **environment: str) -> str:
-    """Run `replay` with a pseudo-terminal for its output."""
-    import pty
-
-    main, terminal = pty.openpty()
-    command = [sys.executable, "-c", "from replay.cli import main; main()", *args]
-    variables = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm-256color", "COLUMNS": "120", **environment}
-    with subprocess.Popen(
-        command, stdout=terminal, stderr=terminal, stdin=terminal, cwd=ROOT, env=variables
-    ) as process:
-        os.close(terminal)
-        found = b""
-        try:
-            while chunk := os.read(main, 65536):
-                found += chunk
-        except OSError:  # how Linux says that the other side has closed
-            pass
-        finally:
-            os.close(main)
-        assert process.wait(30) == 0, found
-    return found.decode()
-
-
 def test_on_a_terminal_tables_are_drawn_and_no_color_is_respected(store: str) -> None:
     colourful = on_a_terminal("list", "--store", store)
     assert "\t" not in colourful
     assert "\x1b[" in colourful
     plain = on_a_terminal("list", "--store", store, NO_COLOR="1")
-    assert "\x1b[3" not in plain, "no colours"
+    assert "\x1b" not in plain, "neither colours nor weights"
     assert "done" in plain
     assert "ended completed" in on_a_terminal("watch", "done", "--store", store)
 

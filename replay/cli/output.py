@@ -1,0 +1,129 @@
+"""What commands print: tables for people, JSON lines for programs, progress on a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def when(instant: float | None) -> str:
+    """Return an instant for people, in UTC."""
+    if instant is None:
+        return ""
+    return dt.datetime.fromtimestamp(instant, dt.UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def name_of(error: BaseException) -> str:
+    """Return the name of an error's class, also of one whose class is not known here."""
+    stored: str | None = getattr(error, "type_name", None)
+    return type(error).__name__ if stored is None else stored.rpartition(":")[2]
+
+
+def message_of(error: BaseException) -> str:
+    """Return an error's text, also of one whose class is not known here."""
+    return str(error) if getattr(error, "type_name", None) is None else str(getattr(error, "message", ""))
+
+
+def traceback_of(error: BaseException) -> str | None:
+    """Return the text of the traceback with which a recorded error was raised."""
+    return getattr(error, "_replay_traceback", None)
+
+
+def chain_of(error: BaseException) -> list[BaseException]:
+    """Return an error and its causes, each raised from the next."""
+    found = [error]
+    while (cause := found[-1].__cause__) is not None and cause not in found:
+        found.append(cause)
+    return found
+
+
+def plain(value: Any) -> Any:
+    """Return *value* as JSON-able data, for output only; an error has its type, message, traceback and causes."""
+    import attrs
+
+    if isinstance(value, BaseException):
+        first, *causes = [
+            {"type": name_of(each), "message": message_of(each), "traceback": traceback_of(each)}
+            for each in chain_of(value)
+        ]
+        return {**first, "causes": causes}
+    if attrs.has(type(value)):
+        return {f.name: plain(getattr(value, f.name)) for f in attrs.fields(type(value))}
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(v) for v in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return str(value)
+
+
+def safe(value: Any) -> str:
+    """Return a text that cannot steer a terminal: control characters are escaped."""
+    return "".join(c if c.isprintable() or c == " " else repr(c)[1:-1] for c in str(value))
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return a console that draws neither colours nor weights where `NO_COLOR` is set (no-color.org)."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, color_system=None if os.environ.get("NO_COLOR") else "auto")
+
+
+def progress(text: str) -> None:
+    """Show *text* in place of the last one, on a terminal only; the empty text clears it."""
+    if sys.stderr.isatty():
+        click.echo(f"\r\x1b[K{text[:78]}", nl=False, err=True)
+
+
+@contextlib.contextmanager
+def bar(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """Show a progress bar on a terminal (it pulses where *total* is not known), nothing elsewhere; yields how to advance it."""
+    if not sys.stderr.isatty():
+        yield lambda count: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console(stderr=True), transient=True) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda count: progress.advance(task, count)
+
+
+def emit_json(value: Any) -> None:
+    """Print one JSON object on a line."""
+    click.echo(json.dumps(plain(value), ensure_ascii=False))
+
+
+def emit_done(id: str, what: str, *, as_json: bool) -> None:
+    """Print that something was done to an execution or a schedule."""
+    if as_json:
+        emit_json({"id": id, "done": what})
+    else:
+        click.echo(f"{safe(id)}: {what}")
+
+
+def emit_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Print a table: drawn on a terminal, tab-separated (with a header) when piped."""
+    shown = [[safe(cell) if cell is not None else "" for cell in row] for row in rows]
+    if not sys.stdout.isatty():
+        for row in [list(columns), *shown]:
+            click.echo("\t".join(row))
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*columns, header_style="bold")
+    for row in shown:
+        table.add_row(*(Text(cell) for cell in row))
+    console().print(table)

@@ -1,0 +1,191 @@
+"""The commands of whoever runs this at 3 a.m.: filters, one or many, what was wrong, and nothing that happens by mistake."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from replay import Engine
+from tests.e2e.app import GO, fails_at, waits
+from tests.e2e.commands import replay
+from tests.e2e.processes import ROOT, until
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> str:
+    """Three waiting executions with metadata, two failed ones."""
+    url = f"sqlite:///{tmp_path}/x.db"
+    with Engine(url, workflows=[waits, fails_at], worker=True) as engine:
+        for n in range(3):
+            engine.start(waits, id=f"w-{n}", metadata={"region": "eu" if n else "us", "n": n})
+        for n in range(2):
+            engine.start(fails_at, "charge", id=f"f-{n}")
+        until(lambda: engine.count_executions() == {"failed": 2, "sleeping": 3})
+    return url
+
+
+def test_a_list_is_filtered_by_all_that_is_known_of_executions(store: str) -> None:
+    def found(*filters: str) -> list[str]:
+        lines = replay("list", "--json", "--store", store, *filters).splitlines()
+        return sorted(json.loads(line)["id"] for line in lines)
+
+    assert found("--metadata", "region=eu") == ["w-1", "w-2"]
+    assert found("--metadata", "region=eu", "--metadata", "n=2") == ["w-2"]
+    assert found("--id-prefix", "f-", "--status", "failed", "--created-after", "1h") == ["f-0", "f-1"]
+    assert found("--created-before", "1h") == []
+    assert found("--updated-after", "2020-01-31T08:00+01:00", "--workflow", "waits") == ["w-0", "w-1", "w-2"]
+    assert replay("list", "--count", "--metadata", "region=eu", "--store", store).splitlines()[1:] == ["sleeping\t2"]
+
+
+def test_many_are_counted_before_anything_happens_to_them(store: str) -> None:
+    where = ("--store", store)
+    assert "2 executions match; add --yes" in replay("cancel", "--metadata", "region=eu", *where)
+    cancel = ("cancel", "--metadata", "region=eu", "--yes", "--json", *where)
+    assert json.loads(replay(*cancel)) == {"count": 2, "done": 2, "yes": True}
+    retry = ("retry", "--all", "fails_at", "--json", *where)
+    assert json.loads(replay(*retry)) == {"count": 2, "done": 0, "yes": False}
+    assert replay("list", "--count", "--status", "failed", *where).splitlines()[1:] == ["failed\t2"]
+    assert json.loads(replay("delete", "--id-prefix", "f-", "--json", *where)) == {"count": 2, "done": 0, "yes": False}
+    assert "2 of 2 executions: deleted" in replay("delete", "--id-prefix", "f-", "--yes", *where)
+    replay("show", "f-0", *where, code=5)
+
+
+def test_interventions_wait_for_yes_and_stand_in_the_audit_trail_with_who_and_why(store: str) -> None:
+    given = ("--store", store, "--by", "ann", "--why", "paid by hand")
+    assert "add --yes, and it will be: failed by force" in replay("force-fail", "w-0", *given)
+    replay("force-fail", "w-0", *given, "--yes")
+    audit = json.loads(replay("show", "w-0", "--json", "--store", store))["audit"]
+    assert [entry["type"] for entry in audit][-2:] == ["Intervened", "Ended"]
+    assert (audit[-2]["by"], audit[-2]["why"]) == ("ann", "paid by hand")
+    replay("skip-step", "f-0", "charge", '{"paid": true}', *given, "--yes")
+    assert "step charge -> {'paid': True}" in replay("show", "f-0", "--store", store)
+    assert "takes executions that have not ended" in replay(
+        "edit-step-result", "f-1", "charge", "1", *given, "--yes", code=1
+    )
+    assert "takes failed rollbacks" in replay("retry-rollback", "f-1", *given, code=1)
+    assert "--why" in replay("force-fail", "w-1", "--store", store, code=2)
+
+
+def test_show_tells_the_whole_chain_of_causes_with_the_traceback_of_the_step(store: str) -> None:
+    text = replay("show", "f-0", "--store", store)
+    assert "error     StepFailed: step 'charge' failed" in text
+    assert "caused by Declined: no money" in text
+    assert "caused by KeyError: 'card'" in text
+    assert "in look_up" in text, "the frame of the step's own helper"
+    assert "driver.py" not in text, "no frames of the engine"
+    error = json.loads(replay("show", "f-0", "--store", store, "--json"))["execution"]["error"]
+    assert [cause["type"] for cause in error["causes"]] == ["Declined", "KeyError"]
+    assert "in look_up" in error["causes"][1]["traceback"]
+
+
+def test_a_start_takes_all_that_an_engine_takes(store: str) -> None:
+    start = ("start", "tests.e2e.app:waits", "--store", store, "--json", "--metadata", "region=asia", "--priority", "7")
+    later = json.loads(replay(*start, "--delay", "1h", "--timeout", "2h", "--idempotency-key", "k"))["id"]
+    assert json.loads(replay(*start, "--delay", "1h", "--timeout", "2h", "--key", "k"))["id"] == later
+    dated = json.loads(replay(*start, "--at", "2100-01-31T08:00+01:00"))["id"]
+    with Engine(store) as engine:
+        found = [engine.get_execution(id) for id in (later, dated)]
+        assert [(x.priority, x.metadata) for x in found] == [(7, {"region": "asia"})] * 2
+        assert found[0].due_at == pytest.approx(found[0].created_at + 3600)
+        assert found[1].due_at == 4105062000.0
+
+
+def test_a_schedule_takes_all_options_and_its_execution_is_told(store: str) -> None:
+    options = (
+        "--interval",
+        "1h",
+        "--jitter",
+        "10s",
+        "--until",
+        "2100-01-01",
+        "--catch-up-window",
+        "2h",
+        "--timeout",
+        "1d",
+    )
+    add = (
+        "schedule",
+        "add",
+        "often",
+        "tests.e2e.app:waits",
+        "--catch-up-limit",
+        "5",
+        *options,
+        "--store",
+        store,
+        "--json",
+    )
+    assert json.loads(replay(*add))["interval"] == 3600
+    triggered = json.loads(replay("schedule", "trigger", "often", "--store", store, "--json"))
+    assert json.loads(replay("show", triggered["id"], "--store", store, "--json"))["execution"]["workflow"] == "waits"
+
+
+def test_a_signal_that_nobody_waits_for_is_noted_and_with_the_workflows_checked(store: str) -> None:
+    found = subprocess.run(
+        [sys.executable, "-c", "from replay.cli import main; main()", "signal", "w-0", "og", "1", "--store", store],
+        capture_output=True, text=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=60, check=True,
+    )  # fmt: skip
+    assert f"w-0 waits for {GO.id}, not for 'og'" in found.stderr
+
+
+@pytest.mark.parametrize("command", [["list"], ["show", "x"], ["stuck"], ["doctor"], ["purge", "--older-than", "1d"]])
+def test_looking_at_a_store_that_is_not_there_does_not_make_it(command: list[str], tmp_path: Path) -> None:
+    message = replay(*command, "--store", "sqlite:///typo.db", cwd=tmp_path, code=3)
+    assert "there is no file typo.db" in message
+    assert "Fix: check the path" in message
+    assert not list(tmp_path.iterdir())
+
+
+ODD = """
+import click
+from replay.cli.running import run
+
+@click.command("odd")
+def odd():
+    raise ZeroDivisionError("of ours")
+
+run(odd, "odd")
+"""
+
+
+def test_an_unexpected_error_is_a_line_and_a_traceback_on_request() -> None:
+    for more, variables in (([], {}), (["--traceback"], {}), ([], {"REPLAY_TRACEBACK": "1"})):
+        found = subprocess.run(
+            [sys.executable, "-c", ODD, *more],
+            capture_output=True, text=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT), **variables}, timeout=60, check=False,
+        )  # fmt: skip
+        assert found.returncode == 1
+        assert ("Traceback" in found.stderr) is bool(more or variables)
+        *_, line = found.stderr.splitlines()
+        assert line.startswith(
+            "error: ZeroDivisionError: of ours. Fix: see where with --traceback (or REPLAY_TRACEBACK=1)"
+        )
+
+
+def test_an_interrupt_exits_with_130(store: str) -> None:
+    command = [sys.executable, "-c", "from replay.cli import main; main()", "watch", "w-1", "--store", store]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT, env=environment
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()  # it watches
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert b"Traceback" not in errors
+
+
+def test_a_simulation_of_an_unreachable_store_does_not_warn_of_it(tmp_path: Path) -> None:
+    arguments = ["simulate", "tests.sim.corpus:approval", "--signal", "go=4", "--seeds", "20"]
+    found = subprocess.run(
+        [sys.executable, "-c", "from replay.cli import main; main()", *arguments],
+        capture_output=True, text=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=60, check=True,
+    )  # fmt: skip
+    assert found.stderr == ""
