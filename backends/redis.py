@@ -19,7 +19,7 @@ import attrs
 
 from replay.backends import redis_rows as rows
 from replay.backends.redis_bus import RedisBus, open_bus
-from replay.backends.redis_client import BadLogin, Link
+from replay.backends.redis_client import Link, Unusable
 from replay.backends.redis_doctor import examine
 from replay.backends.redis_nodes import Connect
 from replay.backends.redis_plans import Plan, Shards, together
@@ -27,7 +27,7 @@ from replay.backends.redis_requests import Plans
 from replay.backends.redis_scripts import Call, load_scripts
 from replay.backends.redis_url import RedisUrl, read_url
 from replay.core import requests as r
-from replay.core.errors import ConfigError, StoreUnavailable
+from replay.core.errors import ConfigError, ReplayError, StoreUnavailable
 from replay.ports import Clock
 
 __all__ = ["RedisBus", "RedisStore", "open_bus", "open_store"]
@@ -91,13 +91,17 @@ class RedisStore:
         def command(*args: Any) -> Call:
             return Call(0, tag, None, args, True)
 
-        shards, schema = self._link.perform(
+        answers = self._link.perform(
             [
                 command(b"HSETNX", key, b"shards", self._url.default_shards),
                 command(b"HSETNX", key, b"schema", SCHEMA),
                 command(b"HMGET", key, b"shards", b"schema"),
             ]
-        )[2]
+        )
+        for answer in answers:
+            if isinstance(answer, ReplayError):
+                raise answer
+        shards, schema = answers[2]
         if int(schema) > SCHEMA:
             raise ConfigError(
                 f"namespace {self.namespace!r} of {self._url.shown} was written by a newer replay (schema {int(schema)}, "
@@ -145,7 +149,11 @@ class RedisStore:
         try:
             deliveries = [self._plans.of(item, partial(_owe, more, i)) for i, item in items]
             outcomes = self._run(together(deliveries), OWED_DEADLINE)
-            done = [self._plans.of(r.Forget(item), partial(_owe, more, i)) for i, item in items]
+            done = [
+                self._plans.of(r.Forget(item), partial(_owe, more, i))
+                for (i, item), outcome in zip(items, outcomes, strict=True)
+                if type(outcome) is not ReplayError  # which the server refused for reasons of its own
+            ]
             self._run(together(done), OWED_DEADLINE)
         except StoreUnavailable as error:
             log.warning("deliveries to other shards are left to the workers: %s", error)
@@ -217,5 +225,5 @@ def open_store(
     )
     try:
         return RedisStore(understood, namespace=namespace, clock=clock, connect=connect)
-    except BadLogin as error:
+    except Unusable as error:
         raise ConfigError(str(error)) from error

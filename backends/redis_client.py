@@ -58,6 +58,8 @@ class Link:
     def perform(self, calls: Sequence[Call], deadline: float | None = None) -> list[Any]:
         """Send *calls* and return one reply each; those of one shard are performed in order.
 
+        The reply of a call that the server refuses for reasons of its own is a `ReplayError`.
+
         Raises:
             StoreUnavailable: Some could not be performed within the deadline; asking again is safe.
         """
@@ -94,6 +96,7 @@ class Link:
         import redis
 
         trouble: Exception | None = None
+        refusals: list[Exception] = []  # of all, raised when all servers' replies have been read
         groups: dict[Node, list[int]] = {}
         for i, call in enumerate(calls):
             if answers[i] is _MISSING:
@@ -110,18 +113,23 @@ class Link:
                 sent.append((node, connection, members))
             except (redis.RedisError, OSError) as error:
                 trouble = self._broken(connection, error)
-        for node, connection, members in sent:
+                refusals += [trouble] if isinstance(trouble, Unusable) else []
+        for n, (node, connection, members) in enumerate(sent):
             try:
                 trouble = self._receive(connection, calls, members, answers) or trouble
                 node.give(connection)
-            except ReplayError:  # a refusal, when all replies had been read
+            except ReplayError as error:
                 node.give(connection)
-                raise
+                refusals.append(error)
             except (redis.ConnectionError, redis.TimeoutError, redis.InvalidResponse, OSError) as error:
                 trouble = self._broken(connection, error)
+                refusals += [trouble] if isinstance(trouble, Unusable) else []
             except BaseException:
-                connection.disconnect()
+                for _, unread, _ in sent[n:]:
+                    unread.disconnect()
                 raise
+        if refusals:
+            raise refusals[0]
         return trouble
 
     def _send(self, connection: Connection, calls: list[Call]) -> None:
@@ -148,12 +156,14 @@ class Link:
             except redis.exceptions.NoScriptError:
                 calls[i].known, unknown = False, True
             except redis.ResponseError as error:
-                if not _may_pass(error):
-                    refusal = self._refused(calls[i], error)
+                refused = self._refused(calls[i], error)
+                if isinstance(refused, Unusable):
+                    refusal = refused
+                elif not _may_pass(error):
+                    answers[i] = refused
                 trouble = error
         if self.url.ack_replicas and any(calls[i].writes for i in members):
-            connection.read_response()
-            acknowledged: Any = connection.read_response()
+            acknowledged = _acknowledged(connection)
             if acknowledged < self.url.ack_replicas:
                 refusal = StoreUnavailable(
                     f"{acknowledged} of {self.url.ack_replicas} replicas of {self.url.shown} acknowledged in time"
@@ -163,10 +173,16 @@ class Link:
         return trouble
 
     def _refused(self, call: Call, error: Exception) -> ReplayError:
-        from redis.exceptions import NoPermissionError
+        from redis.exceptions import AskError, NoPermissionError
 
+        if isinstance(error, AskError) and self.url.kind != "cluster":  # and MovedError
+            hosts = ",".join(f"{host}:{port}" for host, port in self.url.hosts)
+            return Unusable(
+                f"{self.url.shown} is a node of a Redis Cluster ({type(error).__name__}: {error}). "
+                f"Fix: redis+cluster://{hosts}, with user and password as they are"
+            )
         if isinstance(error, NoPermissionError):
-            return BadLogin(
+            return Unusable(
                 f"Redis {self.url.shown} does not permit {_name(call)}: {error}. Fix: grant the user +@all -@dangerous "
                 f"(+info +config|get for `replay doctor`) on the namespace's keys and channels"
             )
@@ -180,12 +196,28 @@ class Link:
         if isinstance(error, redis.exceptions.AuthenticationError | redis.exceptions.AuthorizationError) or (
             isinstance(error, redis.ResponseError) and any(c in str(error) for c in ("NOAUTH", "WRONGPASS", "NOPERM"))
         ):
-            raise BadLogin(
+            return Unusable(
                 f"Redis {self.url.shown} refuses our login: {error}. Fix: user and password in the store's URL"
             )
         if isinstance(error, redis.ResponseError) and "DB index" in str(error):
-            raise BadLogin(f"Redis {self.url.shown} has no database {self.url.db}: {error}. Fix: the number in the URL")
+            return Unusable(
+                f"Redis {self.url.shown} has no database {self.url.db}: {error}. Fix: the number in the URL"
+            )
         return error
+
+
+def _acknowledged(connection: Connection) -> int:
+    """Read the replies of SET and WAIT; return how many replicas have what was written."""
+    import redis
+
+    count: Any = 0
+    refused = False
+    for _ in range(2):
+        try:
+            count = connection.read_response()
+        except redis.ResponseError:
+            refused = True
+    return 0 if refused else int(count)
 
 
 def _may_pass(error: Exception) -> bool:
@@ -202,8 +234,8 @@ def _may_pass(error: Exception) -> bool:
     return isinstance(error, passing) or any(code in str(error) for code in _PASSING)
 
 
-class BadLogin(StoreUnavailable, ConfigError):
-    """The server answers, and does not let us in: repeating does not help until somebody changes a password."""
+class Unusable(StoreUnavailable, ConfigError):
+    """The server answers, but not to this URL: repeating does not help until somebody changes it, or a password."""
 
 
 def _name(call: Call) -> str:

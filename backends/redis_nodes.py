@@ -185,12 +185,17 @@ class Sentinels:
         with self._lock:
             if self._node is not None:
                 self._node.drop()
+            named: dict[tuple[str, int], Node] = {}
             for host, port in self._url.hosts:
                 address = self._ask(host, port)
-                if address is not None:
-                    if address != self._address:
-                        self._address, self._node = address, self._make(*address)
+                if address is None or address in named:
+                    continue
+                named[address] = self._node if self._node and address == self._address else self._make(*address)
+                if _is_primary(named[address]):  # else that Sentinel may be out of date: ask the next one
+                    self._address, self._node = address, named[address]
                     return
+            if named:
+                self._address, self._node = next(iter(named.items()))
 
     def _ask(self, host: str, port: int) -> tuple[str, int] | None:
         import redis
@@ -214,6 +219,24 @@ class Sentinels:
         """See `Topology.close`."""
         if self._node is not None:
             self._node.drop()
+
+
+def _is_primary(node: Node) -> bool:
+    """Tell whether *node* answers as a primary. HELLO says so like ROLE, which is not permitted to everybody."""
+    import redis
+
+    try:
+        connection = node.take()
+    except (redis.RedisError, OSError):
+        return False
+    try:
+        connection.send_command("HELLO")
+        role = connection.read_response()[b"role"]
+    except Exception:
+        connection.disconnect()
+        return False
+    node.give(connection)
+    return bool(role == b"master")
 
 
 class Cluster:

@@ -51,8 +51,9 @@ def _step(
     results: list[Any],
     active: list[tuple[int, Plan[Any], Sequence[Call]]],
 ) -> None:
+    refused = next((reply for reply in replies or () if isinstance(reply, ReplayError)), None)
     try:
-        calls = next(plan) if replies is None else plan.send(replies)
+        calls = next(plan) if replies is None else plan.send(replies) if refused is None else plan.throw(refused)
     except StopIteration as end:
         results[i] = end.value
     except ReplayError as refusal:

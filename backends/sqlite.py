@@ -6,7 +6,6 @@ All requests that threads of this process have waiting are performed in one tran
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import sqlite3
 import threading
@@ -17,6 +16,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from replay.backends import sqlite_schema as schema
+from replay.backends.sqlite_lock import FileLock
 from replay.backends.sqlite_operations import Operations
 from replay.core import requests as r
 from replay.core.errors import (
@@ -83,25 +83,30 @@ class SqliteStore(Operations):
     def _open(self) -> None:
         schema.create_file(self.path)
         self._pid = os.getpid()
-        self._lock_file = os.open(f"{self.path}-lock", os.O_RDWR | os.O_CREAT, 0o600)
-        with self._locked():
+        self._lock = FileLock(f"{self.path}-lock")
+        with self._lock.held():
             self._db = schema.connect(self.path, self._synchronous)
             schema.prepare(self._db, self.path)
             self._read = schema.connect(self.path, self._synchronous)
 
     def close(self) -> None:
         """See `replay.ports.Store.close`."""
+        if self._pid != os.getpid():  # forked, and not used since: what there is belongs to the parent
+            _inherited.append((self._db, self._read))
+            self._closed = True
+            return
         with self._writer, self._reader:
             if not self._closed:
                 self._closed = True
                 self._db.close()
                 self._read.close()
-                os.close(self._lock_file)
+                self._lock.close()
 
     def _check_open(self) -> None:
         if self._closed:
             raise StoreUnavailable(f"the store {self.path.name} is closed")
-        if self._pid != os.getpid():  # forked: connections must not be shared with the parent
+        if self._pid != os.getpid():  # forked: connections must not be shared with the parent, nor closed
+            _inherited.append((self._db, self._read))
             self._writer, self._reader = threading.Lock(), threading.Lock()
             self._waiting = deque()
             self._open()
@@ -126,30 +131,58 @@ class SqliteStore(Operations):
     def _apply_reads(self, requests: Sequence[r.Request[Any]]) -> list[Any]:
         with self._reader:
             try:
-                return [self._perform(request, self._read) for request in requests]
+                return [self._answer(request, self._read) for request in requests]
             except sqlite3.Error as error:
                 raise StoreUnavailable(f"SQLite file {self.path.name}: {error}") from error
 
     def _apply_jobs(self, jobs: list[_Job]) -> None:
         try:
-            with self._transaction():
+            try:
+                with self._transaction():
+                    for job in jobs:
+                        job.replies = [self._perform(request) for request in job.requests]
+                    self._flush_counts()
+            except (sqlite3.OperationalError, StoreUnavailable):
+                raise
+            except Exception:  # one request cannot be written: it must not become everybody's trouble
                 for job in jobs:
-                    job.replies = [self._perform(request, self._db) for request in job.requests]
-                self._flush_counts()
+                    job.replies = [self._perform_alone(request) for request in job.requests]
             self._checkpoint(sum(len(job.requests) for job in jobs))
-        except sqlite3.Error as error:
+        except (sqlite3.Error, StoreUnavailable) as error:
             for job in jobs:
-                job.error = StoreUnavailable(f"SQLite file {self.path.name}: {error}")
+                job.error = self._unavailable(error)
+        except BaseException:
+            for job in jobs:
+                job.error = StoreUnavailable(f"SQLite file {self.path.name}: the thread that wrote was interrupted")
+            raise
+        finally:
+            for job in jobs:
+                job.done = True
+
+    def _unavailable(self, error: Exception) -> StoreUnavailable:
+        return (
+            error if isinstance(error, StoreUnavailable) else StoreUnavailable(f"SQLite file {self.path.name}: {error}")
+        )
+
+    def _perform_alone(self, request: r.Request[Any]) -> Any:
+        try:
+            with self._transaction():
+                reply = self._perform(request)
+                self._flush_counts()
+            return reply
+        except (sqlite3.OperationalError, StoreUnavailable):
+            raise
         except Exception as error:
-            for job in jobs:
-                job.error = error
-        for job in jobs:
-            job.done = True
+            refusal = ReplayError(
+                f"the SQLite store cannot perform {type(request).__name__}: {type(error).__name__}: {error}"
+            )
+            refusal.__cause__ = error
+            return refusal
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
         db = self._db
-        with self._locked():
+        with self._lock.held():
             db.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -160,26 +193,20 @@ class SqliteStore(Operations):
                 self._moves = {}
                 raise
 
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Keep other processes from writing; unlike SQLite's own busy handler, a lock on a file is fair and wakes at once."""
-        fcntl.flock(self._lock_file, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.flock(self._lock_file, fcntl.LOCK_UN)
-
     def _checkpoint(self, written: int) -> None:
         """Move the WAL into the file now and then, as far as no reader is in the way."""
         self._written += written
         if self._written >= CHECKPOINT_EVERY:
             self._written = 0
-            with self._locked():
+            with self._lock.held():
                 self._db.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
-    def _perform(self, request: r.Request[Any], db: sqlite3.Connection) -> Any:
+    def _perform(self, request: r.Request[Any]) -> Any:
+        """Perform *request* in the transaction that has begun; time and what was woken are the transaction's own."""
         self._now = max(self._now, self._time())
         self._woken = {}
+        if isinstance(request, _READS):
+            return self._answer(request, self._db)
         try:
             match request:
                 case r.Commit():
@@ -190,22 +217,12 @@ class SqliteStore(Operations):
                     return self._claim(request)
                 case r.Beat():
                     return self._beat(request)
-                case r.Load():
-                    return self._load(request, db)
                 case r.Deliver():
                     return self._deliver(request)
                 case r.Watch():
                     return self._watch(request)
                 case r.Forget():
                     return None
-                case r.Get():
-                    return self._header(request.id, db)
-                case r.Inbox():
-                    return self._messages(self._known(request.id, db)[0], 0, db)
-                case r.Find():
-                    return self._find(request, db)
-                case r.Count():
-                    return self._count(request, db)
                 case r.Amend():
                     return self._amend(request)
                 case r.Delete():
@@ -216,20 +233,40 @@ class SqliteStore(Operations):
                     return self._put_schedule(request)
                 case r.DropSchedule():
                     return self._drop_schedule(request)
-                case r.GetSchedule():
-                    return self._schedule(request.id, db)
-                case r.ListSchedules():
-                    return self._schedules(request, db)
                 case r.Register():
                     return self._register(request)
-                case r.Workers():
-                    return self._workers(db)
-                case r.Ping():
-                    return self._now
                 case _:
                     raise TypeError(f"{type(request).__name__} is not a request that this store knows")
         except ReplayError as refusal:
             return refusal
+
+    def _answer(self, request: r.Request[Any], db: sqlite3.Connection) -> Any:
+        """Answer a read; may run beside a transaction, whose state it leaves alone."""
+        try:
+            match request:
+                case r.Load():
+                    return self._load(request, db)
+                case r.Get():
+                    return self._header(request.id, db)
+                case r.Inbox():
+                    return self._messages(self._known(request.id, db)[0], 0, db)
+                case r.Find():
+                    return self._find(request, db)
+                case r.Count():
+                    return self._count(request, db)
+                case r.GetSchedule():
+                    return self._schedule(request.id, db)
+                case r.ListSchedules():
+                    return self._schedules(request, db)
+                case r.Workers():
+                    return self._workers(max(self._now, self._time()), db)
+                case _:  # Ping
+                    return max(self._now, self._time())
+        except ReplayError as refusal:
+            return refusal
+
+
+_inherited: list[tuple[sqlite3.Connection, sqlite3.Connection]] = []  # kept from being closed, see `_check_open`
 
 
 def open_store(url: str, *, namespace: str = "default", clock: Clock | None = None) -> SqliteStore:

@@ -85,7 +85,7 @@ class Rows:
             "SELECT entry, crc FROM log WHERE x=? AND seq>=? ORDER BY seq", (row[0], request.after)
         ).fetchall()
         for index, (entry, crc) in enumerate(rows):
-            if zlib.crc32(entry) != crc:
+            if not isinstance(entry, bytes) or zlib.crc32(entry) != crc:  # text: somebody edited it by hand
                 raise Undecodable(
                     f"execution {request.id!r}, log entry #{request.after + index}: its checksum is wrong (damaged file)"
                 )
@@ -176,9 +176,9 @@ class Rows:
         """Return the schedules that are not paused, soonest first."""
         return [_schedule_of(row) for row in self._db.execute(_DUE_SCHEDULES, (self._ns,))]
 
-    def _workers(self, db: sqlite3.Connection) -> tuple[r.WorkerRow, ...]:
+    def _workers(self, now: float, db: sqlite3.Connection) -> tuple[r.WorkerRow, ...]:
         rows = db.execute(
-            "SELECT name, info, seen_at FROM worker WHERE ns=? AND until > ? ORDER BY name", (self._ns, self._now)
+            "SELECT name, info, seen_at FROM worker WHERE ns=? AND until > ? ORDER BY name", (self._ns, now)
         )
         return tuple(r.WorkerRow(*row) for row in rows)
 

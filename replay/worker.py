@@ -419,7 +419,7 @@ class Worker:
                 self._step(visit, reply)
         elif isinstance(request, r.Purge) and reply == request.limit:
             self._next_purge = self.now() + PURGE_EVERY  # there is more
-        elif isinstance(request, r.Deliver | r.Watch | r.Create):
+        elif isinstance(request, r.Deliver | r.Watch | r.Create) and type(reply) is not ReplayError:
             self._outbox.append((None, r.Forget(request)))  # type: ignore[arg-type]
 
     def _committed(self, header: r.Header, request: r.Commit, reply: r.Committed) -> None:

@@ -226,11 +226,9 @@ def store_agreement(
         def same_state(self) -> None:
             if not hasattr(self, "stores"):
                 return
-            self.ask(r.Count())
-            for id in ALL_IDS:
-                if self.ask(r.Get(id)) is not None:
-                    self.ask(r.Load(id))
-                    self.ask(r.Inbox(id))
+            state = [r.Count(), *(each for id in ALL_IDS for each in (r.Get(id), r.Load(id), r.Inbox(id)))]
+            first, second = ([comparable(reply) for reply in store.apply(state)] for store in self.stores)
+            assert first == second
 
         def tick(self) -> None:
             # Two executions made at one instant have no order of their own; stores may give them any.
