@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from replay.urls import masked
+from replay.redaction import masked
 
 # Seconds each; a URL may say otherwise. A peer that vanished without a word is noticed after two heartbeats.
 DEFAULTS = {"heartbeat": "30", "blocked_connection_timeout": "30", "socket_timeout": "5", "stack_timeout": "10"}

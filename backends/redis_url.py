@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, unquote
 import attrs
 
 from replay.core.errors import ConfigError
-from replay.urls import masked
+from replay.redaction import masked
 
 Kind = Literal["single", "sentinel", "cluster"]
 

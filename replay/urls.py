@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, cast
 
 from replay.core.errors import ConfigError
 from replay.ports import Bus, Queue, Store
+from replay.redaction import masked
 
 # The built-in backends, so that a plain checkout works before it is installed. The same as in setup.cfg.
 _MEMORY = "replay.backends.memory"
@@ -45,35 +45,6 @@ def open_bus(url: str, *, namespace: str = "default") -> Bus:
 def has_bus(url: str) -> bool:
     """Tell whether the store's URL also names a bus."""
     return _scheme(url) in _BUILT_IN["buses"] or bool(entry_points(group="replay.buses", name=_scheme(url)))
-
-
-_SECRET = re.compile(r"([?&;][^=&#]*(?:password|passwd|secret|token)[^=&#]*=)[^&#]*", re.IGNORECASE)
-_HOST = re.compile(r"(\[[^\]]*\]|[^:\[\]]*)(:\d*)?")
-
-
-def masked(url: str) -> str:
-    """Return *url* without its passwords, for displays: the login's, and options named so; also when it is malformed."""
-    scheme, mark, rest = url.partition("://")
-    if not mark:
-        scheme, rest = "", url
-    end = _end_of_login(rest)
-    user, colon, _password = rest[:end].partition(":")
-    place = _SECRET.sub(r"\1***", rest[end:])
-    return f"{scheme}{mark}{user}{colon and ':***'}{place}"
-
-
-def _end_of_login(rest: str) -> int:
-    """Return where the login ends in what follows `://`; characters that should have been encoded are taken for its own."""
-    place, _, query = rest.partition("?")
-    name = query.partition("=")[0]
-    if "@" in name:  # no option's name: the question mark is the password's
-        return len(place) + 1 + name.rindex("@")
-    if "@" in place:
-        return place.rindex("@")
-    hosts = place.partition("/")[0]
-    if all(_HOST.fullmatch(host) for host in hosts.split(",")):
-        return 0
-    return rest.rindex("@") if "@" in rest else len(hosts)  # what should be a port is none
 
 
 def _scheme(url: str) -> str:

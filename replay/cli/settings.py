@@ -13,7 +13,8 @@ import click
 
 from replay.cli import shell
 from replay.core import requests as r
-from replay.urls import masked, open_queue
+from replay.redaction import masked
+from replay.urls import open_queue
 
 
 @click.command("workers", epilog="Example: replay workers --store sqlite:///orders.db")

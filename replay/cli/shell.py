@@ -29,7 +29,7 @@ from replay.cli.values import DURATION, INSTANT, PAIR, SINCE, parse_duration, pa
 from replay.core.errors import StoreUnavailable
 from replay.definition import Workflow
 from replay.engine import Engine
-from replay.urls import masked
+from replay.redaction import masked
 
 
 def store_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -20,7 +20,7 @@ from replay.cli.signals import end_at_once
 from replay.cli.supervised import supervision
 from replay.cli.supervisor import Supervisor, command_line
 from replay.engine import Engine, default_name
-from replay.urls import masked
+from replay.redaction import masked
 
 log = logging.getLogger("replay.worker")
 
