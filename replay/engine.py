@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import attrs
 
-from replay.client import Client
+from replay.client import DEAF_POLL, Client
 from replay.clock import SystemClock
 from replay.codec import TaggedJson
 from replay.core.commands import duration
@@ -56,7 +56,7 @@ class Engine(Client):
         queues: Which execution queues the worker takes; a mapping gives each its own limit of executions at once (None: no
             other than `concurrency`).
         name: The worker's name.
-        lease: Seconds for which an execution stays with a worker that has fallen silent.
+        lease: Seconds (or `timedelta`, like all durations here) for which an execution stays with a worker that has fallen silent.
         concurrency: Executions (and pool threads) at once.
         cache_size: Sleeping executions whose live generators are kept in memory.
         payload_limit: Bytes an encoded value may take.
@@ -80,9 +80,9 @@ class Engine(Client):
         namespace: str = "default",
         codec: Codec | None = None,
         worker: bool = False,
-        queues: Iterable[str] | Mapping[str, int | None] = ("default",),
+        queues: str | Iterable[str] | Mapping[str, int | None] = ("default",),
         name: str | None = None,
-        lease: float = 30.0,
+        lease: Any = 30.0,
         concurrency: int = 16,
         cache_size: int = 1000,
         payload_limit: int = 1_048_576,
@@ -90,18 +90,27 @@ class Engine(Client):
         retention: Any = None,
         retention_count: int | None = None,
         argument_policy: str = "warn",
-        poll_interval: float | None = None,
-        shutdown_timeout: float = 30.0,
-        cancel_grace: float = 5.0,
+        poll_interval: Any = None,
+        shutdown_timeout: Any = 30.0,
+        cancel_grace: Any = 5.0,
         clock: Clock | None = None,
         entropy: random.Random | None = None,
     ) -> None:
-        if argument_policy not in ("warn", "error", "off"):
-            raise ConfigError(f"argument_policy is 'warn', 'error' or 'off', not {argument_policy!r}")
-        if concurrency < 1 or not lease > 0:
-            raise ConfigError(f"concurrency must be at least 1 and lease above 0, not {concurrency!r} and {lease!r}")
-        if retention_count is not None and retention_count < 0:
-            raise ConfigError(f"retention_count must be at least 0, not {retention_count!r}")
+        options = Options(
+            name=name or default_name(),
+            queues=(queues,) if isinstance(queues, str) else tuple(queues),
+            queue_limits=_limits(queues),
+            concurrency=concurrency,
+            cache_size=cache_size,
+            lease=duration(lease, "lease"),
+            poll_interval=1.0 if poll_interval is None else duration(poll_interval, "poll_interval"),
+            payload_limit=payload_limit,
+            log_limit=log_limit,
+            argument_policy=argument_policy,
+            retention_count=retention_count,
+            cancel_grace=duration(cancel_grace, "cancel_grace"),
+        )
+        shutdown_limit = duration(shutdown_timeout, "shutdown_timeout")
         codec = codec or TaggedJson()
         known = register(workflows, codec)
         opened = open_parts(store, bus, queue, namespace=check_id(namespace, "namespace"), clock=clock)
@@ -119,21 +128,9 @@ class Engine(Client):
         )
         self._opened = opened.stack
         self._clock = clock or SystemClock()
-        self._shutdown_timeout = shutdown_timeout
-        self._options = Options(
-            name=name or default_name(),
-            queues=tuple(queues),
-            queue_limits=_limits(queues),
-            concurrency=concurrency,
-            cache_size=cache_size,
-            lease=lease,
-            poll_interval=poll_interval or (1.0 if opened.bus_is_shared else 0.1),
-            payload_limit=payload_limit,
-            log_limit=log_limit,
-            argument_policy=argument_policy,
-            retention_count=retention_count,
-            cancel_grace=cancel_grace,
-        )
+        self._shutdown_timeout = shutdown_limit
+        deaf = poll_interval is None and not opened.bus_is_shared
+        self._options = attrs.evolve(options, poll_interval=DEAF_POLL) if deaf else options
         self._runner: Runner | None = None
         self._observers: list[Observer] = []
         self._unsubscribe: list[Callable[[], None]] = []

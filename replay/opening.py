@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import attrs
 
 from replay import urls
+from replay.core.errors import ConfigError
 from replay.ports import Bus, Clock, Queue, Store
 
 T = TypeVar("T")
@@ -43,6 +44,10 @@ def open_parts(
             return opened
 
         found = store
+        if not isinstance(found, str) and not callable(getattr(found, "apply", None)):
+            raise ConfigError(
+                f"a store is a URL or a Store, not {found!r}. Fix: 'sqlite:///orders.db', 'memory://', 'redis://HOST'"
+            )
         if isinstance(found, str):
             timed: dict[str, Any] = {} if clock is None else {"clock": clock}
             found = own(urls.open_store(found, namespace=namespace, **timed))

@@ -2,9 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import attrs
+
+from replay.core.errors import ConfigError
+
+
+def _at_least(least: float, *, whole: bool = False) -> Callable[[Any, Any, Any], None]:
+    kind = "a whole number of" if whole else "seconds,"
+
+    def check(_: object, attribute: Any, value: Any) -> None:
+        right = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+        if value is not None and not (right and value >= least):
+            raise ConfigError(f"{attribute.name} takes {kind} at least {least:g}, not {value!r}")
+
+    return check
+
+
+def _queues(_: object, attribute: Any, value: Any) -> None:
+    if not value or not all(isinstance(queue, str) and queue for queue in value):
+        raise ConfigError(f"queues takes the names of one or more queues, not {value!r}. Fix: queues=['default']")
+
+
+def _policy(_: object, attribute: Any, value: Any) -> None:
+    if value not in ("warn", "error", "off"):
+        raise ConfigError(f"argument_policy is 'warn', 'error' or 'off', not {value!r}")
 
 
 @attrs.frozen
@@ -26,16 +50,16 @@ class Options:
     """
 
     name: str = "worker"
-    queues: tuple[str, ...] = ("default",)
+    queues: tuple[str, ...] = attrs.field(default=("default",), validator=_queues)
     queue_limits: Mapping[str, int] = attrs.Factory(dict)
-    concurrency: int = 16
-    cache_size: int = 1000
-    lease: float = 30.0
-    poll_interval: float = 1.0
+    concurrency: int = attrs.field(default=16, validator=_at_least(1, whole=True))
+    cache_size: int = attrs.field(default=1000, validator=_at_least(0, whole=True))
+    lease: float = attrs.field(default=30.0, validator=_at_least(0.01))
+    poll_interval: float = attrs.field(default=1.0, validator=_at_least(0.001))
     housekeeping: float = 10.0
-    payload_limit: int = 1_048_576
-    log_limit: int = 100_000
-    argument_policy: str = "warn"
-    retention_count: int | None = None
-    cancel_grace: float = 5.0
+    payload_limit: int = attrs.field(default=1_048_576, validator=_at_least(1, whole=True))
+    log_limit: int = attrs.field(default=100_000, validator=_at_least(1, whole=True))
+    argument_policy: str = attrs.field(default="warn", validator=_policy)
+    retention_count: int | None = attrs.field(default=None, validator=_at_least(0, whole=True))
+    cancel_grace: float = attrs.field(default=5.0, validator=_at_least(0))
     max_executions: int | None = None
