@@ -74,7 +74,7 @@ class WorkflowMachine(RuleBasedStateMachine):
     def no_recorded_step_ran_twice(self) -> None:
         """Invariant I8, and nothing is stuck."""
         if hasattr(self, "sim"):
-            assert not self.sim.repeated, f"{self.sim.repeated}\n{self.sim.timeline(40)}"
+            assert not self.sim.problems, f"{self.sim.problems}\n{self.sim.timeline(40)}"
             for handle in self.handles:
                 assert handle.status() != "stuck", f"{handle!r} is stuck\n{self.sim.timeline(40)}"
 

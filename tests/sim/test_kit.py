@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -114,10 +115,23 @@ def test_seeds_run_on_the_command_line() -> None:
 
 
 def test_a_seed_that_fails_is_told_with_its_reproducer() -> None:
-    target = "tests.sim.broken_workflows:global_counter"
-    result = CliRunner().invoke(cli, ["simulate", target, "--seeds", "50"], standalone_mode=False)
+    # Its deadline of an hour does not allow for workers that crash again and again.
+    arguments = ["simulate", "tests.sim.corpus:hurried", "--stub", 'begin="a b"', "--seeds", "50"]
+    result = CliRunner().invoke(cli, arguments, standalone_mode=False)
     assert result.return_value == 4, result.output
-    assert f"Reproduce: replay simulate {target} ... --seed" in result.output
+    line = next(line for line in result.output.splitlines() if line.startswith("Reproduce: "))
+    again = CliRunner().invoke(cli, shlex.split(line)[2:], standalone_mode=False)
+    assert again.return_value == 4, "the line that is to reproduce it does not"
+    assert line in again.output.splitlines()
+    assert CliRunner().invoke(cli, [*arguments, "--any-result"], standalone_mode=False).return_value == 0
+
+
+def test_a_workflow_that_fails_without_faults_does_not_pass_by_failing_with_them_just_as_well() -> None:
+    for target, said in (("global_counter", "not replay-safe"), ("forgotten_yield", "ForgottenYield")):
+        result = CliRunner().invoke(cli, ["simulate", f"tests.sim.broken_workflows:{target}"], standalone_mode=False)
+        assert result.return_value == 4, result.output
+        assert "without any fault" in result.output
+        assert said in result.output
 
 
 def test_the_failing_crash_point_is_told_in_the_workflows_words() -> None:
@@ -126,9 +140,7 @@ def test_the_failing_crash_point_is_told_in_the_workflows_words() -> None:
     @workflow
     def counting(ctx: Context) -> Iterator[Any]:
         yield ctx.step("reset", shared.clear)
-        shared.append(1)
-        yield ctx.step("second", charge, "x")
-        return len(shared)
+        return (yield ctx.step("second", lambda: shared.append(1) or len(shared)))
 
     with pytest.raises(
         AssertionError, match=rf"'counting' does not recover.*'(reset|second)'.*{Path(__file__).name}:\d+"
