@@ -32,6 +32,7 @@ def check_command(
     """Replay recorded logs against today's workflows; exit code 4 if one does not fit."""
     from replay.testing.golden import read_histories
     from replay.testing.replaying import replay
+    from replay.testing.sides import side_by_side
 
     if (histories is None) == (store is None):
         raise click.UsageError("pass --histories PATH or --store URL")
@@ -59,6 +60,8 @@ def check_command(
                     shell.emit_json({"id": header.id, "workflow": header.workflow, "error": error})
                 else:
                     click.echo(f"{error}\n")
+                    if isinstance(error, NonDeterminism):
+                        click.echo(f"{side_by_side(history.recorded, error)}\n")
     summary = f"{checked} histories replayed, {failed} do not fit, {unknown} of other workflows"
     shell.emit_json({"checked": checked, "failed": failed, "unknown": unknown}) if as_json else click.echo(summary)
     if checked == 0:

@@ -91,11 +91,20 @@ def show_command(store: str, namespace: str, as_json: bool, execution: str, app:
         click.echo(line)
 
 
+OWN_FILE = Path("<EXECUTION.json>")
+"""What `--export` without a file stands for."""
+
+
 @click.command("history", epilog="Example: replay history o-1 --store sqlite:///orders.db --export histories/o-1.json")
 @click.argument("execution")
 @shell.store_options
 @click.option(
-    "--export", "target", type=click.Path(dir_okay=False, path_type=Path), help="Write a file for `replay check`."
+    "--export",
+    "target",
+    is_flag=False,
+    flag_value=OWN_FILE,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write a file for `replay check` (default: EXECUTION.json).",
 )
 def history_command(store: str, namespace: str, as_json: bool, execution: str, target: Path | None) -> None:
     """Print an execution's log as it is stored, or export it as a golden history."""
@@ -103,6 +112,8 @@ def history_command(store: str, namespace: str, as_json: bool, execution: str, t
 
     with shell.open_engine(store, namespace) as engine:
         history = History.of(engine, execution)
+    if target == OWN_FILE:
+        target = Path(f"{execution.replace('/', '_')}.json")
     if target is not None:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(history.text(), encoding="utf-8")

@@ -9,6 +9,9 @@ from replay.lint.flow import Flow
 from replay.lint.hidden import Hit
 from replay.lint.source import Function, is_generator
 
+_KEEPERS = ("append", "appendleft", "extend", "insert", "add")
+"""Methods that put something into a container and give nothing back."""
+
 
 def check(flow: Flow) -> Iterator[Hit]:
     """Find commands not yielded, generators yielded, ids used twice, and lambdas that see a loop's last value."""
@@ -76,12 +79,35 @@ def _wraps(function: Function) -> bool:
 
 
 def _dropped(flow: Flow, node: ast.expr) -> Iterator[Hit]:
-    if flow.is_command(node):
-        yield "RW201", node, f"{_spoken(flow, node)} is built and never yielded"
+    command = _any_command(flow, node)
+    if command is not None:
+        yield "RW201", command, f"{_spoken(flow, command)} is built and never yielded"
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _KEEPERS:
+        yield from _kept(flow, node.func.value, node)
     elif _makes_generator(flow, node):
         yield "RW201", node, f"{_spoken(flow, node)} is a generator that is never run"
     elif _continues(flow, node):
         yield "RW201", node, "ctx.continue_as_new(...) does nothing until it is returned: write return in front of it"
+
+
+def _kept(flow: Flow, holder: ast.expr, node: ast.Call) -> Iterator[Hit]:
+    """Find commands that are put into a list which nothing is done with."""
+    command = next((found for each in node.args if (found := _any_command(flow, each)) is not None), None)
+    if command is not None and isinstance(holder, ast.Name) and not _is_read(flow, holder.id):
+        yield "RW201", command, f"{_spoken(flow, command)} is kept in {holder.id!r} and never yielded"
+
+
+def _any_command(flow: Flow, node: ast.AST | None) -> ast.expr | None:
+    """Return a command that an expression is, or a display or comprehension of commands holds."""
+    match node:
+        case ast.List(elts=members) | ast.Tuple(elts=members) | ast.Set(elts=members) | ast.Dict(values=members):
+            return next((found for each in members if (found := _any_command(flow, each)) is not None), None)
+        case ast.ListComp(elt=member) | ast.SetComp(elt=member) | ast.DictComp(value=member):
+            return _any_command(flow, member)
+        case ast.expr() if flow.is_command(node):
+            return node
+        case _:
+            return None
 
 
 def _continues(flow: Flow, node: ast.expr) -> bool:
@@ -92,16 +118,31 @@ def _continues(flow: Flow, node: ast.expr) -> bool:
 def _unused(flow: Flow, node: ast.Assign | ast.AnnAssign | ast.NamedExpr) -> Iterator[Hit]:
     targets = node.targets if isinstance(node, ast.Assign) else [node.target]
     named = [target.id for target in targets if isinstance(target, ast.Name)]
-    if len(named) < len(targets) or not (flow.is_command(node.value) or _makes_generator(flow, node.value)):
+    command = _any_command(flow, node.value)
+    if len(named) < len(targets) or (command is None and not _makes_generator(flow, node.value)):
         return
     if not any(_is_read(flow, name) for name in named) and not isinstance(node, ast.NamedExpr):
-        yield "RW201", node, f"{_spoken(flow, node.value)} is kept in {' = '.join(named)!r} and never yielded"
+        yield (
+            "RW201",
+            node,
+            f"{_spoken(flow, command or node.value)} is kept in {' = '.join(named)!r} and never yielded",
+        )
 
 
 def _is_read(flow: Flow, name: str) -> bool:
+    """Return whether anything is done with a name, besides putting more into what it holds."""
     declared = flow.source.scopes[flow.code].outer
     loads = (each for each in ast.walk(flow.code) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Load))
-    return name in declared or any(each.id == name for each in loads)
+    return name in declared or any(each.id == name and not _puts_into(flow, each) for each in loads)
+
+
+def _puts_into(flow: Flow, name: ast.Name) -> bool:
+    around = [name, *flow.source.up(name)][1:4]
+    match around:
+        case [ast.Attribute(attr=attr), ast.Call(), ast.Expr()]:
+            return attr in _KEEPERS
+        case _:
+            return False
 
 
 def _yielded(flow: Flow, node: ast.Yield) -> Iterator[Hit]:

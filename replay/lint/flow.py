@@ -114,12 +114,22 @@ class Flow:
 
     def command(self, node: ast.AST | None) -> str | None:
         """Return which command an expression builds (`step`, chained methods included), if it builds one."""
-        while isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            if node.func.attr in COMMANDS and self.is_context(node.func.value):
-                return node.func.attr
-            if node.func.attr not in CHAINED:
-                return None
+        while isinstance(node, ast.Call):
+            kind = self.builder(node.func)
+            if kind is not None or not isinstance(node.func, ast.Attribute) or node.func.attr not in CHAINED:
+                return kind
             node = node.func.value
+        return None
+
+    def builder(self, node: ast.AST) -> str | None:
+        """Return which command a function builds: `ctx.step`, or a name for it (`step = ctx.step`)."""
+        if isinstance(node, ast.Name):
+            found = self.source.scope_of(node).lookup(node.id)
+            if found is None or len(found[1].values) != 1 or found[1].is_parameter or found[1].is_other:
+                return None
+            node = found[1].values[0]
+        if isinstance(node, ast.Attribute) and node.attr in COMMANDS and self.is_context(node.value):
+            return node.attr
         return None
 
     def is_command(self, node: ast.AST | None) -> bool:
@@ -141,10 +151,8 @@ class Flow:
     def built(self) -> Iterator[tuple[str, ast.Call]]:
         """Yield the commands that this builds: their kind, and the innermost call (`ctx.step(...)` without its chain)."""
         for node in self.nodes():
-            called = node.func if isinstance(node, ast.Call) else None
-            if isinstance(called, ast.Attribute) and called.attr in COMMANDS and self.is_context(called.value):
-                assert isinstance(node, ast.Call)
-                yield called.attr, node
+            if isinstance(node, ast.Call) and (kind := self.builder(node.func)) is not None:
+                yield kind, node
 
     # --- what it leads to -------------------------------------------------------------------------------------
 

@@ -88,6 +88,8 @@ class Source:
         if isinstance(node, ast.Attribute):
             base = self.resolve(node.value, depth)
             return None if base is None else f"{base}.{node.attr}"
+        if isinstance(node, ast.Call):
+            return self._imported_here(node)
         if not isinstance(node, ast.Name):
             return None
         found = self.scope_of(node).lookup(node.id)
@@ -98,6 +100,15 @@ class Source:
             return binding.imports[0]
         another_name = len(binding.values) == 1 and not binding.is_parameter and not binding.is_other and depth < 5
         return self.resolve(binding.values[0], depth + 1) if another_name else None
+
+    def _imported_here(self, node: ast.Call) -> str | None:
+        """Return the module that `__import__("time")` or `import_module("time")` stands for."""
+        name = node.args[0].value if node.args and isinstance(node.args[0], ast.Constant) else None
+        if not isinstance(name, str) or isinstance(node.func, ast.Call):
+            return None
+        return {"builtins.__import__": name.partition(".")[0], "importlib.import_module": name}.get(
+            self.resolve(node.func) or ""
+        )
 
     def _starred(self, name: str) -> str | None:
         return f"replay.{name}" if "*" in self.module.names and name in ("workflow", "Cancelled", "Context") else None

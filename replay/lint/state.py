@@ -77,8 +77,6 @@ def check(flow: Flow) -> Iterator[Hit]:
             yield from _try(flow, node)
         elif isinstance(node, ast.With):
             yield from _with(flow, node)
-        elif isinstance(node, ast.Global):
-            yield "RW303", node, f"global {', '.join(node.names)}"
         elif isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign | ast.Delete):
             yield from _assigned(flow, node)
         elif isinstance(node, ast.Call):
@@ -187,17 +185,17 @@ def _assigned(flow: Flow, node: ast.Assign | ast.AugAssign | ast.AnnAssign | ast
     targets = node.targets if isinstance(node, ast.Assign | ast.Delete) else [node.target]
     for target in targets:
         for each in target.elts if isinstance(target, ast.Tuple | ast.List) else [target]:
-            found = _outer(flow, each)
-            if found is not None and (isinstance(each, ast.Attribute | ast.Subscript) or _declared(flow, each)):
+            shared = isinstance(each, ast.Attribute | ast.Subscript) and _outer(flow, each) is not None
+            if shared or _declared(flow, each):
                 yield "RW303", each, f"{ast.unparse(each)} is changed, which other executions share"
 
 
 def _declared(flow: Flow, node: ast.AST) -> bool:
-    """Return whether a plain name is assigned here for an outer scope (`nonlocal`; `global` is found by its statement)."""
-    if not isinstance(node, ast.Name):
+    """Return whether a plain name is assigned here for an outer scope (`nonlocal`, `global`)."""
+    if not isinstance(node, ast.Name) or node.id not in flow.source.scope_of(node).outer:
         return False
-    found = _outer(flow, node)
-    return found is not None and found[0].parent is not None and node.id in flow.source.scope_of(node).outer
+    found = flow.source.scope_of(node).lookup(node.id)
+    return found is None or not flow.is_own(found[0])
 
 
 def _outer(flow: Flow, node: ast.AST) -> tuple[Scope, Binding] | None:

@@ -15,7 +15,7 @@ from replay.testing.stubs import REAL, fails, hangs, returns, takes
 if TYPE_CHECKING:
     from replay.testing.contracts import BusContract, QueueContract, StoreContract
     from replay.testing.contracts.agreement import store_agreement
-    from replay.testing.drawing import Run, scenarios
+    from replay.testing.drawing import Run, run_plan, scenarios
     from replay.testing.machine import WorkflowMachine
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "hangs",
     "histories",
     "returns",
+    "run_plan",
     "scenarios",
     "store_agreement",
     "takes",
@@ -50,6 +51,7 @@ _LAZY = {
     "Run": "drawing",
     "StoreContract": "contracts",
     "WorkflowMachine": "machine",
+    "run_plan": "drawing",
     "scenarios": "drawing",
     "store_agreement": "contracts.agreement",
 }

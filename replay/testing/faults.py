@@ -17,6 +17,16 @@ class Crash(BaseException):
     """The simulated worker is dead: it does nothing more, not even clean up."""
 
 
+def _rate(instance: Any, attribute: attrs.Attribute[float], value: float) -> None:
+    if not 0 <= value <= 1:
+        raise ValueError(f"Faults({attribute.name}=...) is a rate from 0 to 1, not {value!r}")
+
+
+def _seconds(instance: Any, attribute: attrs.Attribute[float], value: float) -> None:
+    if not value >= 0:
+        raise ValueError(f"Faults({attribute.name}=...) is in seconds, 0 or more, not {value!r}")
+
+
 @attrs.frozen
 class Faults:
     """Rates (0 to 1) at each opportunity.
@@ -31,13 +41,13 @@ class Faults:
         skew: Largest error of workers' clocks, seconds.
     """
 
-    crash: float = 0.0
-    unavailable: float = 0.0
-    pause: float = 0.0
-    lose_hint: float = 0.0
-    double_hint: float = 0.0
-    delay_hint: float = 0.0
-    skew: float = 0.0
+    crash: float = attrs.field(default=0.0, validator=_rate)
+    unavailable: float = attrs.field(default=0.0, validator=_rate)
+    pause: float = attrs.field(default=0.0, validator=_rate)
+    lose_hint: float = attrs.field(default=0.0, validator=_rate)
+    double_hint: float = attrs.field(default=0.0, validator=_rate)
+    delay_hint: float = attrs.field(default=0.0, validator=_rate)
+    skew: float = attrs.field(default=0.0, validator=_seconds)
 
     @classmethod
     def swarm(cls, chance: random.Random) -> Faults:

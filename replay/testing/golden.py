@@ -10,6 +10,7 @@ from replay.core.errors import NonDeterminism, Undecodable
 from replay.definition import Workflow
 from replay.histories import History
 from replay.testing.replaying import replay
+from replay.testing.sides import side_by_side
 
 if TYPE_CHECKING:
     from hypothesis import strategies as st
@@ -36,7 +37,10 @@ def assert_replays(workflow: Workflow[Any, Any], histories: str | Path) -> int:
         try:
             replay(workflow, history.recorded).close()
         except (NonDeterminism, Undecodable) as error:
-            raise AssertionError(f"{where} (execution {header.id!r}) does not fit today's code:\n{error}") from error
+            sides = f"\n{side_by_side(history.recorded, error)}" if isinstance(error, NonDeterminism) else ""
+            raise AssertionError(
+                f"{where} (execution {header.id!r}) does not fit today's code:\n{error}{sides}"
+            ) from error
         count += 1
     if not count:
         raise AssertionError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from replay.definition import Workflow
+from replay.testing.checks import wrong
 from replay.testing.simulation import SimHandle, Simulation
 
 
@@ -74,14 +76,27 @@ class WorkflowMachine(RuleBasedStateMachine):
     def no_recorded_step_ran_twice(self) -> None:
         """Invariant I8, and nothing is stuck."""
         if hasattr(self, "sim"):
-            assert not self.sim.repeated, f"{self.sim.repeated}\n{self.sim.timeline(40)}"
+            assert not self.sim.problems, f"{self.sim.problems}\n{self.sim.timeline(40)}"
             for handle in self.handles:
                 assert handle.status() != "stuck", f"{handle!r} is stuck\n{self.sim.timeline(40)}"
 
     def teardown(self) -> None:
-        """Stop all faults and let everything come to rest; print the timeline, for the case that something failed."""
-        if hasattr(self, "sim"):
-            self.sim.stop_faults()
-            self.sim.run()
-            note(self.sim.timeline(60))
+        """Stop all faults and let everything come to rest; print the timeline, for the case that something failed.
+
+        Raises:
+            AssertionError: A recorded step ran twice, an execution is stuck, or its log is not legal or does not replay.
+        """
+        if not hasattr(self, "sim"):
+            return
+        failed = sys.exc_info()[0] is not None
+        self.sim.stop_faults()
+        self.sim.run()
+        note(self.sim.timeline(60))
+        try:
+            if not failed:  # else this would hide what failed
+                self.no_recorded_step_ran_twice()
+                for handle in self.handles:
+                    problem = wrong(self.sim, handle)
+                    assert problem is None, f"{handle!r}: {problem}\n{self.sim.timeline(40)}"
+        finally:
             self.sim.close()

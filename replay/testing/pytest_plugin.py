@@ -6,7 +6,9 @@ The entry point is called `replay_workflows`, since `replay` belongs to pytest-r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import argparse
+import shlex
+from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,12 +17,38 @@ if TYPE_CHECKING:
     from replay.engine import Engine
     from replay.testing.simulation import Simulation
 
+_MADE: pytest.StashKey[list[Any]] = pytest.StashKey()
+"""The simulations that a test has made."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options."""
     group = parser.getgroup("replay_workflows", "durable workflows (replay)")
-    group.addoption("--rw-seeds", type=int, default=1, metavar="N", help="run tests that use replay_sim with N seeds")
+    group.addoption(
+        "--rw-seeds", type=_positive, default=1, metavar="N", help="run tests that use replay_sim with N seeds"
+    )
     group.addoption("--rw-seed", type=int, default=None, metavar="S", help="run them with this seed alone")
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seeds from 1")
+    return int(text)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Tell what happened in the simulations of a test that failed, and how to run their seed again."""
+    report = yield
+    made = item.stash.get(_MADE, [])
+    if report.when == "call" and report.failed and made:
+        for sim in made:
+            report.sections.append((f"simulation, seed {sim.seed}", sim.timeline(100)))
+        test = item.nodeid.partition("[")[0]
+        report.sections.append(("run this seed again", f"pytest {shlex.quote(test)} --rw-seed {made[0].seed}"))
+    return report
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -39,16 +67,16 @@ def replay_seed(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture
-def replay_sim(replay_seed: int) -> Iterator[Callable[..., Simulation]]:
+def replay_sim(request: pytest.FixtureRequest, replay_seed: int) -> Iterator[Callable[..., Simulation]]:
     """Make simulations: `sim = replay_sim([approve_order], steps=...)`; seeded, and closed after the test."""
     from replay.testing.simulation import Simulation
 
-    made: list[Any] = []
+    made = request.node.stash[_MADE] = []
 
     def make(workflows: Any = (), **options: Any) -> Simulation:
         options.setdefault("seed", replay_seed)
         made.append(Simulation(workflows, **options))
-        return made[-1]  # type: ignore[no-any-return]
+        return made[-1]
 
     yield make
     for sim in made:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
@@ -17,6 +16,10 @@ class Hangs(BaseException):
     """Raised by a stub for a body that never returns; the simulator then loses the call."""
 
 
+class NotStubbed(AssertionError):
+    """A step without a stub, where `strict` refuses it."""
+
+
 @attrs.frozen
 class Takes:
     """A body's result that comes `seconds` of virtual time later."""
@@ -25,10 +28,24 @@ class Takes:
     value: Any
 
 
-def returns(*values: Any) -> Stub:
-    """Return the given values in turn, the last one for ever."""
-    turns: Iterator[Any] = itertools.chain(values[:-1], itertools.repeat(values[-1] if values else None))
-    return lambda call: next(turns)
+@attrs.frozen
+class Returns:
+    """A stub that gives its values in turn: to each execution anew, and to a step the same value however often it runs."""
+
+    values: tuple[Any, ...]
+
+    def of(self, turn: int) -> Any:
+        """Return the value of the *turn*-th step that meets this stub, from 0; the last one for ever."""
+        return self.values[min(turn, len(self.values) - 1)] if self.values else None
+
+
+def returns(*values: Any) -> Returns:
+    """Return the given values in turn, the last one for ever.
+
+    Counted for each execution by the steps that meet the stub, in the order in which they are launched; a step that runs again
+    after a crash gets its value again, and each simulation counts from the beginning.
+    """
+    return Returns(values)
 
 
 def fails(error: BaseException | type[BaseException], times: int | None = None, then: Any = None) -> Stub:
@@ -40,7 +57,7 @@ def fails(error: BaseException | type[BaseException], times: int | None = None, 
     def stub(call: Call) -> Any:
         if times is None or call.attempt <= times:
             raise error() if isinstance(error, type) else error
-        return call.fn(*call.args, **call.kwargs) if then is REAL else then
+        return real(call) if then is REAL else then
 
     return stub
 
@@ -59,30 +76,68 @@ def hangs() -> Stub:
 
 
 def takes(seconds: float, value: Any = None) -> Stub:
-    """Return *value* after *seconds* of virtual time."""
-    return lambda call: Takes(seconds, value)
+    """Return *value* (`REAL`: what the body returns) after *seconds* of virtual time."""
+    return lambda call: Takes(seconds, real(call) if value is REAL else value)
+
+
+def real(call: Call) -> Any:
+    """Run the body itself."""
+    return call.fn(*call.args, **call.kwargs)
 
 
 class Stubs:
-    """Finds the stub for a call: by the step's full id, by its id without scope and number, or by its function."""
+    """Finds the stub for a call: by the step's full id, by its id without scope and number, or by its function.
+
+    One for each simulation: it counts the turns of `returns`.
+    """
 
     def __init__(self, steps: Mapping[Any, Any] | None, *, strict: bool = False) -> None:
-        self._steps = {key: stub if callable(stub) else returns(stub) for key, stub in (steps or {}).items()}
+        self._steps = {key: stub if callable(stub) else _returning(stub) for key, stub in (steps or {}).items()}
         self._strict = strict
+        self._turns: dict[tuple[Any, str], dict[str, int]] = {}
+        self._met: set[Any] = set()
 
-    def run(self, call: Call) -> Any:
-        """Return what the call's stub (or real body) returns, raise what it raises.
+    def launched(self, call: Call) -> None:
+        """Give the call its turn: launches come in the log's order, runs in the scheduler's."""
+        self.find(call)
+
+    def prepare(self, call: Call) -> Callable[[], Any]:
+        """Return what to do in the body's stead.
 
         Raises:
-            AssertionError: The step is not stubbed, and `strict`.
+            NotStubbed: The step is not stubbed, and `strict`.
         """
-        plain = call.id.rsplit("/", 1)[-1].split("#", 1)[0] if not call.id.startswith("rollback:") else call.id
-        for key in (call.id, plain, call.fn, "*"):
-            stub = self._steps.get(key)
-            if stub is not None:
-                return stub(call)
+        stub = self.find(call)
+        if stub is not None:
+            return lambda: stub(call)
         if self._strict:
-            raise AssertionError(
-                f"step {call.id!r} is not stubbed. Fix: steps={{{plain!r}: returns(...)}}, or strict=False"
+            unmet = [key for key in self._steps if key not in self._met]
+            raise NotStubbed(
+                f"step {call.id!r} is not stubbed{f' (stubs that no step has met: {unmet})' if unmet else ''}. "
+                f"Fix: steps={{{plain(call.id)!r}: returns(...)}}, or strict=False"
             )
-        return call.fn(*call.args, **call.kwargs)
+        return lambda: real(call)
+
+    def find(self, call: Call) -> Stub | None:
+        """Return the stub that answers for this call, None if there is none."""
+        for key in (call.id, plain(call.id), call.fn, "*"):
+            stub: Any = self._steps.get(key)
+            if stub is None:
+                continue
+            self._met.add(key)
+            if isinstance(stub, Returns):
+                turns = self._turns.setdefault((key, call.execution_id), {})
+                value = stub.of(turns.setdefault(call.token, len(turns)))
+                return lambda call: value
+            found: Stub = stub
+            return found
+        return None
+
+
+def _returning(value: Any) -> Returns:
+    return value if isinstance(value, Returns) else Returns((value,))
+
+
+def plain(id: str) -> str:
+    """Return a step's id without its scope and number; a compensation's stays as it is."""
+    return id if id.startswith("rollback:") else id.rsplit("/", 1)[-1].split("#", 1)[0]

@@ -28,6 +28,7 @@ def expect(text: str, head: str = HEAD) -> None:
 
 def test_the_wall_clock_is_found_under_every_name() -> None:
     expect("""
+        import importlib
         import time
         import datetime as dt
         from datetime import date, datetime
@@ -41,7 +42,28 @@ def test_the_wall_clock_is_found_under_every_name() -> None:
             today = date.today()  # !RW101
             read = time.perf_counter
             read()  # !RW101
+            __import__("time").time()  # !RW101
+            importlib.import_module("datetime").datetime.now()  # !RW101
             return ticks() + today, time.strftime("%Y")  # !RW101 !RW101
+    """)
+
+
+def test_commands_are_found_under_another_name_and_in_lists() -> None:
+    expect("""
+        @workflow
+        def renamed(ctx, names):
+            step, later = ctx.step, []
+            build = ctx.step
+            build("a", print)  # !RW201
+            yield build("b", print).retry(3)
+            commands = [ctx.step(name, print) for name in names]  # !RW201
+            [build("c", print), ctx.sleep(1)]  # !RW201
+            later.append(ctx.sleep(1))  # !RW201
+            used = []
+            used.append(ctx.sleep(2))
+            more = {"x": ctx.sleep(3)}
+            yield ctx.all(used)
+            yield ctx.all(more)
     """)
 
 
@@ -354,8 +376,9 @@ def test_state_shared_between_executions_is_found() -> None:
 
         @workflow
         def sharing(ctx, order):
-            global COUNT  # !RW303
-            COUNT += 1
+            global COUNT, LAST
+            COUNT += 1  # !RW303
+            LAST = order  # !RW303
             SEEN.append(order)  # !RW303
             TOTALS[order] = 1  # !RW303
             del TOTALS[order]  # !RW303

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -115,6 +116,57 @@ def a_cancel_gets_lost(real: Any, store: Any, request: r.Deliver) -> Any:
     return r.Delivered(store._now) if request.kind == "cancel" else real(store, request)
 
 
+@plant(MemoryStore, "_arrive")
+def a_cancel_does_not_wake_a_parked_execution(real: Any, store: Any, x: Any, id: str, kind: str, *rest: Any) -> bool:
+    due = x.due_at
+    arrived = real(store, x, id, kind, *rest)
+    if kind == "cancel" and x.token is None:
+        store._set_due(x, due)
+    return bool(arrived)
+
+
+@plant(MemoryStore, "_beat")
+def a_beat_does_not_compare_the_token(real: Any, store: Any, request: r.Beat) -> Any:
+    held = [attrs.evolve(h, token=store._executions[h.id].token or h.token) for h in request.held]
+    return real(store, attrs.evolve(request, held=tuple(held)))
+
+
+@plant(MemoryStore, "_commit")
+def children_of_a_cancelled_parent_go_on(real: Any, store: Any, request: r.Commit) -> Any:
+    return real(store, attrs.evolve(request, cancels=()))
+
+
+@plant(MemoryStore, "_commit")
+def consumed_messages_return(real: Any, store: Any, request: r.Commit) -> Any:
+    x = store._executions.get(request.id)
+    kept = dict(x.inbox) if x is not None else {}
+    reply = real(store, request)
+    if x is not None and x.ended_at is None:
+        x.inbox = dict(sorted({**{seq: kept[seq] for seq in request.consumed if seq in kept}, **x.inbox}.items()))
+    return reply
+
+
+@plant(MemoryStore, "_then")
+def signals_are_dropped_by_continue_as_new(real: Any, store: Any, x: Any, request: r.Commit) -> Any:
+    if isinstance(request.then, r.Restart):
+        x.inbox.clear()
+    return real(store, x, request)
+
+
+@plant(MemoryStore, "_create")
+def timeouts_of_executions_are_dropped(real: Any, store: Any, request: r.Create) -> Any:
+    return real(store, attrs.evolve(request, timeout=None))
+
+
+@plant(MemoryStore, "_take")
+def leased_executions_are_taken(real: Any, store: Any, request: r.Claim, lanes: Any) -> Any:
+    for x in store._executions.values():
+        if x.token is not None and x.ended_at is None:
+            x.token = None
+            store._set_due(x, store._now)
+    return real(store, request, lanes)
+
+
 # --- the session ------------------------------------------------------------------------------------------
 
 
@@ -188,6 +240,54 @@ def what_is_not_committed_is_forgotten_when_parking(real: Any, session: Any) -> 
     return (yield from real(session))
 
 
+@plant(Session, "_decide")
+def the_executions_deadline_is_ignored(real: Any, session: Any) -> Any:
+    session._frontier.deadline = None
+    return real(session)
+
+
+@plant(Recorder, "record")
+def events_are_published_twice(real: Any, recorder: Any, entry: e.Fact, consumed: tuple[int, ...] = ()) -> None:
+    real(recorder, entry, consumed)
+    if isinstance(entry, e.Emitted):
+        recorder.publish.append(recorder.publish[-1])
+
+
+@plant(Recorder, "record")
+def the_beginning_of_an_at_most_once_step_is_not_recorded(real: Any, recorder: Any, entry: e.Fact, *rest: Any) -> None:
+    real(recorder, entry, *rest)
+    if isinstance(entry, e.StepBegun):
+        recorder.entries.pop()
+
+
+@plant(Interpreter, "_check_arguments")
+def arguments_are_not_compared(real: Any, interpreter: Any, fiber: Fiber, recorded: int | None) -> None:
+    return None
+
+
+@plant(Interpreter, "_chosen")
+def a_switch_chooses_again_on_replay(real: Any, interpreter: Any, fiber: Fiber, entry: e.Chosen) -> None:
+    if not interpreter.live:
+        branches = fiber.command.branches
+        entry = attrs.evolve(entry, branch=next((b.id for b in branches if b.match(fiber.command.value)), entry.branch))
+    real(interpreter, fiber, entry)
+
+
+@plant(Frontier, "_take_up_step")
+def a_retry_is_at_once_after_a_replay(real: Any, frontier: Any, fiber: Fiber, now: float) -> Any:
+    if fiber.retry_at is not None:
+        fiber.retry_at = now
+    return real(frontier, fiber, now)
+
+
+@plant(Frontier, "_next_signal")
+def signals_are_taken_newest_first(real: Any, frontier: Any, now: float) -> Any:
+    for waiting in frontier._signals.values():
+        if len(waiting) > 1:
+            waiting.rotate(1)
+    return real(frontier, now)
+
+
 # --- the worker, and what workflows are given ---------------------------------------------------------------
 
 
@@ -206,3 +306,8 @@ def the_time_is_the_walls(real: Any, context: Any) -> float:
 @plant(ExecutionSources, "random")
 def random_numbers_are_not_seeded(real: Any, sources: Any, stream: str) -> random.Random:
     return random.Random()
+
+
+@plant(ExecutionSources, "uuid")
+def uuids_are_not_seeded(real: Any, sources: Any) -> uuid.UUID:
+    return uuid.uuid4()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, rule, run_state_machine_as_test
 
-from replay import Context, workflow
+from replay import Context, Engine, workflow
 from replay.cli.root import cli
 from replay.histories import History
 from replay.testing import Simulation, WorkflowMachine, assert_recovers, assert_replays, histories
@@ -77,6 +78,23 @@ def test_drawn_histories_can_be_written_and_read(history: History) -> None:
     assert again.recorded.rows == history.recorded.rows
 
 
+class Greedy(WorkflowMachine):
+    """Lets a cluster be only in its last moments, after its last invariant was checked."""
+
+    workflows = (order,)
+
+    @rule()
+    def place(self) -> None:
+        self.start(order, "o-1")
+        self.sim.problems.append("planted")
+        self.no_recorded_step_ran_twice = lambda: None  # type: ignore[method-assign]
+
+
+def test_a_machine_judges_what_happens_after_its_last_rule() -> None:
+    with pytest.raises(AssertionError, match="planted"):
+        run_state_machine_as_test(Greedy, settings=SETTINGS)
+
+
 def exported(folder: Path) -> Path:
     with Simulation([approval]) as sim:
         handle = sim.start(approval)
@@ -102,7 +120,10 @@ def test_a_golden_history_that_does_not_fit_is_told_with_both_sides(tmp_path: Pa
 
     with pytest.raises(AssertionError, match=r"approval\.json.*does not fit") as found:
         assert_replays(changed, tmp_path)
-    assert "new" in str(found.value)
+    said = str(found.value)
+    assert "Began" in said, "the entries before it are missing"
+    assert "StepDone ship" in said, "the entries after it are missing"
+    assert 'yield ctx.step("new", charge, "x")' in said, "the code's lines are missing"
 
 
 def test_seeds_run_on_the_command_line() -> None:
@@ -114,10 +135,23 @@ def test_seeds_run_on_the_command_line() -> None:
 
 
 def test_a_seed_that_fails_is_told_with_its_reproducer() -> None:
-    target = "tests.sim.broken_workflows:global_counter"
-    result = CliRunner().invoke(cli, ["simulate", target, "--seeds", "50"], standalone_mode=False)
+    # Its deadline of an hour does not allow for workers that crash again and again.
+    arguments = ["simulate", "tests.sim.corpus:hurried", "--stub", 'begin="a b"', "--seeds", "50"]
+    result = CliRunner().invoke(cli, arguments, standalone_mode=False)
     assert result.return_value == 4, result.output
-    assert f"Reproduce: replay simulate {target} ... --seed" in result.output
+    line = next(line for line in result.output.splitlines() if line.startswith("Reproduce: "))
+    again = CliRunner().invoke(cli, shlex.split(line)[2:], standalone_mode=False)
+    assert again.return_value == 4, "the line that is to reproduce it does not"
+    assert line in again.output.splitlines()
+    assert CliRunner().invoke(cli, [*arguments, "--any-result"], standalone_mode=False).return_value == 0
+
+
+def test_a_workflow_that_fails_without_faults_does_not_pass_by_failing_with_them_just_as_well() -> None:
+    for target, said in (("global_counter", "not replay-safe"), ("forgotten_yield", "ForgottenYield")):
+        result = CliRunner().invoke(cli, ["simulate", f"tests.sim.broken_workflows:{target}"], standalone_mode=False)
+        assert result.return_value == 4, result.output
+        assert "without any fault" in result.output
+        assert said in result.output
 
 
 def test_the_failing_crash_point_is_told_in_the_workflows_words() -> None:
@@ -126,9 +160,7 @@ def test_the_failing_crash_point_is_told_in_the_workflows_words() -> None:
     @workflow
     def counting(ctx: Context) -> Iterator[Any]:
         yield ctx.step("reset", shared.clear)
-        shared.append(1)
-        yield ctx.step("second", charge, "x")
-        return len(shared)
+        return (yield ctx.step("second", lambda: shared.append(1) or len(shared)))
 
     with pytest.raises(
         AssertionError, match=rf"'counting' does not recover.*'(reset|second)'.*{Path(__file__).name}:\d+"
@@ -191,6 +223,37 @@ def test_the_fixtures_run_a_test_once_for_each_seed(pytester: pytest.Pytester) -
     )
     pytester.runpytest_subprocess("--rw-seeds", "3", "-p", "no:cacheprovider").assert_outcomes(passed=4)
     pytester.runpytest_subprocess("--rw-seed", "41", "-p", "no:cacheprovider").assert_outcomes(passed=2)
+
+
+def test_a_test_that_fails_tells_its_timeline_and_its_seed(pytester: pytest.Pytester) -> None:
+    path = pytester.makepyfile(
+        """
+        from replay import workflow
+
+        @workflow
+        def w(ctx):
+            yield ctx.sleep(5)
+
+        def test_sim(replay_sim):
+            handle = replay_sim([w]).start(w, id="x-1")
+            assert handle.status() == "completed"
+        """
+    )
+    failed = pytester.runpytest_inprocess("--rw-seed", "41", "-p", "no:cacheprovider")
+    failed.stdout.fnmatch_lines(["*user starts x-1 (w)*", f"*pytest {path.name}::test_sim --rw-seed 41*"])
+    refused = pytester.runpytest_inprocess("--rw-seeds", "0", "-p", "no:cacheprovider")
+    refused.stderr.fnmatch_lines(["*'0' is not a number of seeds from 1*"])
+
+
+def test_a_history_is_exported_to_a_file_of_its_own_name_if_none_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"sqlite:///{tmp_path}/x.db"
+    with Engine(url, workflows=[small], worker=True) as engine:
+        engine.cancel(engine.start(small, 1, id="o-1"))
+    monkeypatch.chdir(tmp_path)
+    assert not CliRunner().invoke(cli, ["history", "o-1", "--export", "--store", url]).exception
+    assert History.read(tmp_path / "o-1.json").recorded.header.id == "o-1"
 
 
 def test_check_exits_with_4_where_a_history_does_not_fit(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def simulate(nodes: Any, inbox: dict[str, int], **options: Any) -> Simulation:
 
 def ending(sim: Simulation) -> tuple[str, Any]:
     execution = sim.engine.get_execution("x-1")
-    assert not sim.repeated, sim.repeated
+    assert not sim.problems, sim.problems
     assert execution.status != "stuck", execution.current
     return str(execution.status), "error" if execution.error is not None else execution.result
 

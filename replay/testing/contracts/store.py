@@ -11,6 +11,7 @@ from replay.core import requests as r
 from replay.core.errors import ExecutionEnded, Fenced, OperatorRefused, UnknownExecution
 from replay.ports import Clock, Store
 from replay.testing.clock import VirtualClock
+from replay.testing.contracts.leases import LeasePromises
 
 LEASE = 30.0
 LANES = (("w", ""), ("v", "2"))
@@ -64,7 +65,7 @@ class Asking:
         return header  # type: ignore[no-any-return]
 
 
-class StoreContract:
+class StoreContract(LeasePromises):
     """Tests of a store, given this fixture.
 
     * `make_store`: a function of a clock that opens a fresh, empty store on your backend.

@@ -1,0 +1,392 @@
+"""Playing a scenario: one run of a workflow in which choices decide what steps come to, what arrives when, and what breaks."""
+
+from __future__ import annotations
+
+import shlex
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import attrs
+from hypothesis import strategies as st
+
+from replay.core.effects import Call
+from replay.core.entries import SignalReceived
+from replay.core.requests import Get
+from replay.core.retry import ONCE
+from replay.definition import Signal, Workflow
+from replay.histories import History
+from replay.ports import Clock, Store
+from replay.records import Status, StepRecord
+from replay.testing.checks import wrong
+from replay.testing.cluster import LEASE
+from replay.testing.faults import CrashPoint, Faults
+from replay.testing.plans import Choices, target_of, token
+from replay.testing.simulation import CALM_AFTER, SimHandle, Simulation
+from replay.testing.stubs import Hangs, Stubs, Takes, plain, real
+
+MOST_RESTS = 200
+"""How often a run may come to rest before it is given up as one that never ends."""
+
+MOST_ARRIVALS = 10
+"""Signals in one run."""
+
+HORIZON = 400 * 86400.0
+"""Seconds of virtual time after which a run is left as it stands."""
+
+PATIENCE = 600.0
+"""Longest timeout, seconds, for which a step is made to hang: leases are renewed all the while, which takes real time."""
+
+DISTURBANCES = {
+    "none": None,
+    "one crash": None,
+    "crashes": Faults(crash=0.08),
+    "hints lost, doubled and late": Faults(lose_hint=0.3, double_hint=0.3, delay_hint=0.3),
+    "pauses": Faults(pause=0.1),
+    "store unreachable": Faults(unavailable=0.1),
+}
+"""What may be wrong with the cluster in a run; the rates do not hold beyond `CALM_AFTER` effects."""
+
+
+class Unlucky(Exception):
+    """What a step raises when a scenario has it fail (or the first class that its `Retry(on=...)` names)."""
+
+
+@attrs.frozen(repr=False)
+class Run:
+    """A finished run. Its `repr` is its plan and its timeline, so that a failing test prints them.
+
+    Attributes:
+        status: How it ended, or where it stands if it waits for ever.
+        result: Its result, None without.
+        error: What ended it.
+        timeline: What happened, one line each.
+        steps: The step records.
+        executed: Ids of the steps that were run, with repetitions, in order.
+        plan: What was chosen.
+        history: Its log, as `replay history --export` would write it.
+        reproduce: The line that runs it again.
+    """
+
+    status: Status
+    result: Any
+    error: Any
+    timeline: str
+    steps: tuple[StepRecord, ...]
+    executed: tuple[str, ...]
+    plan: Mapping[str, Any]
+    history: History
+    reproduce: str
+
+    def count(self, step_id: str) -> int:
+        """Return how many steps of this id (scopes and numbers aside) are recorded as completed."""
+        return sum(plain(step.id) == step_id and step.status == "completed" for step in self.steps)
+
+    def __repr__(self) -> str:
+        plan = ", ".join(f"{key}={value!r}" for key, value in self.plan.items() if value not in (None, (), {}, []))
+        ended = f"{self.status}: {self.result!r}" if self.error is None else f"{self.status}: {self.error!r}"
+        return f"<run ended {ended}\nplan: {plan}\n{self.timeline}\nReproduce: {self.reproduce}\n>"
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """Have Hypothesis print the timeline, not each attribute."""
+        for number, line in enumerate(repr(self).splitlines()):
+            if number:
+                printer.break_()
+            printer.text(line)
+
+
+@attrs.frozen
+class Scope:
+    """Which choices there are; see `scenarios`."""
+
+    workflow: Workflow[Any, Any]
+    steps: Mapping[Any, Any] = attrs.field(factory=dict)
+    signals: Sequence[Signal[Any]] = ()
+    others: Sequence[Workflow[Any, Any]] = ()
+    failures: bool = True
+    crashes: bool = True
+    cancels: bool = True
+    max_workers: int = 3
+    store: Callable[[Clock], Store] | None = None
+
+
+class Scenario:
+    """One run, as its choices have it."""
+
+    def __init__(self, scope: Scope, choices: Choices) -> None:
+        self._scope = scope
+        self._choices = choices
+        self._sent: dict[str, list[Any]] = {}
+        self._arrivals = 0
+        self._signals: list[str] = []  # what may be sent
+        self._cancels = False
+        self.plan: dict[str, Any] = {}
+        self.sim: Simulation
+
+    def play(self, inputs: st.SearchStrategy[Any] | None) -> Run:
+        """Let it happen.
+
+        Raises:
+            AssertionError: What no run may show: a step that is repeated although recorded, a log that cannot be, or does not replay.
+        """
+        scope, plan, draw = self._scope, self.plan, self._choices.draw
+        self._signals = [str(id) for id in self._choices.fact([signal.id for signal in scope.signals])]
+        self._cancels = bool(self._choices.fact(scope.cancels)) and draw(st.sampled_from([False, False, False, True]))
+        plan["input"] = draw(inputs if inputs is not None else st.none())
+        plan["workers"] = draw(st.integers(1, scope.max_workers))
+        plan["seed"] = draw(st.integers(0, 999))
+        plan["disturbance"] = disturbance = draw(st.sampled_from(list(DISTURBANCES if scope.crashes else ["none"])))
+        crash = None
+        if disturbance == "one crash":
+            plan["crash"] = crash = CrashPoint(draw(st.integers(1, 40)), draw(st.booleans()))
+        fates = Fates(scope, self._choices)
+        self.sim = Simulation(
+            [scope.workflow, *scope.others],
+            seed=plan["seed"],
+            workers=plan["workers"],
+            steps=fates,
+            faults=DISTURBANCES[disturbance],
+            crash_at=crash,
+            store=scope.store,
+        )
+        with self.sim:
+            handle = self.sim.start(scope.workflow, plan["input"], id="x-1")
+            plan["signals"] = []
+            plan["outcomes"] = fates.told
+            try:
+                self._drive(handle)
+                problem = self._problem(handle)
+            except AssertionError as error:
+                raise AssertionError(f"{error}\nReproduce: {self._reproduce()}") from error
+            run = self._run(handle)
+        if problem:
+            raise AssertionError(f"{problem}\n{run!r}")
+        return run
+
+    # --- what happens, and when ---------------------------------------------------------------------------
+
+    def _drive(self, handle: SimHandle) -> None:
+        sim = self.sim
+        began = sim.now()
+        waiting = False
+        for _ in range(MOST_RESTS):
+            arrived = self._arrival(handle, waiting=waiting)
+            sim.run()
+            execution = sim.engine.get_execution(handle)
+            if execution.status.ended:
+                return
+            waiting = any(wait.get("kind") == "signal" for wait in execution.current)
+            if sim.injector.effects > CALM_AFTER:
+                sim.stop_faults()
+            if arrived:
+                continue
+            due = sim.next_due(beats=False)
+            if due is None and not waiting:
+                return
+            if due is None or due - began > HORIZON:
+                if self._arrival(handle, waiting=True):
+                    continue
+                return
+            self._pass(due)
+
+    def _pass(self, until: float) -> None:
+        """Let time pass until something is due, but not happen yet: what arrives at that instant may come first."""
+        sim = self.sim
+        while (due := sim.next_due()) is not None and due < until:
+            sim.clock.move_to(due)
+            sim.run()
+        sim.clock.move_to(until)
+
+    def _arrival(self, handle: SimHandle, *, waiting: bool) -> bool:
+        """Maybe send something, in the midst of what happens now; whether something was sent."""
+        options = []
+        if self._signals and self._arrivals < MOST_ARRIVALS:
+            options += ["signal"] * (6 if waiting else 1) + ["signal twice"]
+        if self._cancels and "cancelled_after" not in self.plan:
+            options += ["cancel", "cancel"]
+        if not options or not (what := self._choices.draw(st.sampled_from([""] * (4 if waiting else 9) + options))):
+            return False
+        for _ in range(self._choices.draw(st.integers(0, 8))):
+            if not self.sim.step():
+                break
+        execution = self.sim.engine.get_execution(handle)
+        if execution.status.ended:
+            return False
+        if what == "cancel":
+            self.plan["cancelled_after"] = round(self.sim.now() - execution.created_at, 3)
+            self.sim.cancel(handle, "scenario")
+        else:
+            self._signal(handle, twice=what == "signal twice", after=self.sim.now() - execution.created_at)
+        return True
+
+    def _signal(self, handle: SimHandle, *, twice: bool, after: float) -> None:
+        id = self._signals[self._choices.draw(st.integers(0, len(self._signals) - 1))]
+        kind = next((signal.payload_type for signal in self._scope.signals if signal.id == id), None)
+        payload = self._choices.draw(st.from_type(kind) if kind is not None else st.integers(0, 3))
+        self._arrivals += 1
+        self.plan["signals"].append((id, payload, round(after, 3)))
+        self._sent.setdefault(id, []).append(payload)
+        for _ in range(2 if twice else 1):
+            self.sim.signal(handle, id, payload, dedupe_id=f"m{self._arrivals}")
+
+    # --- what came of it ----------------------------------------------------------------------------------
+
+    def _problem(self, handle: SimHandle) -> str | None:
+        execution = self.sim.engine.get_execution(handle)
+        if execution.status == "stuck":
+            return f"it is stuck: {'; '.join(str(wait.get('message', wait)) for wait in execution.current)}"
+        return wrong(self.sim, handle) or self._misdelivered(handle)
+
+    def _misdelivered(self, handle: SimHandle) -> str | None:
+        """What was sent is received once, in its order (invariant I19)."""
+        header = self.sim.engine.ask(Get(handle.id))
+        if header is None or header.run:  # it continued as new: its first log is gone, and what that received
+            return None
+        received: dict[str, list[Any]] = {}
+        for entry in self.sim.engine.detail(handle).audit:
+            if isinstance(entry, SignalReceived):
+                received.setdefault(entry.signal, []).append(entry.payload)
+        codec = self.sim.engine.codec
+        for id, payloads in received.items():
+            sent = [codec.encode(each) for each in self._sent.get(id, [])]
+            if [codec.encode(each) for each in payloads] != sent[: len(payloads)]:
+                return f"signal {id!r} was sent as {self._sent.get(id, [])!r}, but received as {payloads!r}"
+        return None
+
+    def _run(self, handle: SimHandle) -> Run:
+        sim = self.sim
+        execution = sim.engine.get_execution(handle)
+        return Run(
+            execution.status,
+            execution.result,
+            execution.error,
+            sim.timeline(),
+            sim.engine.detail(handle).steps,
+            tuple(id for _, id, _ in sim.executed),
+            self.plan,
+            History.of(sim.engine, handle.id),
+            self._reproduce(),
+        )
+
+    def _reproduce(self) -> str:
+        workflow, others = self._scope.workflow, self._scope.others
+        plan = token(workflow, self._choices.made)
+        if plan is None:
+            return "@settings(print_blob=True) (a value of this run cannot be written as text)"
+        targets = [target_of(each) for each in (workflow, *others)]
+        if None in targets:
+            return f"@example(run_plan({workflow.fn.__name__}, {plan!r}))"
+        more = [part for target in targets[1:] for part in ("--other", str(target))]
+        return shlex.join(["replay", "simulate", str(targets[0]), *more, "--plan", plan])
+
+
+@attrs.frozen
+class Fate:
+    """What becomes of a step: it fails its first `fails` attempts, or hangs on them; the others take `seconds`."""
+
+    fails: int = 0
+    hangs: bool = False
+    seconds: float = 0.0
+
+
+class Fates(Stubs):
+    """Stubs that choose, once for each step, what becomes of it."""
+
+    def __init__(self, scope: Scope, choices: Choices) -> None:
+        steps = {k: v for k, v in scope.steps.items() if not isinstance(v, st.SearchStrategy)}
+        super().__init__(steps)
+        self.told: dict[str, str] = {}
+        self._strategies = {k: v for k, v in scope.steps.items() if isinstance(v, st.SearchStrategy)}
+        self._choices = choices
+        self._failures = scope.failures
+        self._fates: dict[str, Fate] = {}
+        self._values: dict[str, Any] = {}
+
+    def prepare(self, call: Call) -> Callable[[], Any]:
+        """See `Stubs.prepare`. What is drawn is drawn here, outside of the body: Hypothesis stops tests by raising."""
+        if call.token not in self._fates:
+            self._fates[call.token] = self._fate(call)
+        fate = self._fates[call.token]
+        if call.attempt <= fate.fails:
+            return lambda: _fail(call, fate)
+        body = self._body(call)
+        return body if not fate.seconds else lambda: _slow(body(), fate.seconds)
+
+    def _fate(self, call: Call) -> Fate:
+        if call.id.startswith("rollback:"):
+            return Fate()
+        draw = self._choices.draw
+        options = getattr(call.command, "options", None)
+        policy = getattr(options, "retry", ONCE)
+        kinds = ["", "", "", "", "", "slow"]
+        if self._failures:
+            kinds += (
+                ["fails", "fails", "fails for good", "fails for good"] if policy.attempts > 1 else ["fails for good"]
+            )
+            kinds += ["hangs"] if call.timeout is not None and call.timeout <= PATIENCE else []
+        kind = draw(st.sampled_from(kinds))
+        if kind:
+            self.told[call.id] = kind
+        match kind:
+            case "slow":
+                return Fate(seconds=draw(st.sampled_from([0.01, LEASE / 2, 3 * LEASE])))
+            case "fails":
+                return Fate(fails=draw(st.integers(1, min(policy.attempts - 1, 5))))
+            case "fails for good":
+                return Fate(fails=policy.attempts)
+            case "hangs":
+                return Fate(fails=draw(st.integers(1, min(policy.attempts, 5))), hangs=True)
+            case _:
+                return Fate()
+
+    def _body(self, call: Call) -> Callable[[], Any]:
+        """Return what stands in for the body: a stub, a value that is drawn once, or the body itself."""
+        strategy = next(
+            (self._strategies[k] for k in (call.id, plain(call.id), call.fn) if k in self._strategies), None
+        )
+        stub = self.find(call) if strategy is None else None
+        if strategy is None and stub is None:
+            strategy = strategy_of(call.fn)
+        way = self._choices.fact("stub" if stub is not None else "drawn" if strategy is not None else "real")
+        if way == "real":
+            return lambda: real(call)
+        if way == "stub":
+            return lambda: self._choices.outcome(lambda: stub(call) if stub is not None else None)
+        if call.token not in self._values:
+            self._values[call.token] = self._choices.draw(strategy if strategy is not None else st.none())
+        value = self._values[call.token]
+        return lambda: value
+
+
+def _fail(call: Call, fate: Fate) -> Any:
+    if fate.hangs:
+        raise Hangs
+    policy = getattr(getattr(call.command, "options", None), "retry", ONCE)
+    text = f"{call.id}, attempt {call.attempt} of {policy.attempts}"
+    if not issubclass(Unlucky, policy.on) or issubclass(Unlucky, policy.never):
+        try:
+            raised = policy.on[0](text)
+        except Exception:  # it wants other arguments
+            raised = Unlucky(text)
+        raise raised
+    raise Unlucky(text)
+
+
+def _slow(value: Any, seconds: float) -> Any:
+    return Takes(seconds + value.seconds, value.value) if isinstance(value, Takes) else Takes(seconds, value)
+
+
+def strategy_of(fn: Callable[..., Any]) -> st.SearchStrategy[Any] | None:
+    """Return a strategy of what a function says that it returns, None if it does not say or cannot be drawn."""
+    try:
+        annotation = typing.get_type_hints(fn).get("return")
+    except (TypeError, NameError, AttributeError):
+        return None
+    if annotation is None or annotation is Any:
+        return None
+    try:
+        strategy = st.from_type(annotation)
+        strategy.validate()
+    except Exception:  # an annotation that Hypothesis cannot draw: run the body instead
+        return None
+    return strategy
