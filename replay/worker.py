@@ -273,6 +273,8 @@ class Worker:
                 return self._turned(self._retry_at)
             if self._calls and self._outbox:
                 break  # steps must not wait until others have nothing more to ask
+            if self._calls and not self.mail and not self._hinted:
+                return self._turned(self._wake_at())  # another round would find nothing
         return self._turned(self.now(), again=True)
 
     def _turned(self, wake_at: float, *, again: bool = False) -> Turn:
@@ -393,6 +395,8 @@ class Worker:
 
     def _tell(self, error: StoreUnavailable | None = None) -> None:
         """Say that the store is away, or back, once for the loop and the heartbeat."""
+        if error is None and not self._told_away:
+            return
         with self._telling:
             if self._told_away == (error is not None):
                 return

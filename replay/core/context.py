@@ -470,6 +470,9 @@ class Context:
 
     def _yielded(self, command: Any) -> tuple[c.Command[Any], int] | None:
         """Note that *command* was yielded; return one that was built (at a line), dropped, and never will be."""
+        if command is self._last and not self._lost:  # as nearly always
+            self._last = None
+            return None
         root = getattr(command, "origin", None)
         if self._last is not None:
             self._lost.append((self._last, self._line))

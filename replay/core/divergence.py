@@ -79,15 +79,13 @@ def not_a_command(value: Any, fiber: Fiber) -> NotACommand:
     )
 
 
-def forgotten(lost: tuple[Command[Any], int] | None, where: str = "") -> ForgottenYield | None:
-    """Return the error for a command that was built (at a line, 0: unknown) and never yielded; None for None.
+def forgotten(lost: tuple[Command[Any], int], where: str = "") -> ForgottenYield:
+    """Return the error for a command that was built (at a line, 0: unknown) and never yielded.
 
     Args:
         lost: The command and its line.
         where: `file:line` of the yield at which it was found to be lost.
     """
-    if lost is None:
-        return None
     command, line = lost
     kind = type(command).__name__
     file = where.rpartition(":")[0]

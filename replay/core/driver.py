@@ -162,7 +162,8 @@ class Driver:
         if not isinstance(command, Command):
             wrong = divergence.not_a_command(command, fiber)
         elif fiber.gen is not None and not self._epilogue:
-            wrong = divergence.forgotten(self.context._yielded(command), fiber.where())
+            lost = self.context._yielded(command)
+            wrong = None if lost is None else divergence.forgotten(lost, fiber.where())
         if wrong is None and fiber.cancel is not None:
             wrong, fiber.cancel = fiber.cancel, None
         elif wrong is not None:
@@ -190,7 +191,9 @@ class Driver:
     def _unique(self, prefix: str, id: str, kind: str) -> str:
         """Return the id under which a command stands in the log: scoped by its member, numbered if repeated."""
         full = prefix + check_text(id, kind)
-        count = self._ids.get(full, self._given(full))
+        count = self._ids.get(full)
+        if count is None:
+            count = self._given(full) if "#" in full else 0
         if count == 0:
             self._ids[full] = 1
             check_step_id(id, kind)
@@ -232,7 +235,8 @@ class Driver:
             if error is None and isinstance(value, Generator):
                 error = divergence.returned_generator(value)
             if error is None and not isinstance(value, ContinueAsNew):
-                error = divergence.forgotten(self.context._returned())
+                lost = self.context._returned()
+                error = None if lost is None else divergence.forgotten(lost)
             self._epilogue = True
             self.root.gen = self._epilogue_of(value, error)
             self._runnable.append((self.root, None, None))

@@ -192,6 +192,8 @@ class Interpreter(Driver):
 
     def _apply(self, entry: e.Fact) -> None:
         match entry:
+            case e.StepDone():
+                self._step_done(self._blocked(entry, Step), entry)
             case e.Began():
                 self.begun, self.resumes_at = entry.attempt, 0.0
                 self.began_at = entry.at if self.began_at is None else self.began_at
@@ -207,8 +209,6 @@ class Interpreter(Driver):
                 pass  # `ctx.patched` finds them by itself
             case e.CancelReceived():
                 self._cancel_all(entry)
-            case e.StepDone():
-                self._step_done(self._blocked(entry, Step), entry)
             case e.StepFailed():
                 self._step_failed(self._blocked(entry, Step), entry)
             case e.StepRetried():
