@@ -12,7 +12,6 @@ from functools import partial
 from typing import Any
 
 from replay.backends.memory import MemoryStore
-from replay.backends.memory_hints import MemoryBus
 from replay.codec import TaggedJson
 from replay.core import requests as r
 from replay.core.effects import Call, Returned
@@ -23,6 +22,7 @@ from replay.ports import Clock, Store
 from replay.steps import run_call
 from replay.testing.clock import SkewedClock, VirtualClock
 from replay.testing.faults import Crash, CrashPoint, Faults, FaultyStore, Injector
+from replay.testing.hints import LossyBus
 from replay.testing.stubs import Hangs, Stubs, Takes
 from replay.testing.timeline import Timeline, Told, short
 from replay.worker import News, Worker
@@ -99,7 +99,7 @@ class Cluster:
         codec = TaggedJson()
         workflows = tuple(workflows)
         self._timeline = Timeline(codec, self.clock.now)
-        self._bus = _LossyBus(self)
+        self._bus = LossyBus(self)
         self.engine = Engine(
             Told(self.store, "user", self._applied),
             bus=self._bus,
@@ -360,34 +360,6 @@ class Cluster:
 
     def _say(self, who: str, what: str) -> None:
         self._timeline.say(who, what)
-
-
-class _LossyBus(MemoryBus):
-    """Wake-ups between simulated workers; some are lost, some come twice or late."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        super().__init__()
-        self._cluster = cluster
-
-    def publish(self, channel: str, message: bytes = b"") -> None:
-        """See `replay.ports.Bus.publish`."""
-        cluster = self._cluster
-        injector = cluster.injector
-        if injector.draws(injector.faults.lose_hint):
-            return
-        for _ in range(2 if injector.draws(injector.faults.double_hint) else 1):
-            if injector.draws(injector.faults.delay_hint):
-                cluster.send_later(cluster.chance.uniform(0.1, 3.0), lambda: self._arrive(channel, message))
-            else:
-                self._arrive(channel, message)
-
-    def _arrive(self, channel: str, message: bytes) -> None:
-        if channel.startswith("ready:"):
-            self._cluster.hint_all()
-        elif channel == "news":
-            self._cluster.news(message.decode())
-        else:
-            super().publish(channel, message)
 
 
 class _Outages(logging.Filter):
