@@ -118,7 +118,7 @@ class Cluster:
         self.injector.place = self._place
         self._lease = lease
         self._stubs = steps if isinstance(steps, Stubs) else Stubs(steps, strict=strict)
-        self._arguments: dict[tuple[str, int], tuple[int | None, str]] = {}
+        self._first: dict[tuple[str, int], Call] = {}  # of each step: with which arguments it ran
         self._changes = 0
         self._may_miss = bool(rates.lose_hint or rates.delay_hint)
         self._running: list[_Running] = []
@@ -220,7 +220,7 @@ class Cluster:
                 self._running.remove(running)
                 return
             call.started = node.worker.now()
-            self._check_launch(call)
+            self._check_launch(node, call)
             self.executed.append((call.execution_id, call.id, call.attempt))
             self._say(node.name, f"runs {call.id} (attempt {call.attempt}) of {self._timeline.name(call.execution_id)}")
             try:
@@ -237,21 +237,21 @@ class Cluster:
         if running.returned is not None and node in self._nodes:
             node.worker.post(running.returned)
 
-    def _check_launch(self, call: Call) -> None:
+    def _check_launch(self, node: _Node, call: Call) -> None:
         """A step runs again with the arguments it had, and not at all once its result is recorded (invariant I8)."""
-        header = self.engine.ask(r.Get(call.execution_id))
-        if header is None:
-            return
-        arguments = ", ".join([*map(short, call.args), *(f"{k}={short(v)}" for k, v in call.kwargs.items())])
-        first = self._arguments.setdefault((call.token, header.amendments), (call.digest, arguments))
-        if first[0] != call.digest:
-            place = self._place_of(call)
+        session = next((s for s in node.worker.sessions() if s.id == call.execution_id), None)
+        if session is None:
+            return  # its lease is lost, and with it what the step will come to
+        first = self._first.setdefault((call.token, session.header.amendments), call)
+        if first.digest != call.digest:
+            fiber = session.interpreter.fibers.get(call.fiber) if session.interpreter is not None else None
+            place = fiber.where() if fiber is not None else ""
             self.problems.append(
-                f"step {call.id!r} is run again with other arguments, ({arguments}) instead of ({first[1]})"
+                f"step {call.id!r} is run again with other arguments, ({_arguments(call)}) instead of ({_arguments(first)})"
                 f"{f', at {place}' if place else ''}: they depend on something besides the log"
             )
         # A zombie may well run what another worker has recorded: its result is refused.
-        if self.injector.faults.pause or self.injector.faults.skew or header.amendments:
+        if self.injector.faults.pause or self.injector.faults.skew or session.header.amendments:
             return
         mark = f'"{call.id}"'.encode()
         log = self.engine.ask(r.Load(call.execution_id))
@@ -350,14 +350,6 @@ class Cluster:
                     return place
         return ""
 
-    def _place_of(self, call: Call) -> str:
-        for node in self._nodes:
-            for session in node.worker.sessions():
-                if session.id == call.execution_id and session.interpreter is not None:
-                    fiber = session.interpreter.fibers.get(call.fiber)
-                    return fiber.where() if fiber is not None else ""
-        return ""
-
     def _say(self, who: str, what: str) -> None:
         self._timeline.say(who, what)
 
@@ -386,3 +378,7 @@ def _ends_the_test(error: BaseException) -> bool:
     """Whether this is how Hypothesis, pytest and the user steer a test (`assume`, `skip`, ...): not the step's to record."""
     package = type(error).__module__.partition(".")[0]
     return isinstance(error, Crash | KeyboardInterrupt) or package in ("hypothesis", "_pytest")
+
+
+def _arguments(call: Call) -> str:
+    return ", ".join([*map(short, call.args), *(f"{name}={short(value)}" for name, value in call.kwargs.items())])
