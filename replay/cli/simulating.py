@@ -90,8 +90,8 @@ def simulate_command(
                 click.echo(f"Reproduce: {_again(workflow, given, many, same, run.seed)}", err=True)
                 break
     if not as_json and not failed:
-        ended = plain.ending.status if plain.ending.status in ("completed", "cancelled") else f"{plain.ending}"
-        click.echo(f"{len(numbers)} seeds: each run ended as undisturbed ({ended})")
+        ended = "" if plain.ending.status == "completed" else f" ({plain.ending})"
+        click.echo(f"{len(numbers)} seeds: each run ended as undisturbed{ended}")
     return shell.CHECK_FAILED if failed else shell.OK
 
 

@@ -12,7 +12,6 @@ from functools import partial
 from typing import Any
 
 from replay.backends.memory import MemoryStore
-from replay.backends.memory_hints import MemoryBus
 from replay.codec import TaggedJson
 from replay.core import requests as r
 from replay.core.effects import Call, Returned
@@ -23,6 +22,7 @@ from replay.ports import Clock, Store
 from replay.steps import run_call
 from replay.testing.clock import SkewedClock, VirtualClock
 from replay.testing.faults import Crash, CrashPoint, Faults, FaultyStore, Injector
+from replay.testing.hints import LossyBus
 from replay.testing.stubs import Hangs, Stubs, Takes
 from replay.testing.timeline import Timeline, Told, short
 from replay.worker import News, Worker
@@ -99,7 +99,7 @@ class Cluster:
         codec = TaggedJson()
         workflows = tuple(workflows)
         self._timeline = Timeline(codec, self.clock.now)
-        self._bus = _LossyBus(self)
+        self._bus = LossyBus(self)
         self.engine = Engine(
             Told(self.store, "user", self._applied),
             bus=self._bus,
@@ -118,7 +118,7 @@ class Cluster:
         self.injector.place = self._place
         self._lease = lease
         self._stubs = steps if isinstance(steps, Stubs) else Stubs(steps, strict=strict)
-        self._arguments: dict[tuple[str, int], tuple[int | None, str]] = {}
+        self._first: dict[tuple[str, int], Call] = {}  # of each step: with which arguments it ran
         self._changes = 0
         self._may_miss = bool(rates.lose_hint or rates.delay_hint)
         self._running: list[_Running] = []
@@ -220,7 +220,7 @@ class Cluster:
                 self._running.remove(running)
                 return
             call.started = node.worker.now()
-            self._check_launch(call)
+            self._check_launch(node, call)
             self.executed.append((call.execution_id, call.id, call.attempt))
             self._say(node.name, f"runs {call.id} (attempt {call.attempt}) of {self._timeline.name(call.execution_id)}")
             try:
@@ -237,21 +237,21 @@ class Cluster:
         if running.returned is not None and node in self._nodes:
             node.worker.post(running.returned)
 
-    def _check_launch(self, call: Call) -> None:
+    def _check_launch(self, node: _Node, call: Call) -> None:
         """A step runs again with the arguments it had, and not at all once its result is recorded (invariant I8)."""
-        header = self.engine.ask(r.Get(call.execution_id))
-        if header is None:
-            return
-        arguments = ", ".join([*map(short, call.args), *(f"{k}={short(v)}" for k, v in call.kwargs.items())])
-        first = self._arguments.setdefault((call.token, header.amendments), (call.digest, arguments))
-        if first[0] != call.digest:
-            place = self._place_of(call)
+        session = next((s for s in node.worker.sessions() if s.id == call.execution_id), None)
+        if session is None:
+            return  # its lease is lost, and with it what the step will come to
+        first = self._first.setdefault((call.token, session.header.amendments), call)
+        if first.digest != call.digest:
+            fiber = session.interpreter.fibers.get(call.fiber) if session.interpreter is not None else None
+            place = fiber.where() if fiber is not None else ""
             self.problems.append(
-                f"step {call.id!r} is run again with other arguments, ({arguments}) instead of ({first[1]})"
+                f"step {call.id!r} is run again with other arguments, ({_arguments(call)}) instead of ({_arguments(first)})"
                 f"{f', at {place}' if place else ''}: they depend on something besides the log"
             )
         # A zombie may well run what another worker has recorded: its result is refused.
-        if self.injector.faults.pause or self.injector.faults.skew or header.amendments:
+        if self.injector.faults.pause or self.injector.faults.skew or session.header.amendments:
             return
         mark = f'"{call.id}"'.encode()
         log = self.engine.ask(r.Load(call.execution_id))
@@ -350,44 +350,8 @@ class Cluster:
                     return place
         return ""
 
-    def _place_of(self, call: Call) -> str:
-        for node in self._nodes:
-            for session in node.worker.sessions():
-                if session.id == call.execution_id and session.interpreter is not None:
-                    fiber = session.interpreter.fibers.get(call.fiber)
-                    return fiber.where() if fiber is not None else ""
-        return ""
-
     def _say(self, who: str, what: str) -> None:
         self._timeline.say(who, what)
-
-
-class _LossyBus(MemoryBus):
-    """Wake-ups between simulated workers; some are lost, some come twice or late."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        super().__init__()
-        self._cluster = cluster
-
-    def publish(self, channel: str, message: bytes = b"") -> None:
-        """See `replay.ports.Bus.publish`."""
-        cluster = self._cluster
-        injector = cluster.injector
-        if injector.draws(injector.faults.lose_hint):
-            return
-        for _ in range(2 if injector.draws(injector.faults.double_hint) else 1):
-            if injector.draws(injector.faults.delay_hint):
-                cluster.send_later(cluster.chance.uniform(0.1, 3.0), lambda: self._arrive(channel, message))
-            else:
-                self._arrive(channel, message)
-
-    def _arrive(self, channel: str, message: bytes) -> None:
-        if channel.startswith("ready:"):
-            self._cluster.hint_all()
-        elif channel == "news":
-            self._cluster.news(message.decode())
-        else:
-            super().publish(channel, message)
 
 
 class _Outages(logging.Filter):
@@ -414,3 +378,7 @@ def _ends_the_test(error: BaseException) -> bool:
     """Whether this is how Hypothesis, pytest and the user steer a test (`assume`, `skip`, ...): not the step's to record."""
     package = type(error).__module__.partition(".")[0]
     return isinstance(error, Crash | KeyboardInterrupt) or package in ("hypothesis", "_pytest")
+
+
+def _arguments(call: Call) -> str:
+    return ", ".join([*map(short, call.args), *(f"{name}={short(value)}" for name, value in call.kwargs.items())])

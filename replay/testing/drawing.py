@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from replay.definition import Signal, Workflow
 from replay.ports import Clock, Store
+from replay.testing.fates import Unlucky
 from replay.testing.plans import Choices, read_token
-from replay.testing.playing import Run, Scenario, Scope, Unlucky
+from replay.testing.playing import Run, Scenario, Scope
 
 __all__ = ["Run", "Unlucky", "run_plan", "scenarios"]
 

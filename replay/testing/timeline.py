@@ -6,6 +6,7 @@ Entries are decoded when the lines are read, so that runs whose timeline nobody 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import attrs
@@ -66,30 +67,41 @@ class Timeline:
             if isinstance(reply, Exception):
                 continue
             match request:
-                case r.Create(id=id) if reply.fresh:
+                case r.Create() if reply.fresh:
                     self._created(request)
-                    self.say(
-                        who, f"starts {self.name(id)}{_of(id, request.workflow)} with {self._value(request.input)}"
-                    )
-                case r.Deliver(id=id, kind="signal", name=signal):
-                    again = ", again" if reply.duplicate else ""
-                    self.say(who, f"sends {self.name(id)} signal {signal}: {self._value(request.payload)}{again}")
-                case r.Deliver(id=id, kind="cancel") if not reply.duplicate:
-                    self.say(who, f"cancels {self.name(id)}: {self._value(request.payload)}")
+                    self._tell(who, self._asked, request)
+                case r.Deliver(kind="signal"):
+                    self._tell(who, self._asked, request, ", again" if reply.duplicate else "")
+                case r.Deliver(kind="cancel") if not reply.duplicate:
+                    self._tell(who, self._asked, request)
                 case r.Commit(commit_id=commit) if commit not in self._commits:
                     self._commits.add(commit)
                     for each in request.creates:
                         self._created(each)
                     if request.entries or isinstance(request.then, r.End | r.Restart):
-                        self._lines.append((self._now(), who, lambda request=request: self._told(request)))  # type: ignore[misc]
+                        self._tell(who, self._told, request)
                 case r.PutSchedule(creates=creates):
                     for each in creates:
                         self._created(each)
                 case _:
                     pass
 
+    def _tell(self, who: str, tell: Callable[..., list[str]], *about: Any) -> None:
+        self._lines.append((self._now(), who, partial(tell, *about)))
+
     def _created(self, create: r.Create) -> None:
         self.workflows.setdefault(create.id, create.workflow)
+        self.name(create.id)  # numbered as they were created, whenever the lines are read
+
+    def _asked(self, request: r.Create | r.Deliver, more: str = "") -> list[str]:
+        name = self.name(request.id)
+        match request:
+            case r.Create(id=id, workflow=workflow, input=input):
+                return [f"starts {name}{_of(id, workflow)} with {self._value(input)}"]
+            case r.Deliver(kind="cancel", payload=payload):
+                return [f"cancels {name}: {self._value(payload)}"]
+            case r.Deliver(name=signal, payload=payload):
+                return [f"sends {name} signal {signal}: {self._value(payload)}{more}"]
 
     def _value(self, data: bytes) -> str:
         return short(self._codec.decode(data))

@@ -67,5 +67,12 @@ def test_the_same_faulty_seeds_pass_on_a_real_store(kind: str, request: pytest.F
         options = {"signals": SIGNALS.get(workflow.key, ()), **options_of(workflow)}
         for run in try_seeds(workflow, seeds=range(15), store=store, **options):
             assert run.problem is None, f"{workflow.key}, seed {run.seed}: {run.problem}\n{run.timeline}"
+
+    @settings(max_examples=15, deadline=None, suppress_health_check=[*HealthCheck])
+    @given(scenarios(mailbox, store=store))
+    def passes(run: Run) -> None:
+        assert run.status != "stuck"
+
+    passes()
     for each in opened:
         each.close()
