@@ -200,7 +200,8 @@ class Cluster:
     def _beat(self, node: _Node) -> None:
         node.beat_at = self.now() + self._lease / 4
         try:
-            node.worker.beat()
+            with _outages_are_no_news:
+                node.worker.beat()
         except Crash:
             self._bury(node)
         except StoreUnavailable:

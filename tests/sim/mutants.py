@@ -117,12 +117,11 @@ def a_cancel_gets_lost(real: Any, store: Any, request: r.Deliver) -> Any:
 
 
 @plant(MemoryStore, "_arrive")
-def a_cancel_does_not_wake_a_parked_execution(real: Any, store: Any, x: Any, id: str, kind: str, *rest: Any) -> bool:
+def a_cancel_does_not_wake_a_parked_execution(real: Any, store: Any, x: Any, kind: str, *rest: Any) -> None:
     due = x.due_at
-    arrived = real(store, x, id, kind, *rest)
+    real(store, x, kind, *rest)
     if kind == "cancel" and x.token is None:
         store._set_due(x, due)
-    return bool(arrived)
 
 
 @plant(MemoryStore, "_beat")
