@@ -10,6 +10,9 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import redis
+from redis import exceptions
+
 from replay.backends.redis_nodes import Connect, Connection, Node, Topology, find_topology
 from replay.backends.redis_scripts import Call, Script, pack
 from replay.backends.redis_url import RedisUrl
@@ -93,8 +96,6 @@ class Link:
 
     def _try(self, calls: Sequence[Call], answers: list[Any]) -> Exception | None:
         """Send what has no answer yet and note what comes; returns what went wrong and may pass."""
-        import redis
-
         trouble: Exception | None = None
         refusals: list[Exception] = []  # of all, raised when all servers' replies have been read
         groups: dict[Node, list[int]] = {}
@@ -143,8 +144,6 @@ class Link:
     def _receive(
         self, connection: Connection, calls: Sequence[Call], members: list[int], answers: list[Any]
     ) -> Exception | None:
-        import redis
-
         trouble: Exception | None = None
         refusal: ReplayError | None = None
         unknown = False
@@ -153,7 +152,7 @@ class Link:
                 answer = connection.read_response()
                 if calls[i].writes or not unknown:  # a read is asked again after the write that it stands behind
                     answers[i] = answer
-            except redis.exceptions.NoScriptError:
+            except exceptions.NoScriptError:
                 calls[i].known, unknown = False, True
             except redis.ResponseError as error:
                 refused = self._refused(calls[i], error)
@@ -173,15 +172,13 @@ class Link:
         return trouble
 
     def _refused(self, call: Call, error: Exception) -> ReplayError:
-        from redis.exceptions import AskError, NoPermissionError
-
-        if isinstance(error, AskError) and self.url.kind != "cluster":  # and MovedError
+        if isinstance(error, exceptions.AskError) and self.url.kind != "cluster":  # and MovedError
             hosts = ",".join(f"{host}:{port}" for host, port in self.url.hosts)
             return Unusable(
                 f"{self.url.shown} is a node of a Redis Cluster ({type(error).__name__}: {error}). "
                 f"Fix: redis+cluster://{hosts}, with user and password as they are"
             )
-        if isinstance(error, NoPermissionError):
+        if isinstance(error, exceptions.NoPermissionError):
             return Unusable(
                 f"Redis {self.url.shown} does not permit {_name(call)}: {error}. Fix: grant the user +@all -@dangerous "
                 f"(+info +config|get for `replay doctor`) on the namespace's keys and channels"
@@ -189,11 +186,9 @@ class Link:
         return ReplayError(f"Redis {self.url.shown} refused {_name(call)}: {error}")
 
     def _broken(self, connection: Connection | None, error: Exception) -> Exception:
-        import redis
-
         if connection is not None:
             connection.disconnect()
-        if isinstance(error, redis.exceptions.AuthenticationError | redis.exceptions.AuthorizationError) or (
+        if isinstance(error, exceptions.AuthenticationError | exceptions.AuthorizationError) or (
             isinstance(error, redis.ResponseError) and any(c in str(error) for c in ("NOAUTH", "WRONGPASS", "NOPERM"))
         ):
             return Unusable(
@@ -208,8 +203,6 @@ class Link:
 
 def _acknowledged(connection: Connection) -> int:
     """Read the replies of SET and WAIT; return how many replicas have what was written."""
-    import redis
-
     count: Any = 0
     refused = False
     for _ in range(2):
@@ -222,8 +215,6 @@ def _acknowledged(connection: Connection) -> int:
 
 def _may_pass(error: Exception) -> bool:
     """Tell of failovers, moving slots, full memory or disk, somebody's long script."""
-    from redis import exceptions
-
     passing = (
         exceptions.ReadOnlyError,
         exceptions.TryAgainError,

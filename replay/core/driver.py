@@ -180,6 +180,8 @@ class Driver:
             self._runnable.append((fiber, None, refused))
             return
         match command:
+            case Step():
+                self._look(fiber)
             case All() | Race():
                 self._join(fiber, command)
             case Rollback():
@@ -190,7 +192,7 @@ class Driver:
 
     def _unique(self, prefix: str, id: str, kind: str) -> str:
         """Return the id under which a command stands in the log: scoped by its member, numbered if repeated."""
-        full = prefix + check_text(id, kind)
+        full = prefix + (id if id.__class__ is str else check_text(id, kind))
         count = self._ids.get(full)
         if count is None:
             count = self._given(full) if "#" in full else 0

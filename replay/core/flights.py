@@ -78,6 +78,8 @@ class Flights:
 
     def abandoned(self, fibers: Mapping[int, Fiber]) -> tuple[Call, ...]:
         """Forget those whose fibers no longer wait for them; return them."""
+        if not self._calls:
+            return ()
         gone = []
         for number, call in list(self._calls.items()):
             fiber = fibers.get(number)
@@ -87,6 +89,8 @@ class Flights:
 
     def overdue(self, now: float) -> tuple[Call, ...]:
         """Return those whose timeout has passed."""
+        if not self._calls:
+            return ()
         return tuple(
             call
             for call in self._calls.values()

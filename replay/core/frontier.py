@@ -92,7 +92,11 @@ class Frontier:
             entry = self._take_up(fiber, now)
             if entry is not None:
                 return entry, ()
-        return self._next_signal(now) or self._next_end(now) or self._next_timer(now)
+        return (
+            (self._next_signal(now) if self._hot else None)
+            or (self._next_end(now) if self._hot_ends else None)
+            or (self._next_timer(now) if self._timers else None)
+        )
 
     def wake_at(self) -> float | None:
         """Return the earliest instant at which a timer is due, None without timers."""

@@ -257,7 +257,7 @@ class Session:
                 reason = self._codec.decode(frontier.cancel.payload)
                 self._recorder.record(e.CancelReceived(self.now, 0, "", reason), (frontier.cancel.seq,))
                 continue
-            if self._is_overdue() and interpreter.cancelled is None:
+            if frontier.deadline is not None and self._is_overdue() and interpreter.cancelled is None:
                 reason = f"the execution did not end within its timeout ({self._allowed():g} s after it was created)"
                 self._recorder.record(e.CancelReceived(self.now, 0, "", reason, "timeout"))
                 continue
@@ -268,8 +268,9 @@ class Session:
             self._recorder.end_if_too_long(self._length)
         while self._patches.new:
             self._recorder.record(e.Patched(self.now, 0, self._patches.new.pop(0)))
-        self._recorder.cancels += [id for id in interpreter.unwanted if id in interpreter.children]
-        interpreter.unwanted.clear()
+        if interpreter.unwanted:
+            self._recorder.cancels += [id for id in interpreter.unwanted if id in interpreter.children]
+            interpreter.unwanted.clear()
 
     def _allowed(self) -> float:
         return (self.header.deadline or 0.0) - self.header.created_at
