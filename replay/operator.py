@@ -87,10 +87,11 @@ class Operator:
         for header in self._engine.ask(r.Find(statuses=("stuck", "compensation_failed"), limit=limit)).headers:
             found.append(self._why(execution_of(header, self._engine.codec)))
         for header in self._engine.ask(r.Find(due_before=now - OVERDUE, limit=limit)).headers:
-            if header.status == "stuck":
+            late = now - _due(header, now)
+            if header.status == "stuck" or late < OVERDUE:
                 continue
             execution = execution_of(header, self._engine.codec)
-            since = f"due for {now - (execution.due_at or now):.0f} s"
+            since = f"due for {late:.0f} s"
             if header.token is not None:
                 found.append(Stuck(execution, "expired", f"worker {header.worker} fell silent; {since}"))
             elif header.workflow not in served:
@@ -319,3 +320,9 @@ class Operator:
 def _info(row: r.WorkerRow) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(row.info)
     return found
+
+
+def _due(header: r.Header, now: float) -> float:
+    """Return when an execution was really due: a priority puts the stored instant ahead by days."""
+    due = now if header.due_at is None else header.due_at
+    return due + header.priority * r.PRIORITY_STEP if due < now - r.PRIORITY_STEP / 2 else due

@@ -564,3 +564,14 @@ def test_what_no_log_can_tell_any_more_is_told_to_the_audit_logger(caplog: pytes
 def test_a_status_that_does_not_exist_is_answered_with_those_that_do() -> None:
     with Simulation([order]) as sim, pytest.raises(ValueError, match=r"'nope' is not a status.*compensation_failed"):
         sim.engine.find_executions(status="nope")
+
+
+def test_a_priority_does_not_make_an_execution_look_overdue() -> None:
+    with Simulation([order], workers=0) as sim:
+        sim.start(order, "plain", priority=9)
+        sim.advance(59)
+        assert sim.engine.operator.stuck() == ()
+        sim.advance(3601)
+        (stuck,) = sim.engine.operator.stuck()
+        assert stuck.reason == "unknown_workflow"
+        assert "due for 3660 s" in stuck.message
