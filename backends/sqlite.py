@@ -276,6 +276,10 @@ def open_store(url: str, *, namespace: str = "default", clock: Clock | None = No
         ConfigError: The URL is malformed, or the file is not a replay store.
     """
     path, _, query = url.removeprefix("sqlite://").partition("?")
+    if path == "/:memory:":
+        raise ConfigError(
+            "an SQLite store is a file. Fix: memory:// for a store within one process, or sqlite:///orders.db"
+        )
     options = dict(part.partition("=")[::2] for part in query.split("&") if part)
     if not path.startswith("/") or len(path) < 2 or options.keys() - {"synchronous"}:
         raise ConfigError(

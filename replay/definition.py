@@ -23,7 +23,7 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 
 
-def _check_payload(kind: str, id: str, expected: Any, payload: Any) -> None:
+def _check_payload(kind: str, id: str, expected: Any, payload: Any, refusal: type[Exception]) -> None:
     """Refuse a payload that is not of the declared type; plain classes are checked, generic aliases by their origin."""
     if expected is None or expected is Any:
         return
@@ -32,7 +32,7 @@ def _check_payload(kind: str, id: str, expected: Any, payload: Any) -> None:
         return
     if origin is float and isinstance(payload, int) and not isinstance(payload, bool):
         return
-    raise SignalRefused(
+    raise refusal(
         f"{kind} {id!r} carries {origin.__name__}, not {type(payload).__name__} ({str(payload)[:80]!r}). "
         f"Fix: send {origin.__name__}, or declare {kind.capitalize()}({id!r}) without a type"
     )
@@ -54,7 +54,7 @@ class Signal(Generic[T]):
         Raises:
             SignalRefused: *payload* is not of `payload_type`.
         """
-        _check_payload("signal", self.id, self.payload_type, payload)
+        _check_payload("signal", self.id, self.payload_type, payload, SignalRefused)
 
 
 @attrs.frozen
@@ -66,6 +66,14 @@ class Event(Generic[T]):
 
     def __attrs_post_init__(self) -> None:
         check_id(self.id, "event")
+
+    def check(self, payload: Any) -> None:
+        """Refuse a payload of another type.
+
+        Raises:
+            TypeError: *payload* is not of `payload_type`.
+        """
+        _check_payload("event", self.id, self.payload_type, payload, TypeError)
 
 
 class Workflow(Generic[In, Out]):

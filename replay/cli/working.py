@@ -132,6 +132,10 @@ def _engine(target: str, store: str | None, options: dict[str, Any]) -> tuple[En
         workflows = loading.workflows_of(found, target)
         if not store:
             raise click.UsageError("missing --store URL (or REPLAY_STORE). Fix: --store sqlite:///orders.db")
+        if store.startswith("memory:"):
+            raise click.UsageError(
+                "memory:// lives within one process: this worker would never get work. Fix: --store sqlite:///orders.db"
+            )
         engine, where = Engine(store, workflows=workflows, **options), masked(store)
     engine.adjust_worker(max_executions=max_executions)
     return engine, where

@@ -62,6 +62,10 @@ class EventOf(Protocol[T_co]):
         """The payload's type, None: any."""
         ...
 
+    def check(self, payload: Any) -> None:
+        """Refuse a payload of another type."""
+        ...
+
 
 class WorkflowOf(Protocol[In, T]):  # type: ignore[misc]  # invariance keeps the protocol simple to implement
     """A workflow's definition."""
@@ -201,8 +205,14 @@ class Context:
         return self._built(c.Rollback())
 
     def emit(self, event: EventOf[T] | str, payload: T | None = None, id: str | None = None) -> c.Emit:
-        """Publish *event* on the bus, once it is recorded; best effort, not repeated on replay."""
+        """Publish *event* on the bus, once it is recorded; best effort, not repeated on replay.
+
+        Raises:
+            TypeError: *payload* is not of the event's type.
+        """
         name = check_id(_id_of(event, "Event", "ctx.emit"), "event")
+        if not isinstance(event, str):
+            event.check(payload)
         return self._built(c.Emit(id or name, name, payload))
 
     def start(

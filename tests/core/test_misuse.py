@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from replay import Branch, Context, Engine, ForgottenYield, NotACommand, ReservedId, Signal, workflow
+from replay import Branch, Context, Engine, Event, ForgottenYield, NotACommand, ReservedId, Signal, workflow
 from replay.core.entries import Noted
 from replay.testing import Simulation
 
@@ -247,3 +247,15 @@ def test_a_branch_that_takes_the_value_gets_it_whatever_kind_of_callable_it_is(r
         handle = sim.start(switching)
         sim.run()
         assert handle.result() == result
+
+
+def test_an_event_with_a_payload_of_another_type_is_refused_where_it_is_emitted() -> None:
+    Shipped = Event("shipped", int)
+
+    @workflow
+    def emitting(ctx: Context) -> Any:
+        yield ctx.emit(Shipped, "seven")  # type: ignore[arg-type]
+
+    error = failing(emitting)
+    assert isinstance(error, TypeError)
+    assert "event 'shipped' carries int, not str ('seven')" in str(error)

@@ -85,3 +85,11 @@ def test_commands_tell_it_without_a_traceback(arguments: list[str], tmp_path: Pa
     assert found.returncode == 2
     assert "no_such_package" in found.stderr
     assert "Traceback" not in found.stderr
+
+
+@pytest.mark.parametrize("store", ["memory://", "sqlite:///:memory:"])
+def test_a_worker_on_a_store_that_only_it_can_see_is_refused(store: str) -> None:
+    command = [sys.executable, "-m", "replay.cli.worker", "tests.e2e.app:all_workflows", "--store", store, "--burst"]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert found.returncode == 2
+    assert "Fix: " in found.stderr
