@@ -378,8 +378,7 @@ class Client:
             known = self._workflows.get((header.workflow, header.version))
             if known is not None:
                 known.check_signal(name, payload)
-        self.ask(r.Deliver(id, dedupe_id or self._new_id(), "signal", name, data))
-        self._bus.publish("news", id.encode())
+        self._deliver(r.Deliver(id, dedupe_id or self._new_id(), "signal", name, data))
 
     def cancel(self, execution: str | Handle[Any], reason: str | None = None) -> None:
         """Ask an execution to stop: `Cancelled` is thrown at its current yield. A second cancel changes nothing.
@@ -388,9 +387,13 @@ class Client:
             UnknownExecution, ExecutionEnded: There is nothing to cancel.
         """
         id = id_of(execution)
-        self.ask(r.Deliver(id, self._new_id(), "cancel", "", self.codec.encode(reason)))
-        self._bus.publish("news", id.encode())
+        self._deliver(r.Deliver(id, self._new_id(), "cancel", "", self.codec.encode(reason)))
         self._bus.publish(f"ended:{id}", b"")
+
+    def _deliver(self, request: r.Deliver) -> None:
+        """Deliver a message; if it made nothing due, a worker may hold the execution, and is told to look."""
+        if not self.ask(request).woken:
+            self._bus.publish("news", request.id.encode())
 
     def on(self, event: Event[T] | str, handler: Callable[[T], object]) -> Callable[[], None]:
         """Call `handler(payload)` for each *event* that an execution emits; returns the unsubscriber. Best effort."""
