@@ -90,8 +90,9 @@ class Bus(Protocol):
 class Executor(Protocol):
     """Where step bodies run; `replay.pool.Pool` is the one that workers have.
 
-    It is made with two functions: `run(call)` performs a call and returns what it came to, never raising; `done(returned)`
-    hands that to the worker, on the thread that ran the call, and may return another call for this thread to go on with.
+    It is made with three functions: `run(call)` performs a call and returns what it came to; `done(returned)` hands that to
+    the worker, on the thread that ran the call, and may return another call for this thread to go on with; `failed(error)` is
+    told of what one of them raised, which neither should: the worker is at its end.
     An executor records nothing: a call that it loses is launched again by whichever worker holds the execution next.
     """
 

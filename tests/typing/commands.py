@@ -183,9 +183,13 @@ def client(engine: Engine, order: Order) -> None:
     engine.on(Shipped, lambda shipped: assert_type(shipped, Order))
 
 
-def parts(run: Callable[[Call], Returned], done: Callable[[Returned], Call | None]) -> None:
+def parts(
+    run: Callable[[Call], Returned],
+    done: Callable[[Returned], Call | None],
+    failed: Callable[[BaseException], None],
+) -> None:
     """What replay has of its own fits its ports."""
-    executor: Executor = Pool(1, run, done)
+    executor: Executor = Pool(1, run, done, failed)
     clock: Clock = SystemClock()
     codec: Codec = TaggedJson()
     store: Store = MemoryStore(clock)
