@@ -38,7 +38,6 @@ class ExecutionSources:
         self._seed = f"{header.id}/{header.run}"
         self._streams: dict[str, random.Random] = {}
         self._extra = {"execution_id": header.id, "workflow": header.workflow}
-        self.context: Context
 
     def random(self, stream: str) -> random.Random:
         """See `Context.random`."""
@@ -50,14 +49,11 @@ class ExecutionSources:
         """See `Context.uuid`."""
         return uuid.UUID(int=self.random("__uuid").getrandbits(128), version=4)
 
-    @property
-    def log(self) -> QuietLogger:
+    def log(self, quiet: Callable[[], bool]) -> QuietLogger:
         """See `Context.log`."""
-        return QuietLogger(self._extra, lambda: self.context.replaying)
+        return QuietLogger(self._extra, quiet)
 
 
 def make_context(header: Header, patched: Callable[[str], bool]) -> Context:
     """Return a new context for the execution that *header* describes."""
-    sources = ExecutionSources(header)
-    sources.context = Context(header.id, sources, patched, attempt=header.attempt, now=header.created_at)
-    return sources.context
+    return Context(header.id, ExecutionSources(header), patched, attempt=header.attempt, now=header.created_at)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections
 import json
 import logging
+import math
 import random
 import threading
 import time
@@ -145,6 +146,9 @@ class Worker:
             options.cancel_grace,
         )
         self._visits: dict[str, _Visit] = {}
+        self._stirred: list[_Visit] = []  # those for which something has come
+        self._next_until = math.inf  # when one of them must be woken by itself, at the earliest
+        self._beaten = False  # leases were renewed: a moment for all to say where they are
         self._parked: collections.OrderedDict[str, Session] = collections.OrderedDict()
         self._outbox: list[tuple[_Visit | None, r.Request[Any]]] = []
         self._calls: list[Call] = []
@@ -253,6 +257,7 @@ class Worker:
             self.post(News(id))
         for visit in list(self._visits.values()):
             visit.report = True
+        self._beaten = True
 
     # --- the turn -----------------------------------------------------------------------------------------
 
@@ -273,8 +278,8 @@ class Worker:
                 return self._turned(self._retry_at)
             if self._calls and self._outbox:
                 break  # steps must not wait until others have nothing more to ask
-            if self._calls and not self.mail and not self._hinted:
-                return self._turned(self._wake_at())  # another round would find nothing
+            if self._calls and not self.mail and (wake_at := self._wake_at()) > self.now():
+                return self._turned(wake_at)  # another round would find nothing
         return self._turned(self.now(), again=True)
 
     def _turned(self, wake_at: float, *, again: bool = False) -> Turn:
@@ -290,26 +295,31 @@ class Worker:
                     visit = self._visits.get(call.execution_id)
                     if visit is not None and not call.abandoned:
                         visit.events.append(mail)
+                        self._stirred.append(visit)
                 case News(id=id):
                     visit = self._visits.get(id)
                     if visit is not None:
                         visit.news = True
+                        self._stirred.append(visit)
                 case Lost(id=id, token=token):
                     visit = self._visits.get(id)
                     if visit is not None and visit.session.token == token and visit.waiting:
                         self._step(visit, error=Fenced(f"execution {id!r}: the lease was lost"))
 
     def _wake_due(self, now: float) -> None:
-        """Resume the waiting sessions for which something happened."""
-        for visit in list(self._visits.values()):
-            if visit.waiting and (
-                visit.events
-                or visit.news
-                or visit.report
-                or self._draining
-                or (visit.until is not None and visit.until <= now)
-            ):
+        """Resume the waiting sessions for which something happened; all are looked at only when time or a beat may be it."""
+        stirred, self._stirred = self._stirred, []
+        if self._draining or self._beaten or self._next_until <= now:
+            self._beaten, self._next_until = False, math.inf
+            stirred = list(self._visits.values())
+        for visit in stirred:
+            if not visit.waiting:
+                continue  # what it has got is given to it when it waits again
+            until = math.inf if visit.until is None else visit.until
+            if visit.events or visit.news or visit.report or self._draining or until <= now:
                 self._step(visit, self._woken(visit, now))
+            else:
+                self._next_until = min(self._next_until, until)
 
     def _woken(self, visit: _Visit, now: float) -> Woken:
         woken = Woken(now, tuple(visit.events), visit.news, self._draining, visit.report)
@@ -534,6 +544,8 @@ class Worker:
                             value = self._woken(visit, self.now())
                             continue
                         visit.waiting, visit.until = True, until
+                        if until is not None and until < self._next_until:
+                            self._next_until = until
                         return
         except StopIteration:
             self._left(visit)
@@ -575,7 +587,7 @@ class Worker:
         free = len(self._visits) < self.options.concurrency and not self.exhausted
         if not self._draining and free:
             instants.append(now if self._hinted else self._next_claim)
-        instants += [v.until for v in self._visits.values() if v.waiting and v.until is not None]
+        instants.append(self._next_until)
         return min(instants)
 
     # --- leaving ----------------------------------------------------------------------------------------------

@@ -91,9 +91,8 @@ class Sources(Protocol):
         """Return the execution's next UUID."""
         ...
 
-    @property
-    def log(self) -> logging.Logger | logging.LoggerAdapter[Any]:
-        """The execution's logger."""
+    def log(self, quiet: Callable[[], bool]) -> logging.Logger | logging.LoggerAdapter[Any]:
+        """Return the execution's logger, which says nothing while *quiet* is true."""
         ...
 
 
@@ -460,7 +459,7 @@ class Context:
     @property
     def log(self) -> logging.Logger | logging.LoggerAdapter[Any]:
         """A logger that is silent while replaying."""
-        return self._sources.log
+        return self._sources.log(lambda: self.replaying)
 
     # --- bookkeeping of commands that are built but not yielded -------------------------------------
 

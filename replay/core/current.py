@@ -27,8 +27,9 @@ class Whereabouts:
     launched if what was told last is older than that, and when leases are renewed if a body has said how far it got.
     """
 
-    def __init__(self, codec: Coding) -> None:
+    def __init__(self, codec: Coding, limit: int) -> None:
         self._codec = codec
+        self._limit = limit  # bytes: what bodies say must not fill the record
         self._told_at = 0.0
         self._launched_at: float | None = None
         self._beats = 0
@@ -72,10 +73,14 @@ class Whereabouts:
     def tell(self, interpreter: Interpreter, flights: Flights, now: float) -> bytes:
         """Return what the store is told now, encoded."""
         self._told_at, self._launched_at, self._beats = now, None, flights.beats
-        try:
-            return self._codec.encode(current(interpreter, flights.details()))
-        except NotSerializable:
-            return self._codec.encode(current(interpreter))
+        if flights.beats:
+            try:
+                told = self._codec.encode(current(interpreter, flights.details()))
+                if len(told) <= self._limit:
+                    return told
+            except NotSerializable:
+                pass  # they stay in this process, for the next attempt
+        return self._codec.encode(current(interpreter))
 
 
 def current(interpreter: Interpreter, details: Mapping[int, Any] | None = None) -> list[dict[str, Any]]:

@@ -72,7 +72,7 @@ class Session:
         self._again: dict[str, int] = {}
         self._draining = False
         self._stop_by: float | None = None
-        self._whereabouts = Whereabouts(settings.codec)
+        self._whereabouts = Whereabouts(settings.codec, settings.payload_limit)
 
     # --- for the worker ------------------------------------------------------------------------------
 
@@ -104,10 +104,14 @@ class Session:
         return self._interpreter
 
     def close(self) -> None:
-        """Close the workflow's generators. Call from the thread that drives them; safe to call twice."""
+        """Close the workflow's generators. Call from the thread that drives them; safe to call twice.
+
+        Nothing is left for the garbage collector to find: what refers to the session and back is let go of here.
+        """
         if self._interpreter is not None:
             self._interpreter.close()
             self._interpreter = None
+            del self._patches.interpreter, self._frontier, self._recorder
 
     def give_back(self) -> Commit:
         """Return the request that hands the lease back without what is not committed."""

@@ -296,7 +296,6 @@ class Naive:
         """Run a child; return what gives its result or raises its failure."""
         sources = ExecutionSources(Header(id, "", "", "", "", b"", 0.0, 0.0))
         inner = Naive({}, sources)
-        sources.context = inner.ctx
         try:
             result = inner.run(command.workflow(inner.ctx, command.input))
         except Exception as error:

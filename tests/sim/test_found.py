@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from replay.clock import SystemClock
 from replay.codec import TaggedJson
 from replay.core import requests as r
 from replay.options import Options
+from replay.steps import run_call
 from replay.testing import Simulation, assert_recovers, takes
 from replay.testing.clock import VirtualClock
 from replay.worker import Worker
@@ -121,3 +124,26 @@ def test_a_worker_of_limited_queues_takes_no_more_in_all_than_it_may(changes: di
     assert worker.metrics.claimed == most
     worker.release()
     worker.close()
+
+
+def test_an_execution_that_has_ended_leaves_nothing_to_the_garbage_collector() -> None:
+    @workflow
+    def stepping(ctx: Context) -> object:
+        ctx.log.info("steps")
+        return (yield from ctx.step("a", ok))
+
+    store, codec = MemoryStore(), TaggedJson()
+    worker = Worker(store, [stepping], Options(), codec=codec, clock=SystemClock())
+    store.apply([r.Create("x", "stepping", b"null")])
+    gc.disable()
+    try:
+        (call,) = worker.turn().calls
+        (session,) = worker.sessions()
+        kept = [weakref.ref(session), weakref.ref(session.interpreter), weakref.ref(session.interpreter.root.gen)]
+        del session
+        worker.post(run_call(call, codec, 1000))
+        worker.turn()
+        assert worker.active == 0
+        assert [each() for each in kept] == [None, None, None]
+    finally:
+        gc.enable()

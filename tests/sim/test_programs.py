@@ -27,7 +27,6 @@ HEADER = Header("x-1", "program", "", "default", "pending", b"null", 0.0, 0.0)
 def meaning(nodes: Any, inbox: dict[str, int]) -> tuple[str, Any]:
     sources = ExecutionSources(HEADER)
     naive = Naive(inbox, sources)
-    sources.context = naive.ctx
     try:
         return "completed", naive.run(program(naive.ctx, nodes))
     except Blocked:
