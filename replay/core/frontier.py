@@ -24,7 +24,7 @@ class Frontier:
     """What a live interpreter waits for, and what has arrived for it.
 
     Args:
-        interpreter: Live (`go_live` was called).
+        interpreter: Live (`go_live` was called) before `next_entry` is.
         decode: The codec's.
         deadline: Instant at which the execution times out.
         child_id: Gives the id under which a `Start` command's child is created.

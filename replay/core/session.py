@@ -172,9 +172,13 @@ class Session:
             rollback_on_failure=self._definition.rollback_on_failure,
             changes=amended.changes,
         )
-        self._interpreter = interpreter
+        self._interpreter = self._patches.interpreter = interpreter
         self._recorder = Recorder(header, interpreter, settings)
-        self._patches.interpreter = interpreter
+        self._frontier = Frontier(
+            interpreter, self._codec.decode, header.deadline, self._child_id, self._definition.signal_ids
+        )
+        self._frontier.receive_again(amended.receipts, self._codec.encode)
+        self._frontier.asked_again = amended.ended
         try:
             interpreter.feed_log(rows, self._codec.decode_rows)
         except ValueError as error:
@@ -184,11 +188,6 @@ class Session:
         self._length = len(rows)
         interpreter.go_live()
         self._patches.go_live()
-        self._frontier = Frontier(
-            interpreter, self._codec.decode, header.deadline, self._child_id, self._definition.signal_ids
-        )
-        self._frontier.receive_again(amended.receipts, self._codec.encode)
-        self._frontier.asked_again = amended.ended
         for text in dict.fromkeys(interpreter.warnings):
             yield Warn(text)
 

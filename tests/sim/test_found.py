@@ -147,3 +147,19 @@ def test_an_execution_that_has_ended_leaves_nothing_to_the_garbage_collector() -
         assert [each() for each in kept] == [None, None, None]
     finally:
         gc.enable()
+
+
+def test_a_log_that_does_not_fit_makes_its_execution_stuck_without_a_failure_of_the_engine(caplog: Any) -> None:
+    @workflow
+    def stepping(ctx: Context) -> object:
+        return (yield from ctx.step("a", ok))
+
+    store, codec = MemoryStore(), TaggedJson()
+    other = codec.encode(["StepDone", 1.0, 0, "b", 1, None, 1, 0.0])
+    began = codec.encode(["Began", 1.0, 0, "", "w", 1])
+    store.apply([r.Create("x", "stepping", b"null", entries=(began, other))])
+    worker = Worker(store, [stepping], Options(), codec=codec, clock=SystemClock())
+    worker.turn()
+    (header,) = store.apply([r.Get("x")])
+    assert (header.status, b"NonDeterminism" in header.current) == ("stuck", True)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
