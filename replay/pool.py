@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import logging
 import threading
 from collections.abc import Callable
@@ -48,9 +49,8 @@ class Pool:
 
     def submit(self, call: Call) -> None:
         """Have *call* run as soon as a thread is free."""
-        with self._wake:
-            self._waiting.append(call)
-            self._rouse()
+        self._waiting.append(call)
+        self._have_one_come()
 
     def abandon(self, call: Call) -> None:
         """Make up for the thread whose call was abandoned and may never return, until it does."""
@@ -73,6 +73,16 @@ class Pool:
             self._closed = True
             self._waiting.clear()
             self._wake.notify_all()
+
+    def _have_one_come(self) -> None:
+        """Have a thread come for what waits, unless one is on its way; that one looks for it once it has said to be there.
+
+        Without the lock, which a thread that is on its way may own already while it waits for the interpreter: to wait for
+        it would mean to change threads at each step.
+        """
+        if self._waiting and not self._coming:
+            with self._wake:
+                self._rouse()
 
     def _rouse(self) -> None:
         """Have a thread come for the first call, unless one is on its way (the lock is held)."""
@@ -118,8 +128,18 @@ class Pool:
 
     def _next(self) -> Call | None:
         """Return the first call, when there is one; None to end."""
+        try:
+            call: Call | None = self._waiting.popleft()
+        except IndexError:
+            call = self._wait()
+        self._have_one_come()
+        return call
+
+    def _wait(self) -> Call | None:
         with self._wake:
-            while not self._waiting:
+            while True:
+                with contextlib.suppress(IndexError):
+                    return self._waiting.popleft()
                 if self._closed or self._threads > self.size + len(self._abandoned):
                     self._threads -= 1
                     return None
@@ -127,15 +147,16 @@ class Pool:
                 self._wake.wait()
                 if not self._closed:
                     self._coming -= 1
-            call = self._waiting.popleft()
-            self._rouse()
-            return call
 
-    def _swapped(self, call: Call) -> Call:
+    def _swapped(self, call: Call) -> Call | None:
         """Put *call* at the end and return the first: an execution's next step does not go before the steps of others."""
-        with self._wake:
-            self._waiting.append(call)
-            return self._waiting.popleft()
+        self._waiting.append(call)
+        try:
+            first = self._waiting.popleft()
+        except IndexError:
+            return None  # others were quicker
+        self._have_one_come()
+        return first
 
     def _came_back(self, call: Call) -> None:
         with self._wake:
