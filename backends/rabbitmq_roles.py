@@ -17,7 +17,7 @@ from replay.backends.rabbitmq_url import RabbitUrl
 
 WINDOW = 1_000  # hints on their way at once; the rest wait, folded into one number per queue
 UNSENT_PER_QUEUE = 4  # a worker that finds more than it can take passes the word on, so that few wake all
-PACE = 0.005  # seconds between batches: hints of a burst are folded, one by itself is sent at once
+PACE = 0.005  # seconds between batches of a burst, so that its hints are folded; one by itself is sent at once
 UNSENT_QUEUES = 1_000
 MOURNING = 0.25  # seconds: a queue that is back at once is never reported as deleted to its consumers, who stay deaf
 
@@ -36,6 +36,12 @@ class Unsent:
 
     def __len__(self) -> int:
         return len(self._hints)
+
+    @property
+    def is_burst(self) -> bool:
+        """Whether more than one hint waits."""
+        with self._lock:
+            return sum(self._hints.values()) > 1
 
     def add(self, queue: str, hints: int) -> bool:
         """Add *hints*; tell whether the I/O thread must be woken for them."""
@@ -120,7 +126,7 @@ class Publisher(Link):
         if not self.up or self._blocked or len(self._unconfirmed) >= WINDOW or not self.current(self.channel):
             return
         early = self._sent_at + PACE - time.monotonic()
-        if early > 0 and self._when_flushed is None:
+        if early > 0 and (self._unconfirmed or self._unsent.is_burst) and self._when_flushed is None:
             if not self._pacing and len(self._unsent):
                 self._pacing = True
                 self.loop.call_later(early, self._flush_paced)
