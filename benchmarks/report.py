@@ -76,7 +76,7 @@ TARGETS = [
     (
         "suspended",
         "redis",
-        "signalled until all ended",
+        "signalled until all ended, one worker process",
         "median",
         AT_LEAST,
         2_500,

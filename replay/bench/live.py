@@ -39,13 +39,16 @@ def open_engine(setting: Setting, workflows: list[Any], **options: Any) -> Engin
 
 
 @contextlib.contextmanager
-def worker_processes(setting: Setting, count: int) -> Iterator[Engine]:
-    """Run *count* worker processes beside this one, and give an engine without a worker; they are up when it is given."""
+def worker_processes(setting: Setting, count: int, target: str = "replay.bench.live:chain") -> Iterator[Engine]:
+    """Run *count* worker processes beside this one, and give an engine without a worker; they are up when it is given.
+
+    *target* names what they serve, `chain` among it.
+    """
     command = [
         sys.executable,
         "-m",
         "replay.cli.worker",
-        "replay.bench.live:chain",
+        target,
         "--store",
         setting.store,
         "-c",

@@ -13,7 +13,7 @@ from typing import Any
 
 from replay import Context, Engine, Signal, workflow
 from replay.bench.harness import Figure, measure, once
-from replay.bench.live import body, open_engine
+from replay.bench.live import body, chain, open_engine, worker_processes
 from replay.bench.replaying import log_of
 from replay.bench.setting import Setting
 from replay.codec import TaggedJson
@@ -52,30 +52,37 @@ def wakes(ctx: Context, n: int) -> Generator[Any, Any, None]:
         yield ctx.step("woken", WOKEN.set)
 
 
+SERVED = [chain, waits]
+"""What a worker process of these benchmarks serves."""
+
+
 def suspended(setting: Setting, n: int) -> Iterator[Figure]:
-    """Measure what a waiting execution costs, and how fast many are woken."""
+    """Measure what a waiting execution costs, and how fast many are woken: here, and by a worker process."""
     with open_engine(setting, [waits]) as engine:
-        handles = [engine.start(waits) for _ in range(n // 10)]
-        _until_all(engine, "bench.waits", "sleeping", len(handles), setting)
         before = _memory()
-        began = time.perf_counter()
-        handles += [engine.start(waits) for _ in range(n - len(handles))]
-        _until_all(engine, "bench.waits", "sleeping", n, setting)
-        started = (n - n // 10) / (time.perf_counter() - began)
-        yield once("suspended", "start until all sleep", "executions/s", started, n=n, system=setting.system)
+        yield from _suspended(engine, "", setting, n)
         yield once("suspended", "process grows by", "MiB", (_memory() - before) / 2**20, n=n, system=setting.system)
-        began = time.perf_counter()
-        for handle in handles:
-            handle.signal(Go)
-        _until_all(engine, "bench.waits", "completed", n, setting)
-        yield once(
-            "suspended",
-            "signalled until all ended",
-            "executions/s",
-            n / (time.perf_counter() - began),
-            n=n,
-            system=setting.system,
-        )
+    if setting.is_shared:
+        with worker_processes(setting, 1, "replay.bench.waiting:SERVED") as engine:
+            yield from _suspended(engine, ", one worker process", setting, n)
+
+
+def _suspended(engine: Engine, where: str, setting: Setting, n: int) -> Iterator[Figure]:
+    done = engine.ask(Count("bench.waits")).get("completed", 0)
+
+    def rate_until(status: str, count: int, began: float) -> float:
+        _until_all(engine, "bench.waits", status, count, setting)
+        return n / (time.perf_counter() - began)
+
+    began = time.perf_counter()
+    handles = [engine.start(waits) for _ in range(n)]
+    started = rate_until("sleeping", n, began)
+    yield once("suspended", f"start until all sleep{where}", "executions/s", started, n=n, system=setting.system)
+    began = time.perf_counter()
+    for handle in handles:
+        handle.signal(Go)
+    ended = rate_until("completed", done + n, began)
+    yield once("suspended", f"signalled until all ended{where}", "executions/s", ended, n=n, system=setting.system)
 
 
 def waking(setting: Setting, n: int) -> Iterator[Figure]:
