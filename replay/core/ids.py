@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 
 from replay.core.errors import ReservedId
@@ -57,6 +56,8 @@ def routing(execution_id: str) -> str:
 
 def digest_id(*parts: str) -> str:
     """Return 26 characters that stand for *parts* (collisions: about one in 2**64 pairs of squares)."""
+    import hashlib  # 4 ms, and most who import replay never come here
+
     return hashlib.blake2b("\x1f".join(parts).encode("utf-8", "surrogatepass"), digest_size=13).hexdigest()
 
 
