@@ -20,9 +20,7 @@ RECENT = 256
 R = TypeVar("R")
 Plan = Generator[Sequence[Call], list[Any], R]
 
-_READS = frozenset(
-    {"get", "inbox", "find", "overdue", "count", "oldest", "get_schedule", "list_schedules", "workers", "ping"}
-)
+_READS = frozenset({"get", "inbox", "find", "count", "oldest", "get_schedule", "list_schedules", "workers", "ping"})
 
 
 def together(plans: Iterable[Plan[Any]]) -> Plan[list[Any]]:

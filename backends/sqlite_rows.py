@@ -11,17 +11,13 @@ from typing import Any
 
 from replay.backends import common
 from replay.backends import sqlite_schema as schema
+from replay.backends.sqlite_find import find
 from replay.core import requests as r
 from replay.core.errors import Undecodable
 
 HEADER = ", ".join(schema.COLUMNS)
-_HEADER_OF_E = ", ".join(f"e.{name}" for name in schema.COLUMNS)
-_HAS_TERM = "EXISTS (SELECT 1 FROM metadata AS t WHERE t.ns = e.ns AND t.term=? AND t.created_at = e.created_at AND t.id = e.id)"
 _SCHEDULES = "SELECT id, workflow, spec, state, next_at, paused, version FROM schedule WHERE ns=?"
 _DUE_SCHEDULES = f"{_SCHEDULES} AND paused=0 AND next_at IS NOT NULL ORDER BY next_at LIMIT 64"
-
-FEW = 5000
-"""Executions that are looked at one by one for their metadata (about 10 ms)."""
 
 
 class Rows:
@@ -47,7 +43,12 @@ class Rows:
             raise common.unknown(id)
         return row[0], r.Header(*row[1:])
 
+    def _tick(self, instant: float) -> int:
+        return int(instant * schema.TICKS)
+
     def _set(self, x: int, **columns: Any) -> None:
+        if "updated_at" in columns:
+            columns["updated_tick"] = self._tick(columns["updated_at"])
         names = ", ".join(f"{name}=?" for name in columns)
         self._db.execute(f"UPDATE execution SET {names} WHERE x=?", (*columns.values(), x))
 
@@ -92,66 +93,7 @@ class Rows:
         return [entry for entry, _ in rows]
 
     def _find(self, query: r.Find, db: sqlite3.Connection) -> r.Found:
-        where: list[str] = ["e.ns=?"]
-        values: list[Any] = [self._ns]
-        if query.statuses:
-            where.append(f"status IN ({', '.join('?' * len(query.statuses))})")
-            values += query.statuses
-        for column, value in (
-            ("workflow=?", query.workflow),
-            ("parent_id=?", query.parent_id),
-            ("{by}.created_at>?", query.created_after),
-            ("{by}.created_at<?", query.created_before),
-            ("updated_at>?", query.updated_after),
-            ("updated_at<?", query.updated_before),
-            ("ended_at IS NULL AND due_at<?", query.due_before),
-        ):
-            if value is not None:
-                where.append(column)
-                values.append(value)
-        if query.id_prefix is not None:
-            where.append("substr({by}.id, 1, ?)=?")
-            values += [len(query.id_prefix), query.id_prefix]
-        if query.cursor is not None:
-            where.append("({by}.created_at, {by}.id) < (?, ?)")
-            values += common.read_cursor(query.cursor)
-        tables, by, terms = "execution AS e", "e", common.wanted_terms(query)
-        if terms and not self._is_few(query, db):
-            tables, by = "metadata AS m CROSS JOIN execution AS e ON e.ns = m.ns AND e.id = m.id", "m"
-            terms = self._rarest_first(terms, db)
-            where.append("m.ns=? AND m.term=?")
-            values += [self._ns, terms[0]]
-            terms = terms[1:]
-        for term in terms:
-            where.append(_HAS_TERM)
-            values.append(term)
-        rows = db.execute(
-            f"SELECT {_HEADER_OF_E} FROM {tables} WHERE {' AND '.join(where).format(by=by)}"
-            f" ORDER BY {by}.created_at DESC, {by}.id DESC LIMIT ?",
-            (*values, query.limit + 1),
-        )
-        found = tuple(r.Header(*row) for row in rows)
-        page = found[: query.limit]
-        more = len(found) > query.limit and page
-        return r.Found(page, common.make_cursor(page[-1].created_at, page[-1].id) if more else None)
-
-    def _rarest_first(self, terms: tuple[str, ...], db: sqlite3.Connection) -> tuple[str, ...]:
-        if len(terms) == 1:
-            return terms
-        sizes = {
-            term: db.execute(
-                "SELECT count(*) FROM (SELECT 1 FROM metadata WHERE ns=? AND term=? LIMIT ?)", (self._ns, term, FEW)
-            ).fetchone()[0]
-            for term in terms
-        }
-        return tuple(sorted(sizes, key=sizes.__getitem__))
-
-    def _is_few(self, query: r.Find, db: sqlite3.Connection) -> bool:
-        """Tell whether statuses, workflow or parent leave so few that these lead, not the metadata."""
-        if query.parent_id is not None:
-            return True
-        counts = self._count(r.Count(query.workflow), db)
-        return sum(n for status, n in counts.items() if not query.statuses or status in query.statuses) <= FEW
+        return find(query, self._ns, db, lambda request: self._count(request, db))
 
     def _count(self, request: r.Count, db: sqlite3.Connection) -> dict[str, int]:
         if db is self._db:

@@ -28,8 +28,8 @@ class Transitions(Rows):
         header = common.new_header(request, self._now)
         marks = ", ".join("?" * len(schema.COLUMNS))
         x = self._db.execute(
-            f"INSERT INTO execution (ns, {HEADER}) VALUES (?, {marks})",
-            (self._ns, *(getattr(header, name) for name in schema.COLUMNS)),
+            f"INSERT INTO execution (ns, updated_tick, {HEADER}) VALUES (?, ?, {marks})",
+            (self._ns, self._tick(self._now), *(getattr(header, name) for name in schema.COLUMNS)),
         ).lastrowid
         assert x is not None
         if request.entries:
@@ -136,13 +136,13 @@ class Transitions(Rows):
 
     def _commit(self, request: r.Commit) -> r.Committed:
         row = self._db.execute(
-            "SELECT x, workflow, queue, status, token, length, last_commit, ended_at, arrivals, due_at, priority"
+            "SELECT x, workflow, queue, status, token, length, last_commit, ended_at, arrivals, due_at, priority, updated_at"
             " FROM execution WHERE ns=? AND id=?",
             (self._ns, request.id),
         ).fetchone()
         if row is None:
             raise common.fenced(request.id, "it is gone")
-        x, workflow, queue, status, token, length, last_commit, ended_at, arrivals, due_at, priority = row
+        x, workflow, queue, status, token, length, last_commit, ended_at, arrivals, due_at, priority, updated_at = row
         if last_commit == request.commit_id:
             held = token == request.token
             return r.Committed(self._now, self._messages(x, request.seen, self._db) if held else (), not held)
@@ -161,6 +161,8 @@ class Transitions(Rows):
         if request.cancels:  # one may be this very execution, or a child that had not begun, ended at once and told it
             arrivals, status = self._db.execute("SELECT arrivals, status FROM execution WHERE x=?", (x,)).fetchone()
         extra: dict[str, Any] = {}
+        if self._tick(updated_at) != self._tick(self._now):
+            extra["updated_tick"] = self._tick(self._now)
         if request.current is not None:
             extra["current"] = request.current
         if request.attempt is not None:

@@ -1,4 +1,4 @@
-"""Lists and counts among many executions: a page with a filter, and counts by status, in milliseconds.
+"""Lists and counts among many executions: a page with each filter, and counts by status, in milliseconds.
 
 python -m benchmarks.listing [--sqlite 200000] [--redis 1000000]
 """
@@ -51,6 +51,10 @@ def milliseconds(work: Callable[[], Any], times: int = 30) -> tuple[float, ...]:
 def measure(system: str, store: Any, count: int) -> None:
     """Print figures of one store."""
     fill(store, count)
+    now, oldest = (store.apply([r.Get(id)])[0].created_at for id in (f"x{count - 1}", "x0"))
+    middle = (now + oldest) / 2
+    time.sleep(1.1)  # until the next second, in which a few change
+    store.apply([r.Deliver(f"x{n}", "stop", "cancel", "", b"null") for n in range(0, count, count // 20)])
     queries = {
         "page, no filter": r.Find(limit=50),
         "page by status": r.Find(statuses=("pending",), limit=50),
@@ -62,6 +66,18 @@ def measure(system: str, store: Any, count: int) -> None:
         "page by two of metadata": r.Find(metadata=(("team", b'"blue"'), ("customer", b"17")), limit=50),
         "page by metadata and workflow": r.Find(metadata=(("team", b'"blue"'),), workflow="w3", limit=50),
         "page by metadata and rare status": r.Find(metadata=(("team", b'"red"'),), statuses=("failed",), limit=50),
+        "page by id prefix, all have it": r.Find(id_prefix="x", limit=50),
+        "page by id prefix, few have it": r.Find(id_prefix="x1234", limit=50),
+        "page by id prefix, none has it": r.Find(id_prefix="y", limit=50),
+        "page by id prefix and workflow": r.Find(id_prefix="x1234", workflow="w5", limit=50),
+        "page by parent, none has it": r.Find(parent_id="x1", limit=50),
+        "page by creation, half are older": r.Find(created_before=middle, limit=50),
+        "page by creation, none is newer": r.Find(created_after=now + 3600.0, limit=50),
+        "page by last change, half are older": r.Find(updated_before=middle, limit=50),
+        "page by last change, few are newer": r.Find(updated_after=now, limit=50),
+        "page by last change, none is newer": r.Find(updated_after=now + 3600.0, limit=50),
+        "page by last change and workflow": r.Find(updated_after=now, workflow="w3", limit=50),
+        "page by what is overdue, none is": r.Find(due_before=1.0, limit=50),
         "counts": r.Count(),
         "counts of a workflow": r.Count("w3"),
     }

@@ -34,6 +34,8 @@ local function create(i)
   append(id, i + 15, n)
   call('SADD', T .. 'lanes', q .. SEP .. wf .. SEP .. v)
   set_due(id, q, wf, v, pri, due)
+  call('ZADD', T .. 'i', 0, id)
+  touch(id)
   index(id, wf, NOW, false, 'pending')
   if parent ~= '' then call('ZADD', T .. 'y:' .. parent, NOW, id) end
   wake(q)

@@ -24,6 +24,7 @@ local function deliver(id, message_id, kind, name, payload)
     arrive(id, kind, name, payload)
     if kind == 'cancel' and h[3] then
       call('HSET', e, 'st', 'cancelling', 'ua', NOW)
+      touch(id)
       index(id, h[5], h[6], st, 'cancelling')
     end
   end

@@ -12,6 +12,7 @@ for i = 13, 12 + ARGV[11] do fits = fits or ARGV[i] == st end
 if not fits or length ~= tonumber(ARGV[4]) then return { NOW, 'refused', st, length } end
 append(id, 13 + ARGV[11], n)
 call('HSET', e, 'lc', ARGV[3], 'ua', NOW)
+touch(id)
 if n > 0 then call('HSET', e, 'len', length + n) end
 if ARGV[9] ~= '' then call('HSET', e, 'at', ARGV[9]) end
 if ARGV[10] ~= '0' then call('HINCRBY', e, 'am', ARGV[10]) end

@@ -72,6 +72,7 @@ for _, candidate in ipairs(ready) do
     call('HSET', e, 'st', 'stuck', 'ua', NOW, 'lost', MAX_LOST - 1)
     call('HSET', T .. 'p:' .. id, 'cur', '[{"kind":"crash_loop"}]')
     call('HDEL', e, 'tok', 'wk')
+    touch(id)
     index(id, wf, ca, st, 'stuck')
     set_due(id, q, wf, v, h[9], now + CRASH_LOOP_DELAY)
     later(now + CRASH_LOOP_DELAY)
@@ -79,6 +80,7 @@ for _, candidate in ipairs(ready) do
     local status = h[8] and call('HEXISTS', T .. 'm:' .. id, h[8]) == 1 and 'cancelling' or 'running'
     call('HSET', e, 'st', status, 'ua', NOW, 'tok', nonce, 'wk', worker)
     if h[6] then call('HSET', e, 'lost', lost + 1) end
+    touch(id)
     index(id, wf, ca, st, status)
     set_due(id, q, wf, v, h[9], now + lease)
     later(now + lease)

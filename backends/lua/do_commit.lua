@@ -27,6 +27,7 @@ if entries > 0 then
 else
   call('HSET', e, 'ua', NOW, 'lc', commit)
 end
+touch(id)
 if h[12] then call('HDEL', e, 'lost') end
 if ARGV[12] ~= '' then call('HSET', T .. 'p:' .. id, 'cur', ARGV[12]) end
 if ARGV[13] ~= '' then call('HSET', e, 'at', ARGV[13]) end

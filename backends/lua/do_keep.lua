@@ -10,8 +10,8 @@ if NOW == '' then
 end
 local id, commit = ARGV[2], ARGV[5]
 local e = T .. 'e:' .. id
-local h = call('HMGET', e, 'tok', 'len', 'lc', 'arr', 'due', 'lost')
-local length, due, n = h[2] or '0', tonumber(h[5]), #ARGV
+local h = call('HMGET', e, 'tok', 'len', 'lc', 'arr', 'due', 'lost', 'ua')
+local length, due, now, n = h[2] or '0', tonumber(h[5]), tonumber(NOW), #ARGV
 if h[3] ~= commit then
   if h[1] ~= ARGV[3] then -- no ended execution has a token
     return { 'F', call('EXISTS', e) == 1 and 'the lease has passed on' or 'it is gone' }
@@ -21,8 +21,9 @@ if h[3] ~= commit then
   for from = 8, n > 8 and n or 0, 1000 do call('RPUSH', T .. 'l:' .. id, unpack(ARGV, from, math.min(from + 999, n))) end
   call('HSET', e, 'ua', NOW, 'lc', commit, 'len', length + n - 7)
   if h[6] then call('HDEL', e, 'lost') end
+  if math.floor(now * 10) ~= math.floor(h[7] * 10) then call('ZADD', T .. 'u', NOW, id) end -- few.lua knows of the tick
   -- Moving the lease's end costs as much as all else, so a step that follows soon leaves it.
-  local lease, now = tonumber(ARGV[7]), tonumber(NOW)
+  local lease = tonumber(ARGV[7])
   if not due or now > due - lease * 0.75 then
     local lane, score = call('HMGET', e, 'q', 'wf', 'v'), string.format('%.17g', now + lease)
     call('HSET', e, 'due', score)

@@ -1,5 +1,5 @@
 -- Lanes (who is due when, by queue, workflow and version), the timers `t` of executions with a priority, which a claim
--- moves ahead when their instant has come, and the index of executions by status and workflow.
+-- moves ahead when their instant has come, and the indexes of executions by status and workflow, and by their last change.
 local woken, awake = {}, {}
 local function wake(queue)
   if not awake[queue] then
@@ -27,6 +27,7 @@ local function make_ready(id, q, wf, v, pri)
   set_due(id, q, wf, v, pri, now - (tonumber(pri) or 0) * PRIORITY_STEP)
   wake(q)
 end
+local function touch(id) call('ZADD', T .. 'u', NOW, id) end
 local function index(id, wf, ca, old, new)
   if old ~= new then
     call('SADD', T .. 'x', new .. SEP .. wf)

@@ -10,6 +10,7 @@ local function finish(id, status, result, err)
   local h = call('HMGET', e, 'st', 'wf', 'ca', 'q', 'v', 'par', 'pf', 'ret', 'lc', 'pri')
   local st, wf, ca, q, v, parent, foreign, retention, transition, pri = unpack(h, 1, 10)
   call('HSET', e, 'st', status, 'ua', NOW, 'ea', NOW)
+  touch(id)
   index(id, wf, ca, st, status)
   if result ~= '' then call('HSET', p, 'res', result) else call('HDEL', p, 'res') end
   if err ~= '' then call('HSET', p, 'err', err) else call('HDEL', p, 'err') end

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +13,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from replay.backends import common
+from replay.backends import common, redis, sqlite_find
 from replay.backends.memory import MemoryStore
 from replay.backends.redis import open_store
+from replay.backends.redis_scripts import Script, load_scripts
 from replay.backends.sqlite import SqliteStore
 from replay.core import requests as r
 from replay.testing.contracts.agreement import store_agreement
@@ -23,16 +25,43 @@ from tests.contract.example_store import RequestLogStore
 SETTINGS = settings(max_examples=200, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck))
 
 
-@pytest.fixture(params=["sqlite", "example", "redis", "redis in four shards", "redis cluster"])
-def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Any], Any]:
+KINDS = [
+    "sqlite",
+    "sqlite of many",
+    "sqlite by age",
+    "example",
+    "redis",
+    "redis by age",
+    "redis in four shards",
+    "redis cluster",
+]
+"""*Of many*: no status has so few that lists need no other index. *By age*: no index leads to few."""
+
+
+@pytest.fixture(params=KINDS)
+def make_store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], Any]:
     """Give the function that opens a fresh store, of each kind in turn."""
-    if request.param == "sqlite":
+    if request.param == "sqlite of many":
+        monkeypatch.setattr(sqlite_find, "_is_few", lambda query, _: query.parent_id is not None)
+    if request.param == "sqlite by age":
+        monkeypatch.setattr(sqlite_find, "FEW", -1)
+    if request.param.startswith("sqlite"):
         return lambda clock: SqliteStore(tmp_path / f"{uuid.uuid4().hex}.db", clock=clock, synchronous="NORMAL")
+    if request.param == "redis by age":
+        monkeypatch.setattr(redis, "load_scripts", scripts_by_age)
     if request.param == "example":
         return lambda clock: RequestLogStore(tmp_path / f"{uuid.uuid4().hex}.db", clock)
     url = request.getfixturevalue("redis_cluster" if request.param == "redis cluster" else "redis_server").url
     shards = {"shards": 4} if request.param == "redis in four shards" else {}
     return lambda clock: open_store(url, namespace=uuid.uuid4().hex, clock=clock, **shards)
+
+
+def scripts_by_age() -> dict[str, Script]:
+    scripts = load_scripts()
+    text = scripts["find"].text.replace(b"SCAN, FEW = 512, 5000", b"SCAN, FEW = 16, -1")
+    assert text != scripts["find"].text
+    sha = hashlib.sha1(text, usedforsecurity=False).hexdigest().encode()
+    return scripts | {"find": Script("find", text, sha)}
 
 
 def test_it_answers_as_the_memory_store_does(make_store: Callable[[Any], Any]) -> None:

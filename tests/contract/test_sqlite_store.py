@@ -16,7 +16,7 @@ import pytest
 from replay.backends.sqlite import SqliteStore
 from replay.backends.sqlite_lock import FileLock
 from replay.core import requests as r
-from replay.core.errors import ReplayError, StoreUnavailable, Undecodable
+from replay.core.errors import ConfigError, ReplayError, StoreUnavailable, Undecodable
 from tests.servers.process import until
 
 
@@ -118,3 +118,35 @@ def test_an_orphan_does_not_keep_the_lock_of_a_parent_that_was_killed_in_a_commi
         os.kill(orphan, signal.SIGKILL)
         os.close(reading)
         os.close(writing)
+
+
+def rows(path: Path, statement: str) -> list[Any]:
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        return db.execute(statement).fetchall()
+
+
+def test_a_file_of_an_older_version_is_brought_up_to_date_and_keeps_what_it_holds(tmp_path: Path) -> None:
+    path, indexes = tmp_path / "x.db", "SELECT name, sql FROM sqlite_master WHERE type = 'index' ORDER BY name"
+    with contextlib.closing(SqliteStore(path)) as store:
+        sleeping(store, "x")
+        (before,) = store.apply([r.Get("x")])
+    made_new = rows(path, indexes)
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.executescript(
+            "DROP INDEX execution_updated; ALTER TABLE execution DROP COLUMN updated_tick; UPDATE meta SET value = '1'"
+        )
+    with contextlib.closing(SqliteStore(path)) as store:
+        assert store.apply([r.Get("x"), r.Load("x", 0)]) == [before, [b"[1]", b"[2]"]]
+    assert rows(path, indexes) == made_new
+    assert rows(path, "SELECT updated_tick FROM execution") == [(int(before.updated_at * 10),)]
+
+
+def test_a_file_of_a_newer_version_or_of_somebody_else_is_refused_and_left_alone(tmp_path: Path) -> None:
+    SqliteStore(tmp_path / "x.db").close()
+    for script, reason in (("UPDATE meta SET value = '99'", "newer replay"), ("DROP TABLE meta", "not a replay store")):
+        with contextlib.closing(sqlite3.connect(tmp_path / "x.db")) as db:
+            db.executescript(script)
+            before = list(db.iterdump())
+            with pytest.raises(ConfigError, match=reason):
+                SqliteStore(tmp_path / "x.db")
+            assert list(db.iterdump()) == before

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from replay.backends import sqlite_find
 from replay.backends.memory import MemoryStore
 from replay.backends.redis import open_store
 from replay.backends.sqlite import SqliteStore
@@ -27,6 +28,15 @@ class TestMemoryStore(StoreContract):
 class TestSqliteStore(StoreContract):
     @pytest.fixture
     def make_store(self, tmp_path: Path) -> Callable[[Any], SqliteStore]:
+        return lambda clock: SqliteStore(tmp_path / "store.db", clock=clock)
+
+
+class TestSqliteStoreOfMany(StoreContract):
+    """No status has so few executions that lists need no other index."""
+
+    @pytest.fixture
+    def make_store(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], SqliteStore]:
+        monkeypatch.setattr(sqlite_find, "_is_few", lambda query, _: query.parent_id is not None)
         return lambda clock: SqliteStore(tmp_path / "store.db", clock=clock)
 
 

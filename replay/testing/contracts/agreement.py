@@ -210,12 +210,21 @@ def store_agreement(
             statuses=st.sampled_from([(), ("pending",), ("completed", "failed")]),
             workflow=st.none() | WORKFLOWS,
             parent_id=st.none() | IDS,
-            id_prefix=st.sampled_from([None, "c~"]),
+            id_prefix=st.sampled_from([None, None, "c~", "x", "nobody"]),
+            since=IDS,
+            times=st.dictionaries(
+                st.sampled_from(["created_after", "created_before", "updated_after", "updated_before", "due_before"]),
+                st.sampled_from([-10.0, -0.15, -0.0035, -0.0005, 0.0, 0.0005, 10.0]),
+                max_size=2,
+            ),
             metadata=st.sampled_from([(), (), (("k", b"1"),), (("l", b'"x"'), ("k", b"1"))]),
             limit=st.integers(1, 3),
         )
-        def find(self, limit: int, **filters: Any) -> None:
+        def find(self, limit: int, since: str, times: dict[str, float], **filters: Any) -> None:
             cursor = None
+            (header,) = self.stores[0].apply([r.Get(since)])
+            instant = self.clock.now() if header is None else header.updated_at
+            filters |= {name: instant + later for name, later in times.items()}
             for _ in range(6):
                 found = self.ask(r.Find(limit=limit, cursor=cursor, **filters))
                 cursor = found.cursor

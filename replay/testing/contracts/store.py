@@ -468,10 +468,50 @@ class StoreContract(LeasePromises):
         page = s.ask(r.Find(metadata=(red,), limit=1))
         assert [h.id for h in s.ask(r.Find(metadata=(red,), limit=1, cursor=page.cursor)).headers] == ["p-1"]
         assert ids(id_prefix="p-", workflow="w") == ["p-1"]
+        assert ids(id_prefix="p-1") == ["p-1"]
+        assert ids(id_prefix="") == ["q-3", "p-2", "p-1"]
+        assert ids(id_prefix="p.") == ids(id_prefix="p-11") == ids(id_prefix="r") == []
         assert s.ask(r.Count()) == {"running": 2, "completed": 1}
         assert s.ask(r.Count("v")) == {"running": 1}
         s.ask(r.Delete("q-3"))
         assert ids(metadata=(one,)) == ["p-1"]
+
+    def test_filters_by_the_last_change_know_every_transition(self, s: Asking) -> None:
+        """Creating, claiming, committing, cancelling and ending are changes; what happens to others is none."""
+        s.create("still")
+        s.create("moves")
+
+        def only_the_second_changed() -> None:
+            old, new = s.get("still").updated_at, s.get("moves").updated_at
+            assert old < new
+            between = new - 0.0005
+            for instant, older in ((old, set()), (between, {"still"}), (new, {"still"})):
+                assert {h.id for h in s.ask(r.Find(updated_before=instant)).headers} == older
+            for instant, newer in ((old, {"moves"}), (between, {"moves"}), (new, set())):
+                assert {h.id for h in s.ask(r.Find(updated_after=instant)).headers} == newer
+
+        only_the_second_changed()
+        s.wait(1.0)
+        assert s.claim("n") == ["still", "moves"]
+        for length, later in enumerate((0.001, 0.25, 1.5)):
+            s.wait(later)
+            s.commit("moves", "n", length, entries=(b"[1]",))
+            only_the_second_changed()
+        for change in (
+            r.Deliver("moves", "m", "cancel", "", b"null"),
+            r.Commit("moves", "n", 3, "park", r.Park("sleeping", None, LEASE), seen=1),
+            r.Amend("moves", "o1", ("sleeping",), 3),
+            r.Amend("moves", "o2", ("pending",), 3, then=r.End("cancelled")),
+        ):
+            s.wait(2.0)
+            s.ask(change)
+            only_the_second_changed()
+        s.ask(r.Delete("moves"))
+        assert s.ask(r.Find(updated_after=1.0)).headers == s.ask(r.Find(id_prefix="still")).headers
+        s.create("ends at once")
+        s.wait(2.0)
+        s.ask(r.Deliver("ends at once", "m", "cancel", "", b"null"))
+        assert [h.status for h in s.ask(r.Find(updated_after=s.clock.now() - 1.0)).headers] == ["cancelled"]
 
     # --- operators ---------------------------------------------------------------------------------------
 
