@@ -1,4 +1,4 @@
-"""docs/performance.md from the JSON lines of `benchmarks.servers`, `benchmarks.listing` and `benchmarks.peers`.
+"""docs/performance.md from the JSON lines of `benchmarks.servers`, `.listing`, `.importing` and `.peers`.
 
 python -m benchmarks.report figures.jsonl ... > docs/performance.md
 """
@@ -83,6 +83,7 @@ TARGETS = [
         "suspended executions woken by signals, executions/s, Redis",
     ),
     ("fanout", "memory", "10,000 members", "ratio", AT_LEAST, 0.8, "all of 10,000 members, of the rate of 100"),
+    ("import", "replay", "import replay", "median", AT_MOST, 60, "import replay, ms of CPU time"),
 ]
 
 

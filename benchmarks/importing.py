@@ -1,0 +1,55 @@
+"""What `import replay` costs: CPU time of fresh processes, beside that of `import attrs`, which it needs.
+
+python -m benchmarks.importing [--runs 15]
+
+As installed (pip compiles what it installs), and from a checkout whose bytecode is not kept: then each process compiles it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import replay
+from replay.bench.harness import measure
+
+ATTRS, REPLAY = "import attrs", "import replay"
+
+
+def processor_time(statement: str, cache: str, *, keep: bool = True) -> float:
+    """Return the milliseconds of CPU time that *statement* takes in a process of its own, with bytecode from *cache*."""
+    code = f"import time; began = time.process_time()\n{statement}\nprint((time.process_time() - began) * 1000)"
+    environment = {
+        **os.environ,
+        "PYTHONPYCACHEPREFIX": cache,
+        "PYTHONDONTWRITEBYTECODE": "" if keep else "1",  # empty: bytecode is written
+    }
+    command = [sys.executable, "-c", code]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout)
+
+
+def main() -> None:
+    """Run it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=15)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as whole, tempfile.TemporaryDirectory() as others:
+        processor_time(REPLAY, others)
+        shutil.rmtree(others + str(Path(replay.__file__).parent))
+        cases = {
+            ATTRS: lambda: processor_time(ATTRS, whole),
+            REPLAY: lambda: processor_time(REPLAY, whole),
+            f"{REPLAY}, not compiled": lambda: processor_time(REPLAY, others, keep=False),
+        }
+        for figure in measure("import", "ms", cases, n=1, runs=options.runs, baseline=ATTRS):
+            print(json.dumps(figure.line()), flush=True)
+
+
+if __name__ == "__main__":
+    main()
