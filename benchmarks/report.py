@@ -83,6 +83,24 @@ TARGETS = [
         "suspended executions woken by signals, executions/s, Redis",
     ),
     ("fanout", "memory", "10,000 members", "ratio", AT_LEAST, 0.8, "all of 10,000 members, of the rate of 100"),
+    (
+        "listing",
+        "sqlite",
+        "page by what is overdue, none is",
+        "median",
+        AT_MOST,
+        50,
+        "the slowest list of 200,000, ms, SQLite",
+    ),
+    (
+        "listing",
+        "redis",
+        "page by last change, few are newer",
+        "median",
+        AT_MOST,
+        50,
+        "the slowest list of 1,000,000, ms, Redis",
+    ),
     ("import", "replay", "import replay", "median", AT_MOST, 60, "import replay, ms of CPU time"),
 ]
 

@@ -100,6 +100,25 @@ class Scope:
     store: Callable[[Clock], Store] | None = None
 
 
+def arrivals(signals: Sequence[Signal[Any]], *, cancels: bool) -> st.SearchStrategy[list[Any]]:
+    """Return a strategy of what is sent: after how many rests and then how many effects, how, which signal with what payload.
+
+    All is drawn at once: what else changes in a run must not change what is sent, or failures could not be made smaller.
+    """
+    events: list[st.SearchStrategy[Any]] = [
+        st.tuples(
+            st.sampled_from(["once", "once", "once", "twice"]),
+            st.just(signal.id),
+            st.integers(0, 3) if signal.payload_type is None else st.from_type(signal.payload_type),
+        )
+        for signal in signals
+    ]
+    if cancels:
+        events.append(st.just(("cancel", "", None)))
+    when = st.sampled_from([0, 0, 1, 2, 4])
+    return st.lists(st.tuples(when, st.integers(0, 8), st.one_of(events)), max_size=MOST_ARRIVALS)
+
+
 class Scenario:
     """One run, as its choices have it."""
 
@@ -107,9 +126,7 @@ class Scenario:
         self._scope = scope
         self._choices = choices
         self._sent: dict[str, list[Any]] = {}
-        self._arrivals = 0
-        self._signals: list[str] = []  # what may be sent
-        self._cancels = False
+        self._coming: list[tuple[int, int, tuple[str, str, Any]]] = []
         self.plan: dict[str, Any] = {}
         self.sim: Simulation
 
@@ -120,8 +137,9 @@ class Scenario:
             AssertionError: What no run may show: a step that is repeated although recorded, a log that cannot be, or does not replay.
         """
         scope, plan, draw = self._scope, self.plan, self._choices.draw
-        self._signals = [str(id) for id in self._choices.fact([signal.id for signal in scope.signals])]
-        self._cancels = bool(self._choices.fact(scope.cancels)) and draw(st.sampled_from([False, False, False, True]))
+        cancels = bool(self._choices.fact(scope.cancels)) and draw(st.sampled_from([False, False, False, True]))
+        if self._choices.fact(bool(scope.signals)) or cancels:
+            self._coming = list(draw(arrivals(scope.signals, cancels=cancels)))
         plan["input"] = draw(inputs if inputs is not None else st.none())
         plan["workers"] = draw(st.integers(1, scope.max_workers))
         plan["seed"] = draw(st.integers(0, 999))
@@ -158,26 +176,20 @@ class Scenario:
     def _drive(self, handle: SimHandle) -> None:
         sim = self.sim
         began = sim.now()
-        waiting = False
         for _ in range(MOST_RESTS):
-            arrived = self._arrival(handle, waiting=waiting)
+            arrived = self._arrival(handle)
             sim.run()
-            execution = sim.engine.get_execution(handle)
-            if execution.status.ended:
+            if sim.engine.get_execution(handle).status.ended:
                 return
-            waiting = any(wait.get("kind") == "signal" for wait in execution.current)
             if sim.injector.effects > CALM_AFTER:
                 sim.stop_faults()
             if arrived:
                 continue
             due = sim.next_due(beats=False)
-            if due is None and not waiting:
+            if due is not None and due - began <= HORIZON:
+                self._pass(due)
+            elif not self._arrival(handle, now=True):
                 return
-            if due is None or due - began > HORIZON:
-                if self._arrival(handle, waiting=True):
-                    continue
-                return
-            self._pass(due)
 
     def _pass(self, until: float) -> None:
         """Let time pass until something is due, but not happen yet: what arrives at that instant may come first."""
@@ -187,37 +199,32 @@ class Scenario:
             sim.run()
         sim.clock.move_to(until)
 
-    def _arrival(self, handle: SimHandle, *, waiting: bool) -> bool:
-        """Maybe send something, in the midst of what happens now; whether something was sent."""
-        options = []
-        if self._signals and self._arrivals < MOST_ARRIVALS:
-            options += ["signal"] * (6 if waiting else 1) + ["signal twice"]
-        if self._cancels and "cancelled_after" not in self.plan:
-            options += ["cancel", "cancel"]
-        if not options or not (what := self._choices.draw(st.sampled_from([""] * (4 if waiting else 9) + options))):
+    def _arrival(self, handle: SimHandle, *, now: bool = False) -> bool:
+        """Send what arrives at this rest, if anything does, in the midst of what happens; whether something was sent."""
+        if not self._coming:
             return False
-        for _ in range(self._choices.draw(st.integers(0, 8))):
+        rests, steps, what = self._coming[0]
+        if rests and not now:
+            self._coming[0] = (rests - 1, steps, what)
+            return False
+        del self._coming[0]
+        for _ in range(steps):
             if not self.sim.step():
                 break
         execution = self.sim.engine.get_execution(handle)
         if execution.status.ended:
             return False
-        if what == "cancel":
-            self.plan["cancelled_after"] = round(self.sim.now() - execution.created_at, 3)
-            self.sim.cancel(handle, "scenario")
-        else:
-            self._signal(handle, twice=what == "signal twice", after=self.sim.now() - execution.created_at)
+        after = round(self.sim.now() - execution.created_at, 3)
+        match what:
+            case "cancel", _, _:
+                self.plan.setdefault("cancelled_after", after)
+                self.sim.cancel(handle, "scenario")
+            case times, id, payload:
+                self.plan["signals"].append((id, payload, after))
+                self._sent.setdefault(id, []).append(payload)
+                for _ in range(2 if times == "twice" else 1):
+                    self.sim.signal(handle, id, payload, dedupe_id=f"m{len(self.plan['signals'])}")
         return True
-
-    def _signal(self, handle: SimHandle, *, twice: bool, after: float) -> None:
-        id = self._signals[self._choices.draw(st.integers(0, len(self._signals) - 1))]
-        kind = next((signal.payload_type for signal in self._scope.signals if signal.id == id), None)
-        payload = self._choices.draw(st.from_type(kind) if kind is not None else st.integers(0, 3))
-        self._arrivals += 1
-        self.plan["signals"].append((id, payload, round(after, 3)))
-        self._sent.setdefault(id, []).append(payload)
-        for _ in range(2 if twice else 1):
-            self.sim.signal(handle, id, payload, dedupe_id=f"m{self._arrivals}")
 
     # --- what came of it ----------------------------------------------------------------------------------
 
