@@ -35,7 +35,7 @@ DISTURBANCES = {
     "none": None,
     "one crash": None,
     "crashes": Faults(crash=0.08),
-    "hints lost, doubled and late": Faults(lose_hint=0.3, double_hint=0.3, delay_hint=0.3),
+    "hints lost, doubled and late": Faults(lose_hint=0.3, double_hint=0.3, delay_hint=0.5),
     "pauses": Faults(pause=0.1),
     "store unreachable": Faults(unavailable=0.1),
 }
