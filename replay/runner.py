@@ -88,9 +88,9 @@ class Runner:
     def busy(self) -> float:
         """For how many seconds workflow code has kept the loop; time spent in the store does not count. Any thread."""
         began = self._turn_began
-        if began is None or self.worker.asking:
+        if began is None or self.worker.reach.asking:
             return 0.0
-        return time.monotonic() - max(began[0], self.worker.answered)
+        return time.monotonic() - max(began[0], self.worker.reach.answered)
 
     @property
     def hung(self) -> bool:
@@ -132,7 +132,7 @@ class Runner:
             self._ring.clear()
             with self._loop:
                 wake_at = self._turn(None)
-            if self.worker.mail and not self.worker.unreachable:
+            if self.worker.mail and not self.worker.reach.away:
                 continue
             self._waiting_until = wake_at
             wait = wake_at - self._clock.now()

@@ -170,7 +170,7 @@ class Cluster:
             if self._may_miss and node.looked[1] + POLL <= now and node.missed(self._changes):
                 node.looked = (self._changes, now)
                 node.worker.hint()
-            if node.wake_at <= now or node.worker.hinted or (node.worker.mail and not node.worker.unreachable):
+            if node.wake_at <= now or node.worker.hinted or (node.worker.mail and not node.worker.reach.away):
                 choices.append((self._turn, node))
         choices += [(self._deliver, late) for late in self._late if late[0] <= now]
         if not choices:

@@ -130,7 +130,7 @@ def test_time_in_the_store_is_not_taken_for_workflow_code_that_blocks() -> None:
         runner = runner_of(engine, hung_after=0.0)
         store.held.clear()
         runner.start()
-        until(lambda: runner.worker.asking)
+        until(lambda: runner.worker.reach.asking)
         assert (runner.busy, runner._turn_began is not None) == (0.0, True)
         store.held.set()
         runner.halt()
