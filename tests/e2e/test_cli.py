@@ -13,7 +13,8 @@ from replay import Engine
 from replay.cli.root import _COMMANDS, all_commands, load_command
 from tests.e2e.app import GO, five_steps, waits
 from tests.e2e.commands import on_a_terminal, replay
-from tests.e2e.processes import Worker, until
+from tests.e2e.processes import Worker
+from tests.servers.process import until
 
 
 @pytest.fixture(scope="module")

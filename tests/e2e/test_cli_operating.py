@@ -14,7 +14,8 @@ import pytest
 from replay import Engine
 from tests.e2e.app import GO, fails_at, waits
 from tests.e2e.commands import replay
-from tests.e2e.processes import ROOT, until
+from tests.e2e.processes import ROOT
+from tests.servers.process import until
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from tests.e2e import faulty_hints
 from tests.e2e.app import GO, all_workflows, five_steps, sleepy, waits
 from tests.e2e.processes import ROOT, workers
 from tests.e2e.test_redis_processes import all_recorded_once
+from tests.servers.process import until
 
 
 @pytest.mark.parametrize("kind", ["lost", "doubled"])
@@ -45,8 +45,7 @@ def test_a_worker_without_a_free_slot_passes_its_hints_on(redis_server: Any, rab
     with Engine(redis_server.url, **parts, **patient, shutdown_timeout=0) as busy:
         busy.start(sleepy, 0.0).result(30)
         long = busy.start(sleepy, 60.0)
-        while busy.get_execution(long).status == "pending":
-            time.sleep(0.01)
+        until(lambda: busy.get_execution(long).status != "pending")
         with Engine(redis_server.url, **parts, **patient), Engine(redis_server.url, **parts) as client:
             for _ in range(10):  # the broker gives every other hint to the busy one
                 assert client.start(sleepy, 0.0).result(30) == "slept"

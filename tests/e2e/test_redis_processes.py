@@ -14,7 +14,8 @@ import pytest
 from replay import Engine, Status
 from replay.core import entries as e
 from tests.e2e.app import GO, five_steps, waits
-from tests.e2e.processes import Worker, until
+from tests.e2e.processes import Worker
+from tests.servers.process import until
 
 
 def all_recorded_once(engine: Engine, handles: list[Any]) -> None:

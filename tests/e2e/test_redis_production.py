@@ -11,8 +11,9 @@ import pytest
 
 from replay import Engine
 from tests.e2e.app import all_workflows, collects, five_steps, waits
-from tests.e2e.processes import Worker, until
+from tests.e2e.processes import Worker
 from tests.e2e.test_redis_processes import all_recorded_once
+from tests.servers.process import until
 from tests.servers.rabbitmq import RabbitServer
 
 OUTAGE = 15.0

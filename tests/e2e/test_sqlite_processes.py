@@ -12,7 +12,8 @@ import pytest
 from replay import Engine, Handle, Status
 from replay.core import entries as e
 from tests.e2e.app import five_steps
-from tests.e2e.processes import Worker, until, workers
+from tests.e2e.processes import Worker, workers
+from tests.servers.process import until
 
 
 def check(engine: Engine, handles: list[Handle[int]], folder: Path, *, kills: bool) -> None:

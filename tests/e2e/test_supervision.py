@@ -16,18 +16,8 @@ import pytest
 from replay import Context, Engine, Flow, workflow
 from replay.cli.supervisor import Child
 from tests.e2e import app
-from tests.e2e.processes import ROOT, alive, pids, until, worker
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/store.db"
-
-
-@pytest.fixture
-def engine(store: str) -> Iterator[Engine]:
-    with Engine(store, workflows=app.all_workflows()) as engine:
-        yield engine
+from tests.e2e.processes import ROOT, alive, pids, worker
+from tests.servers.process import until
 
 
 @workflow

@@ -10,7 +10,6 @@ import socket
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,18 +17,8 @@ import pytest
 from replay import Engine
 from replay.metrics import Gauges, Metrics, Surroundings, exposition
 from tests.e2e import app
-from tests.e2e.processes import Worker, pids, until, worker
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/store.db"
-
-
-@pytest.fixture
-def engine(store: str) -> Iterator[Engine]:
-    with Engine(store, workflows=app.all_workflows()) as engine:
-        yield engine
+from tests.e2e.processes import Worker, pids, worker
+from tests.servers.process import until
 
 
 def port_of(running: Worker) -> int:

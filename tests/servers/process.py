@@ -52,7 +52,7 @@ def find_program(name: str, package: str, *directories: str) -> str:
     return found
 
 
-def until(condition: Callable[[], object], *, timeout: float = 20.0, what: str = "", every: float = 0.005) -> None:
+def until(condition: Callable[[], object], *, timeout: float = 60.0, what: str = "", every: float = 0.005) -> None:
     """Wait until *condition* is true; the condition is polled, so it ends as soon as it can.
 
     Raises:
