@@ -111,6 +111,17 @@ class Doubling(MemoryStore):
         return super()._deliver(request)
 
 
+class Trusting(MemoryStore):
+    """Renews a lease for whoever asks."""
+
+    def _beat(self, request: r.Beat) -> r.Beats:
+        def held(each: r.Held) -> r.Held:
+            x = self._executions.get(each.id)
+            return each if x is None or x.token is None else attrs.evolve(each, token=x.token)
+
+        return super()._beat(r.Beat(tuple(map(held, request.held)), request.lease))
+
+
 class Undying(MemoryStore):
     """Lets ended executions take signals."""
 
@@ -121,7 +132,7 @@ class Undying(MemoryStore):
             return r.Delivered(self._now)
 
 
-@pytest.mark.parametrize("broken", [Unfenced, Blind, Sleepy, Forgetful, Doubling, Undying])
+@pytest.mark.parametrize("broken", [Unfenced, Blind, Sleepy, Forgetful, Doubling, Trusting, Undying])
 def test_a_store_with_a_bug_is_found(broken: Callable[[Any], Any]) -> None:
     with pytest.raises(AssertionError):
         run_state_machine_as_test(

@@ -8,7 +8,7 @@ class TestMyQueue(QueueContract):
 
 import pytest
 
-pytest.register_assert_rewrite(f"{__name__}.bus", f"{__name__}.leases", f"{__name__}.queue", f"{__name__}.store")
+pytest.register_assert_rewrite(*(f"{__name__}.{name}" for name in ("bus", "leases", "lists", "queue", "store")))
 
 from replay.testing.contracts.bus import BusContract  # noqa: E402  rewriting must be asked for first
 from replay.testing.contracts.queue import QueueContract  # noqa: E402

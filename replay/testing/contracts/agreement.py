@@ -154,10 +154,11 @@ def store_agreement(
         def wait(self, seconds: float) -> None:
             self.clock.move_to(self.clock.now() + seconds)
 
-        @rule()
-        def beat(self) -> None:
+        @rule(foreign=SELDOM, seen=st.integers(0, 2))
+        def beat(self, foreign: bool, seen: int) -> None:
             self.tick()
-            held = tuple(r.Held(id, token, 0) for id, (token, _) in sorted(self.leases.items()))
+            suffix = "x" if foreign else ""
+            held = tuple(r.Held(id, token + suffix, seen) for id, (token, _) in sorted(self.leases.items()))
             self.ask(r.Beat(held, LEASE))
 
         @rule(

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from replay.core import requests as r
-
-LEASE = 30.0
+from replay.testing.contracts.asking import LEASE, Asking
 
 
 class LeasePromises:
     """Tests of `s`, a store as `StoreContract` gives it."""
 
-    def test_a_beat_with_another_token_renews_nothing_and_is_told_so(self, s: Any) -> None:
+    def test_a_beat_with_another_token_renews_nothing_and_is_told_so(self, s: Asking) -> None:
         s.create("a")
         assert s.claim("n1") == ["a"]
         s.wait(LEASE / 2)
@@ -24,7 +21,7 @@ class LeasePromises:
         assert s.ask(r.Beat((r.Held("a", "n1", 0),), LEASE)).lost == ("a",), "who held it before is not told"
         assert s.ask(r.Beat((r.Held("a", "n2", 0),), LEASE)).lost == ()
 
-    def test_a_commit_cancels_what_it_names(self, s: Any) -> None:
+    def test_a_commit_cancels_what_it_names(self, s: Asking) -> None:
         s.create("p")
         assert s.claim("n1") == ["p"]
         s.create("p~parked", parent_id="p")
@@ -36,7 +33,7 @@ class LeasePromises:
         assert [message.kind for message in s.ask(r.Inbox("p~parked"))] == ["cancel"]
         assert s.claim("n3") == ["p~parked"], "who sleeps without a timer is not woken by its cancel"
 
-    def test_a_cancel_makes_a_parked_execution_ready_whatever_it_waits_for(self, s: Any) -> None:
+    def test_a_cancel_makes_a_parked_execution_ready_whatever_it_waits_for(self, s: Asking) -> None:
         for id, wake_at in (("timer", s.clock.now() + 1e6), ("message", None)):
             s.create(id)
             assert s.claim(f"{id}-1") == [id]
