@@ -204,7 +204,7 @@ class Plans:
             run = state[1]
             stored += page
             if len(page) < LOAD_PAGE:
-                return rows.checked(id, request.after, stored)
+                return rows.checked(request, stored)
 
     # --- arrivals ------------------------------------------------------------------------------------------------
 

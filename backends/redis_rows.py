@@ -89,19 +89,22 @@ def entry(data: bytes) -> bytes:
     return zlib.crc32(data).to_bytes(4, "big") + data
 
 
-def checked(id: str, after: int, stored: Sequence[bytes]) -> list[bytes]:
-    """Return the entries without their checksums.
+def checked(request: r.Load, stored: Sequence[bytes]) -> list[bytes]:
+    """Return the entries that *request* asked for, without their checksums.
 
     Raises:
         Undecodable: One does not fit its checksum.
     """
     crc32, entries = zlib.crc32, [each[4:] for each in stored]
     for index, (data, each) in enumerate(zip(entries, stored, strict=True)):
-        if crc32(data) != int.from_bytes(each[:4], "big"):
+        if crc32(data) == int.from_bytes(each[:4], "big"):
+            continue
+        if not request.inspect:
             raise Undecodable(
-                f"execution {id!r}, log entry #{after + index}: its checksum is wrong (damaged data). "
+                f"execution {request.id!r}, log entry #{request.after + index}: its checksum is wrong (damaged data). "
                 f"Fix: restore Redis from a backup, or end the execution (`replay cancel`, Operator.force_fail)"
             )
+        entries[index] = r.DAMAGED
     return entries
 
 

@@ -85,12 +85,16 @@ class Rows:
         rows = db.execute(
             "SELECT entry, crc FROM log WHERE x=? AND seq>=? ORDER BY seq", (row[0], request.after)
         ).fetchall()
+        entries = [entry for entry, _ in rows]
         for index, (entry, crc) in enumerate(rows):
-            if not isinstance(entry, bytes) or zlib.crc32(entry) != crc:  # text: somebody edited it by hand
+            if isinstance(entry, bytes) and zlib.crc32(entry) == crc:  # text: somebody edited it by hand
+                continue
+            if not request.inspect:
                 raise Undecodable(
                     f"execution {request.id!r}, log entry #{request.after + index}: its checksum is wrong (damaged file)"
                 )
-        return [entry for entry, _ in rows]
+            entries[index] = r.DAMAGED
+        return entries
 
     def _find(self, query: r.Find, db: sqlite3.Connection) -> r.Found:
         return find(query, self._ns, db, lambda request: self._count(request, db))

@@ -25,7 +25,7 @@ from replay.core.ids import check_id, keyed_id
 from replay.definition import Event, Signal, Workflow, check_priority, packages, signal_id
 from replay.handles import Handle, Waited, WorkflowInfo, id_of
 from replay.ports import Bus, Codec, Queue, Store
-from replay.records import Detail, Execution, Page, Status, Tree, Unreadable, decoded, execution_of, inspected, steps_of
+from replay.records import Detail, Execution, Page, Status, Tree, decoded, execution_of, inspected, steps_of
 
 if TYPE_CHECKING:
     from replay.describe import Description
@@ -463,10 +463,7 @@ class Client:
     def detail(self, execution: str | Handle[Any]) -> Detail:
         """Return an execution with its steps and its audit trail, as far as they can be read here (see `Detail`)."""
         header = self._header(id_of(execution))
-        try:
-            audit = inspected(self.ask(r.Load(header.id)), self.codec)
-        except Undecodable as damaged:  # the store's own check has failed
-            audit = (Unreadable(header.updated_at, 0, "", str(damaged)),)
+        audit = inspected(self.ask(r.Load(header.id, inspect=True)), self.codec)
         return Detail(execution_of(header, self.codec), steps_of(audit), audit)
 
     def execution_tree(self, execution: str | Handle[Any]) -> Tree:

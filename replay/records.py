@@ -11,7 +11,7 @@ import attrs
 
 from replay.core import entries as e
 from replay.core.errors import Undecodable
-from replay.core.requests import Header
+from replay.core.requests import DAMAGED, Header
 from replay.ports import Codec
 
 T = TypeVar("T")
@@ -95,7 +95,7 @@ class StepRecord:
 
 @attrs.frozen
 class Unreadable(e.Entry):
-    """Stands in an audit trail for an entry that cannot be read here, or for the whole log; `why` says what is wrong."""
+    """Stands in an audit trail for an entry that cannot be read here; `why` says what is wrong."""
 
     why: str = ""
 
@@ -199,6 +199,11 @@ def inspected(rows: list[bytes], codec: Codec) -> tuple[e.Fact | Unreadable, ...
     found: list[e.Fact | Unreadable] = []
     for row in rows:
         at = found[-1].at if found else 0.0
+        if row == DAMAGED:
+            found.append(
+                Unreadable(at, 0, "", f"its checksum is wrong: log entry #{len(found)} is not what was written")
+            )
+            continue
         value = decoded(codec, row)
         try:
             if isinstance(value, Exception):

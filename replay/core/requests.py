@@ -337,10 +337,18 @@ class Beat(Request[Beats]):
 
 @attrs.frozen
 class Load(Request[list[bytes]]):
-    """Read the log's entries from index `after` on. `UnknownExecution` if there is none."""
+    """Read the log's entries from index `after` on. `UnknownExecution` if there is none.
+
+    `Undecodable` if the store finds that an entry is not what was written; with `inspect` it gives `DAMAGED` in its place.
+    """
 
     id: str
     after: int = 0
+    inspect: bool = False
+
+
+DAMAGED = b"\x00damaged"
+"""Stands for an entry that is not what was written: no codec writes it."""
 
 
 # --- arrivals -----------------------------------------------------------------------------------------

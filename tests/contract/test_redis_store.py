@@ -148,6 +148,7 @@ def test_a_damaged_entry_is_named(store: RedisStore, redis_server: RedisServer, 
     (reply,) = store.apply([r.Load("x")])
     assert isinstance(reply, Undecodable)
     assert "'x', log entry #1" in str(reply)
+    assert ask(store, r.Load("x", inspect=True)) == [b"good", r.DAMAGED, b"good"]
 
 
 def test_a_log_of_many_pages_is_read_whole(store: RedisStore) -> None:

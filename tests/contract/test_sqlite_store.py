@@ -74,6 +74,7 @@ def test_a_row_of_the_log_that_was_edited_to_text_is_named(store: SqliteStore) -
     (reply,) = store.apply([r.Load("x")])
     assert isinstance(reply, Undecodable)
     assert "'x', log entry #1" in str(reply)
+    assert store.apply([r.Load("x", inspect=True)]) == [[b"[1]", r.DAMAGED]]
 
 
 def test_who_waits_too_long_for_another_process_is_told_whom_to_look_for(tmp_path: Path) -> None:

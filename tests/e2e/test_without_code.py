@@ -134,10 +134,12 @@ def test_what_is_damaged_hides_nothing_else(url: str, tmp_path: Path) -> None:
         db.execute("UPDATE log SET entry = x'00' WHERE seq = 1 AND x = (SELECT x FROM execution WHERE id = 'bad')")
     db.close()
     with Engine(url) as engine:
-        (entry,) = engine.detail("bad").audit
+        before, entry, *after = engine.detail("bad").audit
         assert isinstance(entry, Unreadable)
-        assert "log entry #1" in entry.why
+        assert "log entry #1 is not what was written" in entry.why
+        assert after
+        assert not any(isinstance(each, Unreadable) for each in (before, *after)), "the rest is shown"
         assert engine.detail("good").steps
-    assert "entry cannot be read: execution 'bad', log entry #1" in replay("show", "bad", "--store", url)
+    assert "entry cannot be read: its checksum is wrong: log entry #1" in replay("show", "bad", "--store", url)
     lines = [json.loads(line) for line in replay("export", "--store", url).splitlines()]
     assert {line["header"]["id"]: "damage" in line for line in lines} == {"bad": True, "good": False, "worse": False}
