@@ -5,8 +5,6 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from replay.core.commands import Branch, Command, ContinueAsNew, Flow, RollbackReport
-from replay.core.context import Context
 from replay.core.errors import (
     Cancelled,
     CompensationFailed,
@@ -38,12 +36,14 @@ from replay.core.errors import (
     UnknownSchedule,
     UnknownWorkflow,
 )
-from replay.core.outcomes import Completed, Err, Ok, Received, TimedOut, Winner
 from replay.core.retry import Retry
 from replay.definition import Event, Signal, Workflow, workflow
 
 if TYPE_CHECKING:
     from replay.codec import TaggedJson, UnknownValue, serializable
+    from replay.core.commands import Branch, Command, ContinueAsNew, Flow, RollbackReport
+    from replay.core.context import Context
+    from replay.core.outcomes import Completed, Err, Ok, Received, TimedOut, Winner
     from replay.engine import Engine
     from replay.handles import Handle, Waited, WorkflowInfo
     from replay.observing import StepFields
@@ -122,28 +122,40 @@ __all__ = [
 ]
 
 _LAZY = {
+    "Branch": "core.commands",
+    "Command": "core.commands",
+    "Completed": "core.outcomes",
+    "Context": "core.context",
+    "ContinueAsNew": "core.commands",
     "CurrentStep": "steps",
     "Detail": "records",
     "Engine": "engine",
+    "Err": "core.outcomes",
     "Execution": "records",
+    "Flow": "core.commands",
     "Handle": "handles",
+    "Ok": "core.outcomes",
     "Operator": "operator",
     "Page": "records",
+    "Received": "core.outcomes",
+    "RollbackReport": "core.commands",
     "ScheduleRecord": "schedules",
     "Status": "records",
     "StepFields": "observing",
     "StepRecord": "records",
     "Stuck": "operator",
     "TaggedJson": "codec",
+    "TimedOut": "core.outcomes",
     "Tree": "records",
     "UnknownValue": "codec",
     "Unreadable": "records",
     "Waited": "handles",
+    "Winner": "core.outcomes",
     "WorkflowInfo": "handles",
     "current_step": "steps",
     "serializable": "codec",
 }
-"""What modules that only define workflows do not need: loaded when it is asked for, since importing must be quick."""
+"""What is loaded when it is asked for: `import replay` must be quick, for command lines too."""
 
 
 def __getattr__(name: str) -> Any:

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 import attrs
 
-from replay.core.commands import Flow, Seconds, duration
-from replay.core.context import Context
 from replay.core.errors import SignalRefused
 from replay.core.ids import check_id
+from replay.core.instants import Seconds, duration
 from replay.core.retry import Retry
 
 if TYPE_CHECKING:
+    from replay.core.commands import Flow
+    from replay.core.context import Context
     from replay.ports import Codec
 
 T = TypeVar("T")

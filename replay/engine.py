@@ -17,10 +17,10 @@ import attrs
 from replay.client import DEAF_POLL, Client
 from replay.clock import SystemClock
 from replay.codec import TaggedJson
-from replay.core.commands import duration
 from replay.core.entries import Fact
 from replay.core.errors import ConfigError
 from replay.core.ids import check_id
+from replay.core.instants import duration
 from replay.core.requests import Header
 from replay.definition import Workflow, register
 from replay.handles import Handle

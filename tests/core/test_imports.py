@@ -29,6 +29,13 @@ def test_importing_replay_loads_nothing_heavy() -> None:
     assert loaded_by("import replay") & set(HEAVY) == set()
 
 
+def test_importing_replay_loads_commands_and_engine_only_when_they_are_asked_for() -> None:
+    code = "import sys, replay; print(*sys.modules); replay.Context, replay.Engine; print(*sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    before, after = (set(line.split()) for line in found.splitlines())
+    assert {"replay.core.commands", "replay.core.context", "replay.engine"} <= after - before
+
+
 def test_help_on_the_command_line_loads_no_client_library() -> None:
     command = (
         "from click.testing import CliRunner; from replay.cli.root import cli; CliRunner().invoke(cli, ['--help'])"
