@@ -21,7 +21,7 @@ from replay.core.errors import (
     UnknownExecution,
     UnknownWorkflow,
 )
-from replay.core.ids import check_id, keyed_id
+from replay.core.ids import check_id, check_key, keyed_id
 from replay.definition import Event, Signal, Workflow, check_priority, packages, signal_id
 from replay.handles import Handle, Waited, WorkflowInfo, id_of
 from replay.ports import Bus, Codec, Queue, Store
@@ -164,6 +164,7 @@ class Client:
 
         Raises:
             NotSerializable, PayloadTooLarge: The input cannot be stored.
+            ValueError, TypeError: *idempotency_key* is empty or no text, or another argument is wrong.
             UnknownWorkflow: The key is not registered here.
             StoreUnavailable: The store cannot be reached; with a key or id it is safe to start again.
         """
@@ -215,7 +216,7 @@ class Client:
         if id is not None:
             id = check_id(id, "execution id")
         elif idempotency_key is not None:
-            id = keyed_id(definition.key, idempotency_key)
+            id = keyed_id(definition.key, check_key(idempotency_key, "idempotency_key"))
         else:
             id = self._new_id()
         limit = definition.timeout if timeout is None else duration(timeout, "timeout")
@@ -363,7 +364,7 @@ class Client:
             dedupe_id: Sending again with the same one changes nothing (webhook retries).
 
         Raises:
-            ValueError: *dedupe_id* is empty or no text that can be stored.
+            ValueError, TypeError: *dedupe_id* is empty or no text that can be stored.
             SignalRefused: The workflow does not take it, or the payload is of another type.
             UnknownExecution, ExecutionEnded: Nobody can receive it.
         """
@@ -505,10 +506,8 @@ class Client:
 
 
 def _check_dedupe_id(id: str) -> None:
-    if not id:
-        raise ValueError("dedupe_id is empty. Fix: pass the id of what is signalled, or None if it has none")
     try:
-        id.encode()
+        check_key(id, "dedupe_id").encode()
     except UnicodeEncodeError as error:
         raise ValueError(
             f"dedupe_id {id!r} cannot be written as UTF-8 ({error.reason}). Fix: pass proper text"

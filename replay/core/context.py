@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Never, ParamSpec, Protocol, TypeVar, cast, overload
 
 from replay.core import commands as c
-from replay.core.ids import check_id, check_step_id
+from replay.core.ids import check_id, check_key, check_step_id
 from replay.core.outcomes import Completed, Received, TimedOut, Winner
 
 if TYPE_CHECKING:
@@ -262,6 +262,7 @@ class Context:
         Raises (at the yield):
             ExecutionFailed, ExecutionCancelled: It ended without a result.
         """
+        check_id(execution_id, "execution id")
         limit = None if timeout is None else c.duration(timeout, "ctx.wait_for_execution(timeout=)")
         return self._built(c.WaitForExecution(id or f"wait:{execution_id}"[:200], execution_id, limit))
 
@@ -540,5 +541,7 @@ def _start(
         raise ValueError(f"on_parent_close is 'cancel', 'abandon' or 'wait', not {on_parent_close!r}")
     if not hasattr(workflow, "key"):
         raise TypeError(f"child {id!r}: pass a workflow (decorated with @workflow), not {workflow!r}")
+    if key is not None:
+        check_key(key, "idempotency_key")
     limit = None if timeout is None else c.duration(timeout, "timeout")
     return c.Start(check_step_id(id, "Start"), workflow, input, key, limit, on_parent_close, wait)

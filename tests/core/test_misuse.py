@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from typing import Any
 
 import pytest
@@ -259,3 +260,37 @@ def test_an_event_with_a_payload_of_another_type_is_refused_where_it_is_emitted(
     error = failing(emitting)
     assert isinstance(error, TypeError)
     assert "event 'shipped' carries int, not str ('seven')" in str(error)
+
+
+@pytest.mark.parametrize(("key", "hint"), [(5, r"takes a text, not 5\. Fix:"), ("", r"is empty\. Fix:")])
+def test_an_idempotency_key_that_tells_nothing_apart_is_refused_wherever_it_is_given(key: Any, hint: str) -> None:
+    @workflow
+    def child(ctx: Context) -> Any:
+        yield ctx.note("x")
+
+    @workflow
+    def starting(ctx: Context) -> Any:
+        yield ctx.start("child", child, idempotency_key=key)
+
+    @workflow
+    def waiting(ctx: Context) -> Any:
+        yield ctx.child("child", child, idempotency_key=key)
+
+    for definition in (starting, waiting):
+        error = failing(definition)
+        assert isinstance(error, TypeError | ValueError)
+        assert re.search(f"idempotency_key {hint}", str(error))
+    with Engine("memory://", workflows=[child]) as engine:
+        with pytest.raises((TypeError, ValueError), match=f"idempotency_key {hint}"):
+            engine.start(child, idempotency_key=key)
+        handle = engine.start(child)
+        with pytest.raises((TypeError, ValueError), match=f"dedupe_id {hint}"):
+            engine.signal(handle, "go", dedupe_id=key)
+
+
+def test_waiting_for_what_cannot_be_an_execution_is_refused_before_a_store_is_asked() -> None:
+    @workflow
+    def waiting(ctx: Context) -> Any:
+        yield ctx.wait_for_execution(waiting, 5)  # type: ignore[arg-type]
+
+    assert isinstance(failing(waiting), ReservedId)
