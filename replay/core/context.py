@@ -434,7 +434,7 @@ class Context:
 
         To type checkers it is `Never`, which fits whatever the workflow returns; it does give a value, to be returned.
         """
-        return c.ContinueAsNew(input)  # type: ignore[misc]
+        return self._built(c.ContinueAsNew(input))  # type: ignore[misc]
 
     # --- not yielded -----------------------------------------------------------------------------
 

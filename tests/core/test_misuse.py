@@ -294,3 +294,78 @@ def test_waiting_for_what_cannot_be_an_execution_is_refused_before_a_store_is_as
         yield ctx.wait_for_execution(waiting, 5)  # type: ignore[arg-type]
 
     assert isinstance(failing(waiting), ReservedId)
+
+
+def test_a_new_beginning_that_is_not_returned_is_told_with_its_line() -> None:
+    def sub_flow(ctx: Context) -> Any:
+        yield ctx.note("x")
+        return ctx.continue_as_new(1)
+
+    @workflow
+    def going_on(ctx: Context) -> Any:
+        ctx.continue_as_new(1)
+        yield ctx.note("x")
+
+    @workflow
+    def returning(ctx: Context) -> Any:
+        yield ctx.note("x")
+        ctx.continue_as_new(1)
+
+    @workflow
+    def dropping(ctx: Context) -> Any:
+        return (yield ctx.all(sub_flow(ctx)))
+
+    for definition, line in ((going_on, going_on), (returning, returning), (dropping, sub_flow)):
+        error = failing(definition)
+        assert isinstance(error, ForgottenYield)
+        code = getattr(line, "fn", line).__code__
+        assert any(f"line {code.co_firstlineno + n}" in str(error) for n in (2, 3))
+        assert "Fix: write `return ctx.continue_as_new(...)`" in str(error)
+
+
+def test_a_new_beginning_may_be_handed_up_and_things_tidied_before_it() -> None:
+    def sub_flow(ctx: Context, n: int) -> Any:
+        try:
+            return ctx.continue_as_new(n - 1)
+        finally:
+            yield ctx.note("tidy")
+
+    @workflow
+    def handing_up(ctx: Context, n: int) -> Any:
+        if n == 3:
+            return (yield from sub_flow(ctx, n))
+        if n == 2:
+            return (yield ctx.switch("s", n, [Branch("two", 2, lambda n: sub_flow(ctx, n))]))
+        if n == 1:
+            again = ctx.continue_as_new(0)
+            yield ctx.note("tidy")
+            return again
+        yield ctx.note("end")
+        return "end"
+
+    with Simulation([handing_up]) as sim:
+        handle = sim.start(handing_up, 3)
+        sim.run()
+        assert handle.result() == "end"
+
+
+def helper(ctx: Context) -> Any:
+    yield ctx.note("x")
+
+
+@pytest.mark.parametrize(
+    ("value", "hint"),
+    [
+        (lambda ctx: ctx.continue_as_new(1), "Fix: write `return ctx.continue_as_new"),
+        (lambda ctx: act, "act itself at .*`yield ctx.step.id, act, "),
+        (lambda ctx: workflow("other")(helper), "helper itself at .*`yield from helper.ctx, "),
+    ],
+)
+def test_yielding_what_is_meant_otherwise_names_what_to_write(value: Any, hint: str) -> None:
+    @workflow
+    def wrong(ctx: Context) -> Any:
+        yield value(ctx)
+
+    error = failing(wrong)
+    assert isinstance(error, NotACommand)
+    assert re.search(hint, str(error))
