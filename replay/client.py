@@ -22,7 +22,7 @@ from replay.core.errors import (
     UnknownWorkflow,
 )
 from replay.core.ids import check_id, check_key, keyed_id
-from replay.definition import Event, Signal, Workflow, check_priority, packages, signal_id
+from replay.definition import Event, Signal, Workflow, check_metadata, check_priority, packages, signal_id
 from replay.handles import Handle, Waited, WorkflowInfo, id_of
 from replay.ports import Bus, Codec, Queue, Store
 from replay.records import Detail, Execution, Page, Status, Tree, Unreadable, decoded, execution_of, inspected, steps_of
@@ -111,7 +111,9 @@ class Client:
         self._bus.publish(f"ready:{queue}", b"")
 
     def _encode(self, value: Any, what: str) -> bytes:
-        data = self.codec.encode(value)
+        return self._limited(self.codec.encode(value), what)
+
+    def _limited(self, data: bytes, what: str) -> bytes:
         if len(data) > self._payload_limit:
             raise PayloadTooLarge(
                 f"{what} takes {len(data):,} bytes, over the limit of {self._payload_limit:,}. "
@@ -159,11 +161,11 @@ class Client:
             idempotency_key: Starting again with the same key gives the same execution.
             timeout: Seconds (or `timedelta`) within which it must end; default: the workflow's.
             id: The execution's id (default: random); starting again with the same id gives the same execution.
-            metadata: Searchable values.
+            metadata: Searchable values, beside the workflow's own; what JSON can hold.
             priority: 0 to 9; default: the workflow's.
 
         Raises:
-            NotSerializable, PayloadTooLarge: The input cannot be stored.
+            NotSerializable, PayloadTooLarge: The input or the metadata cannot be stored.
             ValueError, TypeError: *idempotency_key* is empty or no text, or another argument is wrong.
             UnknownWorkflow: The key is not registered here.
             StoreUnavailable: The store cannot be reached; with a key or id it is safe to start again.
@@ -219,6 +221,7 @@ class Client:
             id = keyed_id(definition.key, check_key(idempotency_key, "idempotency_key"))
         else:
             id = self._new_id()
+        metadata = definition.metadata | check_metadata(metadata, "start")
         limit = definition.timeout if timeout is None else duration(timeout, "timeout")
         keep = definition.retention if definition.retention is not None else self._retention
         return r.Create(
@@ -229,7 +232,7 @@ class Client:
             definition.queue,
             at,
             limit,
-            metadata=json.dumps({**definition.metadata, **(metadata or {})}).encode(),
+            metadata=self._limited(json.dumps(metadata).encode(), f"the metadata of {definition.key!r}"),
             priority=definition.priority if priority is None else check_priority(priority),
             retention=keep,
         )
@@ -437,6 +440,8 @@ class Client:
         for each in statuses:
             Status(each)
 
+        wanted = check_metadata(metadata, "find_executions")
+
         def moment(value: Any) -> float | None:
             return None if value is None else instant(value, "find_executions")
 
@@ -449,7 +454,7 @@ class Client:
             created_before=moment(created_before),
             updated_after=moment(updated_after),
             updated_before=moment(updated_before),
-            metadata=tuple((key, json.dumps(value).encode()) for key, value in (metadata or {}).items()),
+            metadata=tuple((key, json.dumps(value).encode()) for key, value in wanted.items()),
             limit=limit,
             cursor=cursor,
         )

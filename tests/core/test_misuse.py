@@ -369,3 +369,33 @@ def test_yielding_what_is_meant_otherwise_names_what_to_write(value: Any, hint: 
     error = failing(wrong)
     assert isinstance(error, NotACommand)
     assert re.search(hint, str(error))
+
+
+@pytest.mark.parametrize(
+    "metadata", [{"a": object()}, {"a": float("nan")}, {1: 2}, {"a": (1, 2)}, {"a": {"b": {3}}}, "team", ["team"]]
+)
+def test_metadata_that_json_would_change_or_cannot_hold_is_refused_wherever_it_is_given(metadata: Any) -> None:
+    def definition(ctx: Context) -> Any:
+        yield ctx.note("x")
+
+    with pytest.raises(TypeError, match=r"metadata.* Fix:"):
+        workflow(metadata=metadata)(definition)
+    fine = workflow(metadata={"team": {"red": [1, 2.5, True, None]}})(definition)
+    with Engine("memory://", workflows=[fine]) as engine:
+        with pytest.raises(TypeError, match=r"metadata.* Fix:"):
+            engine.start(fine, metadata=metadata)
+        with pytest.raises(TypeError, match=r"metadata.* Fix:"):
+            engine.find_executions(metadata=metadata)
+        assert not engine.find_executions().items
+
+
+def test_metadata_over_the_limit_is_refused_with_its_size() -> None:
+    from replay import PayloadTooLarge
+
+    @workflow
+    def small(ctx: Context) -> Any:
+        yield ctx.note("x")
+
+    with Engine("memory://", workflows=[small], payload_limit=100) as engine:
+        with pytest.raises(PayloadTooLarge, match="the metadata of 'small' takes 211 bytes"):
+            engine.start(small, metadata={"text": "x" * 199})
