@@ -286,6 +286,7 @@ class Client:
             TimeoutError: It did not end within *timeout* (seconds or `timedelta`); it goes on.
             ExecutionFailed, ExecutionCancelled: It ended without a result.
             UnknownExecution: There is no such execution.
+            StoreUnavailable: The store cannot be reached at first, or this engine was closed meanwhile.
             Undecodable: It completed with a value of a class that is not known in this process.
         """
         id = id_of(execution)
