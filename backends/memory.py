@@ -16,7 +16,7 @@ from replay.backends.memory_execution import Execution
 from replay.backends.memory_hints import MemoryBus, MemoryQueue
 from replay.clock import SystemClock
 from replay.core import requests as r
-from replay.core.errors import ExecutionEnded, OperatorRefused, ReplayError, UnknownExecution
+from replay.core.errors import ExecutionEnded, OperatorRefused, ReplayError, StoreUnavailable, UnknownExecution
 from replay.ports import Clock
 
 _Lane = tuple[str, str, str]
@@ -43,6 +43,7 @@ class MemoryStore:
         self._counts: dict[str, dict[str, int]] = {}
         self._woken: dict[str, None] = {}
         self._now = 0.0
+        self._closed = False
         self._methods: dict[type[Any], Callable[[Any], Any]] = {
             r.Create: self._create,
             r.Claim: self._claim,
@@ -72,6 +73,8 @@ class MemoryStore:
         """See `replay.ports.Store.apply`."""
         replies: list[Any] = []
         with self._lock:
+            if self._closed:
+                raise StoreUnavailable("the store memory:// is closed")
             for request in requests:
                 self._now = max(self._now, self._clock.now())
                 self._woken = {}
@@ -82,7 +85,8 @@ class MemoryStore:
         return replies
 
     def close(self) -> None:
-        """Nothing to release."""
+        """Answer no more: what is started now would never run."""
+        self._closed = True
 
     # --- due ----------------------------------------------------------------------------------------
 

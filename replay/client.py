@@ -20,9 +20,9 @@ from replay.core.errors import (
     UnknownExecution,
     UnknownWorkflow,
 )
-from replay.core.ids import check_id, keyed_id
+from replay.core.ids import check_id, check_key, keyed_id
 from replay.core.instants import duration, instant
-from replay.definition import Event, Signal, Workflow, check_priority, packages, signal_id
+from replay.definition import Event, Signal, Workflow, check_metadata, check_priority, packages, signal_id
 from replay.handles import Handle, Waited, WorkflowInfo, id_of
 from replay.ports import Bus, Codec, Queue, Store
 from replay.records import Detail, Execution, Page, Status, Tree, decoded, execution_of, inspected, steps_of
@@ -111,7 +111,9 @@ class Client:
         self._bus.publish(f"ready:{queue}", b"")
 
     def _encode(self, value: Any, what: str) -> bytes:
-        data = self.codec.encode(value)
+        return self._limited(self.codec.encode(value), what)
+
+    def _limited(self, data: bytes, what: str) -> bytes:
         if len(data) > self._payload_limit:
             raise PayloadTooLarge(
                 f"{what} takes {len(data):,} bytes, over the limit of {self._payload_limit:,}. "
@@ -159,11 +161,12 @@ class Client:
             idempotency_key: Starting again with the same key gives the same execution.
             timeout: Seconds (or `timedelta`) within which it must end; default: the workflow's.
             id: The execution's id (default: random); starting again with the same id gives the same execution.
-            metadata: Searchable values.
+            metadata: Searchable values, beside the workflow's own; what JSON can hold.
             priority: 0 to 9; default: the workflow's.
 
         Raises:
-            NotSerializable, PayloadTooLarge: The input cannot be stored.
+            NotSerializable, PayloadTooLarge: The input or the metadata cannot be stored.
+            ValueError, TypeError: *idempotency_key* is empty or no text, or another argument is wrong.
             UnknownWorkflow: The key is not registered here.
             StoreUnavailable: The store cannot be reached; with a key or id it is safe to start again.
         """
@@ -215,9 +218,10 @@ class Client:
         if id is not None:
             id = check_id(id, "execution id")
         elif idempotency_key is not None:
-            id = keyed_id(definition.key, idempotency_key)
+            id = keyed_id(definition.key, check_key(idempotency_key, "idempotency_key"))
         else:
             id = self._new_id()
+        metadata = definition.metadata | check_metadata(metadata, "start")
         limit = definition.timeout if timeout is None else duration(timeout, "timeout")
         keep = definition.retention if definition.retention is not None else self._retention
         return r.Create(
@@ -228,7 +232,7 @@ class Client:
             definition.queue,
             at,
             limit,
-            metadata=json.dumps({**definition.metadata, **(metadata or {})}).encode(),
+            metadata=self._limited(json.dumps(metadata).encode(), f"the metadata of {definition.key!r}"),
             priority=definition.priority if priority is None else check_priority(priority),
             retention=keep,
         )
@@ -282,6 +286,7 @@ class Client:
             TimeoutError: It did not end within *timeout* (seconds or `timedelta`); it goes on.
             ExecutionFailed, ExecutionCancelled: It ended without a result.
             UnknownExecution: There is no such execution.
+            StoreUnavailable: The store cannot be reached at first, or this engine was closed meanwhile.
             Undecodable: It completed with a value of a class that is not known in this process.
         """
         id = id_of(execution)
@@ -363,7 +368,7 @@ class Client:
             dedupe_id: Sending again with the same one changes nothing (webhook retries).
 
         Raises:
-            ValueError: *dedupe_id* is empty or no text that can be stored.
+            ValueError, TypeError: *dedupe_id* is empty or no text that can be stored.
             SignalRefused: The workflow does not take it, or the payload is of another type.
             UnknownExecution, ExecutionEnded: Nobody can receive it.
         """
@@ -436,6 +441,8 @@ class Client:
         for each in statuses:
             Status(each)
 
+        wanted = check_metadata(metadata, "find_executions")
+
         def moment(value: Any) -> float | None:
             return None if value is None else instant(value, "find_executions")
 
@@ -448,7 +455,7 @@ class Client:
             created_before=moment(created_before),
             updated_after=moment(updated_after),
             updated_before=moment(updated_before),
-            metadata=tuple((key, json.dumps(value).encode()) for key, value in (metadata or {}).items()),
+            metadata=tuple((key, json.dumps(value).encode()) for key, value in wanted.items()),
             limit=limit,
             cursor=cursor,
         )
@@ -502,10 +509,8 @@ class Client:
 
 
 def _check_dedupe_id(id: str) -> None:
-    if not id:
-        raise ValueError("dedupe_id is empty. Fix: pass the id of what is signalled, or None if it has none")
     try:
-        id.encode()
+        check_key(id, "dedupe_id").encode()
     except UnicodeEncodeError as error:
         raise ValueError(
             f"dedupe_id {id!r} cannot be written as UTF-8 ({error.reason}). Fix: pass proper text"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 import attrs
 
-from replay.core.errors import SignalRefused
+from replay.core.errors import NotSerializable, SignalRefused
 from replay.core.ids import check_id
 from replay.core.instants import Seconds, duration
 from replay.core.retry import Retry
@@ -112,7 +112,7 @@ class Workflow(Generic[In, Out]):
         self.timeout = None if timeout is None else duration(timeout, "workflow(timeout=)")
         self.version = str(version)
         self.queue = check_id(queue, "queue")
-        self.metadata = dict(metadata or {})
+        self.metadata = check_metadata(metadata, f"workflow {self.key!r}")
         self.rollback_on_failure = rollback_on_failure
         self.retention = None if retention is None else duration(retention, "workflow(retention=)")
         self.priority = check_priority(priority)
@@ -152,6 +152,32 @@ class Workflow(Generic[In, Out]):
 
     def __repr__(self) -> str:
         return f"<workflow {self.key!r}{f' version {self.version}' if self.version else ''}>"
+
+
+def check_metadata(metadata: Any, where: str) -> dict[str, Any]:
+    """Return *metadata* as a dict, empty for None: it is stored as JSON, so that people and indexes can read it.
+
+    Raises:
+        TypeError: It is no mapping.
+        NotSerializable: JSON would change it, or cannot hold it.
+    """
+    if not isinstance(metadata, Mapping | None):
+        raise TypeError(f"{where}: metadata takes a mapping, not {metadata!r}. Fix: metadata={{'team': 'red'}}")
+    found = dict(metadata or {})
+    if not found:
+        return found
+    import json  # takes a while to load
+
+    try:
+        changed = json.loads(json.dumps(found, allow_nan=False)) != found
+    except (TypeError, ValueError, RecursionError):
+        changed = True
+    if changed:
+        raise NotSerializable(
+            f"{where}: metadata {str(found)[:200]} is not what JSON can hold. "
+            f"Fix: texts as keys; texts, finite numbers, booleans, None, lists and dicts of these as values"
+        )
+    return found
 
 
 def check_priority(value: int) -> int:
@@ -252,7 +278,8 @@ def workflow(fn: Any = None, /, **options: Any) -> Any:
         priority: 0 to 9; executions of higher priority are taken first.
 
     Raises:
-        TypeError: The function is not a generator function of `(ctx)` or `(ctx, input)`; `signals` is no list of them.
+        TypeError: The function is not a generator function of `(ctx)` or `(ctx, input)`; `signals` is no list of them;
+            `metadata` is not what JSON can hold.
         ValueError: The key is no id.
     """
     if fn is None or isinstance(fn, str):

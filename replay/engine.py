@@ -18,7 +18,7 @@ from replay.client import DEAF_POLL, Client
 from replay.clock import SystemClock
 from replay.codec import TaggedJson
 from replay.core.entries import Fact
-from replay.core.errors import ConfigError
+from replay.core.errors import ConfigError, StoreUnavailable
 from replay.core.ids import check_id
 from replay.core.instants import duration
 from replay.core.requests import Header
@@ -145,7 +145,9 @@ class Engine(Client):
 
         Raises:
             ConfigError: No workflows were given.
+            StoreUnavailable: The engine is closed.
         """
+        self._check_open()
         if self._runner is not None:
             return
         if not self._workflows:
@@ -347,7 +349,14 @@ class Engine(Client):
     def _hears_ends(self) -> bool:
         return super()._hears_ends() or self._runner is not None
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreUnavailable(
+                "this engine is closed. Fix: go on with one that is open; what was started is stored"
+            )
+
     def _check_alive(self) -> None:
+        self._check_open()
         if self._runner is not None and self._runner.failure is not None:
             raise RuntimeError("the embedded worker stopped") from self._runner.failure
 

@@ -33,7 +33,7 @@ class Store(Protocol):
         ...
 
     def close(self) -> None:
-        """Release connections and files. Safe to call twice."""
+        """Release connections and files; whatever is asked afterwards is `StoreUnavailable`. Safe to call twice."""
         ...
 
 

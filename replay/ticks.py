@@ -90,6 +90,8 @@ def tick_id(schedule_id: str, planned: float) -> str:
 
 def create_of(engine: Client, row: r.Schedule, spec: Spec, id: str, planned: float | None) -> r.Create:
     """Return the request that creates an execution of a schedule (*planned* None: triggered by hand)."""
+    definition = engine._workflows.get((row.workflow, spec.version))
+    own = {} if definition is None else definition.metadata
     return r.Create(
         id,
         row.workflow,
@@ -97,7 +99,7 @@ def create_of(engine: Client, row: r.Schedule, spec: Spec, id: str, planned: flo
         spec.version,
         spec.queue,
         timeout=spec.timeout,
-        metadata=json.dumps({"schedule": row.id, "planned": planned}).encode(),
+        metadata=json.dumps({**own, "schedule": row.id, "planned": planned}).encode(),
         priority=spec.priority,
         retention=spec.retention if spec.retention is not None else engine._retention,
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Never, ParamSpec, Protocol, Type
 
 from replay.core import commands as c
 from replay.core import instants
-from replay.core.ids import check_id, check_step_id
+from replay.core.ids import check_id, check_key, check_step_id
 from replay.core.outcomes import Completed, Received, TimedOut, Winner
 
 if TYPE_CHECKING:
@@ -263,6 +263,7 @@ class Context:
         Raises (at the yield):
             ExecutionFailed, ExecutionCancelled: It ended without a result.
         """
+        check_id(execution_id, "execution id")
         limit = None if timeout is None else instants.duration(timeout, "ctx.wait_for_execution(timeout=)")
         return self._built(c.WaitForExecution(id or f"wait:{execution_id}"[:200], execution_id, limit))
 
@@ -434,7 +435,7 @@ class Context:
 
         To type checkers it is `Never`, which fits whatever the workflow returns; it does give a value, to be returned.
         """
-        return c.ContinueAsNew(input)  # type: ignore[misc]
+        return self._built(c.ContinueAsNew(input))  # type: ignore[misc]
 
     # --- not yielded -----------------------------------------------------------------------------
 
@@ -541,5 +542,7 @@ def _start(
         raise ValueError(f"on_parent_close is 'cancel', 'abandon' or 'wait', not {on_parent_close!r}")
     if not hasattr(workflow, "key"):
         raise TypeError(f"child {id!r}: pass a workflow (decorated with @workflow), not {workflow!r}")
+    if key is not None:
+        check_key(key, "idempotency_key")
     limit = None if timeout is None else instants.duration(timeout, "timeout")
     return c.Start(check_step_id(id, "Start"), workflow, input, key, limit, on_parent_close, wait)

@@ -6,7 +6,7 @@ from collections.abc import Generator
 from typing import Any
 
 from replay.core import entries as e
-from replay.core.commands import Command
+from replay.core.commands import ContinueAsNew
 from replay.core.errors import ForgottenYield, NonDeterminism, NotACommand
 from replay.core.fibers import Fiber
 
@@ -71,6 +71,16 @@ def not_a_command(value: Any, fiber: Fiber) -> NotACommand:
         return NotACommand(
             f"the workflow yielded an awaitable{at}. Fix: run it as a step: `yield ctx.step(id, async_function, ...)`"
         )
+    if isinstance(value, ContinueAsNew):
+        return NotACommand(
+            f"the workflow yielded ctx.continue_as_new(...){at}, with which it ends. Fix: write `return ctx.continue_as_new(...)`"
+        )
+    if callable(value) and hasattr(value, "__name__"):
+        name = value.__name__
+        return NotACommand(
+            f"the workflow yielded {name} itself{at}. "
+            f"Fix: write `yield ctx.step(id, {name}, ...)`, or `yield from {name}(ctx, ...)` if it is a workflow"
+        )
     if isinstance(value, list | tuple | dict):
         return NotACommand(f"the workflow yielded a {type(value).__name__}{at}. Fix: write `yield ctx.all(...)`")
     return NotACommand(
@@ -79,8 +89,8 @@ def not_a_command(value: Any, fiber: Fiber) -> NotACommand:
     )
 
 
-def forgotten(lost: tuple[Command[Any], int], where: str = "") -> ForgottenYield:
-    """Return the error for a command that was built (at a line, 0: unknown) and never yielded.
+def forgotten(lost: tuple[Any, int], where: str = "") -> ForgottenYield:
+    """Return the error for a command that was built (at a line, 0: unknown) and never yielded, or a new beginning not returned.
 
     Args:
         lost: The command and its line.
@@ -91,8 +101,13 @@ def forgotten(lost: tuple[Command[Any], int], where: str = "") -> ForgottenYield
     file = where.rpartition(":")[0]
     at = (f" at line {line}" + (f" of {file}" if file else "")) if line else ""
     before = f" (the next yield is at {where})" if where else ""
+    if isinstance(command, ContinueAsNew):
+        return ForgottenYield(
+            f"ctx.continue_as_new(...) was called{at} but the workflow did not return what it gave{before}, "
+            f"so it would not begin anew.\nFix: write `return ctx.continue_as_new(...)`, and hand on what a sub-flow returns"
+        )
     return ForgottenYield(
-        f"{kind} {command.id!r} was built{at} but never yielded{before}, so it would not happen.\n"  # type: ignore[attr-defined]
+        f"{kind} {command.id!r} was built{at} but never yielded{before}, so it would not happen.\n"
         f"Fix: write `yield ctx....` (or `yield from`) in front of it; build commands only where they are yielded"
     )
 

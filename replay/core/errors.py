@@ -149,7 +149,7 @@ class MisuseError(ReplayError):
 
 
 class ForgottenYield(MisuseError):
-    """A command was built and never yielded."""
+    """A command was built and never yielded, or `ctx.continue_as_new(...)` not returned."""
 
 
 class NotACommand(MisuseError, TypeError):

@@ -49,6 +49,20 @@ def check_step_id(value: str, what: str) -> str:
     return value
 
 
+def check_key(value: object, what: str) -> str:
+    """Return *value* if executions or messages can be told apart by it.
+
+    Raises:
+        TypeError: It is no text.
+        ValueError: It is empty: all that have no key would be taken for the same.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"{what} takes a text, not {value!r}. Fix: {what}=str(...)")
+    if not value:
+        raise ValueError(f"{what} is empty. Fix: pass what tells one from another, or None if nothing does")
+    return value
+
+
 def routing(execution_id: str) -> str:
     """Return the part of an id that decides its shard: executions that share it can change in one transition."""
     return execution_id.split("~", 1)[0]

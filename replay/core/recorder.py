@@ -6,6 +6,7 @@ interpreter what a replay would read.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import attrs
@@ -113,6 +114,8 @@ class Recorder:
                 queue=getattr(workflow, "queue", "default"),
                 timeout=command.timeout if command.timeout is not None else getattr(workflow, "timeout", None),
                 parent_id=self._id,
+                metadata=json.dumps(getattr(workflow, "metadata", {})).encode(),
+                priority=getattr(workflow, "priority", 0),
                 retention=own if own is not None else self._retention,
             )
         )

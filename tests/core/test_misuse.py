@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from typing import Any
 
 import pytest
@@ -259,3 +260,142 @@ def test_an_event_with_a_payload_of_another_type_is_refused_where_it_is_emitted(
     error = failing(emitting)
     assert isinstance(error, TypeError)
     assert "event 'shipped' carries int, not str ('seven')" in str(error)
+
+
+@pytest.mark.parametrize(("key", "hint"), [(5, r"takes a text, not 5\. Fix:"), ("", r"is empty\. Fix:")])
+def test_an_idempotency_key_that_tells_nothing_apart_is_refused_wherever_it_is_given(key: Any, hint: str) -> None:
+    @workflow
+    def child(ctx: Context) -> Any:
+        yield ctx.note("x")
+
+    @workflow
+    def starting(ctx: Context) -> Any:
+        yield ctx.start("child", child, idempotency_key=key)
+
+    @workflow
+    def waiting(ctx: Context) -> Any:
+        yield ctx.child("child", child, idempotency_key=key)
+
+    for definition in (starting, waiting):
+        error = failing(definition)
+        assert isinstance(error, TypeError | ValueError)
+        assert re.search(f"idempotency_key {hint}", str(error))
+    with Engine("memory://", workflows=[child]) as engine:
+        with pytest.raises((TypeError, ValueError), match=f"idempotency_key {hint}"):
+            engine.start(child, idempotency_key=key)
+        handle = engine.start(child)
+        with pytest.raises((TypeError, ValueError), match=f"dedupe_id {hint}"):
+            engine.signal(handle, "go", dedupe_id=key)
+
+
+def test_waiting_for_what_cannot_be_an_execution_is_refused_before_a_store_is_asked() -> None:
+    @workflow
+    def waiting(ctx: Context) -> Any:
+        yield ctx.wait_for_execution(waiting, 5)  # type: ignore[arg-type]
+
+    assert isinstance(failing(waiting), ReservedId)
+
+
+def test_a_new_beginning_that_is_not_returned_is_told_with_its_line() -> None:
+    def sub_flow(ctx: Context) -> Any:
+        yield ctx.note("x")
+        return ctx.continue_as_new(1)
+
+    @workflow
+    def going_on(ctx: Context) -> Any:
+        ctx.continue_as_new(1)
+        yield ctx.note("x")
+
+    @workflow
+    def returning(ctx: Context) -> Any:
+        yield ctx.note("x")
+        ctx.continue_as_new(1)
+
+    @workflow
+    def dropping(ctx: Context) -> Any:
+        return (yield ctx.all(sub_flow(ctx)))
+
+    for definition, line in ((going_on, going_on), (returning, returning), (dropping, sub_flow)):
+        error = failing(definition)
+        assert isinstance(error, ForgottenYield)
+        code = getattr(line, "fn", line).__code__
+        assert any(f"line {code.co_firstlineno + n}" in str(error) for n in (2, 3))
+        assert "Fix: write `return ctx.continue_as_new(...)`" in str(error)
+
+
+def test_a_new_beginning_may_be_handed_up_and_things_tidied_before_it() -> None:
+    def sub_flow(ctx: Context, n: int) -> Any:
+        try:
+            return ctx.continue_as_new(n - 1)
+        finally:
+            yield ctx.note("tidy")
+
+    @workflow
+    def handing_up(ctx: Context, n: int) -> Any:
+        if n == 3:
+            return (yield from sub_flow(ctx, n))
+        if n == 2:
+            return (yield ctx.switch("s", n, [Branch("two", 2, lambda n: sub_flow(ctx, n))]))
+        if n == 1:
+            again = ctx.continue_as_new(0)
+            yield ctx.note("tidy")
+            return again
+        yield ctx.note("end")
+        return "end"
+
+    with Simulation([handing_up]) as sim:
+        handle = sim.start(handing_up, 3)
+        sim.run()
+        assert handle.result() == "end"
+
+
+def helper(ctx: Context) -> Any:
+    yield ctx.note("x")
+
+
+@pytest.mark.parametrize(
+    ("value", "hint"),
+    [
+        (lambda ctx: ctx.continue_as_new(1), "Fix: write `return ctx.continue_as_new"),
+        (lambda ctx: act, "act itself at .*`yield ctx.step.id, act, "),
+        (lambda ctx: workflow("other")(helper), "helper itself at .*`yield from helper.ctx, "),
+    ],
+)
+def test_yielding_what_is_meant_otherwise_names_what_to_write(value: Any, hint: str) -> None:
+    @workflow
+    def wrong(ctx: Context) -> Any:
+        yield value(ctx)
+
+    error = failing(wrong)
+    assert isinstance(error, NotACommand)
+    assert re.search(hint, str(error))
+
+
+@pytest.mark.parametrize(
+    "metadata", [{"a": object()}, {"a": float("nan")}, {1: 2}, {"a": (1, 2)}, {"a": {"b": {3}}}, "team", ["team"]]
+)
+def test_metadata_that_json_would_change_or_cannot_hold_is_refused_wherever_it_is_given(metadata: Any) -> None:
+    def definition(ctx: Context) -> Any:
+        yield ctx.note("x")
+
+    with pytest.raises(TypeError, match=r"metadata.* Fix:"):
+        workflow(metadata=metadata)(definition)
+    fine = workflow(metadata={"team": {"red": [1, 2.5, True, None]}})(definition)
+    with Engine("memory://", workflows=[fine]) as engine:
+        with pytest.raises(TypeError, match=r"metadata.* Fix:"):
+            engine.start(fine, metadata=metadata)
+        with pytest.raises(TypeError, match=r"metadata.* Fix:"):
+            engine.find_executions(metadata=metadata)
+        assert not engine.find_executions().items
+
+
+def test_metadata_over_the_limit_is_refused_with_its_size() -> None:
+    from replay import PayloadTooLarge
+
+    @workflow
+    def small(ctx: Context) -> Any:
+        yield ctx.note("x")
+
+    with Engine("memory://", workflows=[small], payload_limit=100) as engine:
+        with pytest.raises(PayloadTooLarge, match="the metadata of 'small' takes 211 bytes"):
+            engine.start(small, metadata={"text": "x" * 199})

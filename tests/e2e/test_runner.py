@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from replay import Engine, workflow
 from replay.backends.memory import MemoryStore, SystemClock
+from replay.backends.memory_hints import MemoryBus
 from replay.cli.health import Probes
 from replay.core import requests as r
 from replay.core.errors import StoreUnavailable
@@ -167,3 +169,33 @@ def test_a_worker_that_leaves_is_not_listed_any_more() -> None:
         until(lambda: len(engine.ask(r.Workers())) == 1)
         runner.stop(10)
         assert engine.ask(r.Workers()) == ()
+
+
+@pytest.mark.parametrize("url", ["memory://", "sqlite:///{}/closed.db"])
+def test_a_closed_engine_keeps_nobody_waiting_and_takes_nothing_more(url: str, tmp_path: Path) -> None:
+    bus = MemoryBus()
+    engine = Engine(url.format(tmp_path), bus=bus, workflows=[waits])
+    handle = engine.start(waits)
+    told: list[BaseException] = []
+
+    def wait() -> None:
+        try:
+            handle.result()
+        except StoreUnavailable as error:
+            told.append(error)
+
+    waiting = threading.Thread(target=wait, daemon=True)
+    waiting.start()
+    until(lambda: bus._handlers, what="somebody who waits")
+    engine.close()
+    waiting.join(10)
+    assert not waiting.is_alive()
+    assert len(told) == 1
+    for ask in (lambda: engine.start(waits), handle.status, engine.start_worker):
+        with pytest.raises(StoreUnavailable, match="is closed"):
+            ask()
+
+
+@workflow
+def waits(ctx: Any) -> Any:
+    return (yield ctx.wait_for_signal("go"))

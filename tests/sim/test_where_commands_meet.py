@@ -561,3 +561,23 @@ def test_what_a_body_said_last_is_found_by_its_repetition_after_its_process_died
 
 def test_generated_ids_and_receipts_survive_a_crash_at_every_point() -> None:
     assert assert_recovers(receiving, signals=[("go", 1), ("go", 2)], steps={"b": once_not()}) > 10
+
+
+def test_whoever_starts_a_workflow_its_executions_have_its_metadata_and_priority() -> None:
+    @workflow(metadata={"team": "red", "tags": [1, None]}, priority=7)
+    def started(ctx: Context) -> Any:
+        yield ctx.sleep(1)
+
+    @workflow
+    def parent(ctx: Context) -> Any:
+        yield ctx.start("by its own id", started, on_parent_close="abandon")
+        yield ctx.start("by key", started, idempotency_key="k", on_parent_close="abandon")
+
+    with Simulation([parent, started]) as sim:
+        sim.start(parent)
+        sim.start(started)
+        sim.engine.ensure_schedule(started, id="hourly", interval=3600)
+        sim.advance(hours=1)
+        found = sim.engine.find_executions(workflow=started, metadata={"team": "red", "tags": [1, None]}).items
+    assert [execution.priority for execution in found] == [7] * 4
+    assert sum("schedule" in execution.metadata for execution in found) == 1
