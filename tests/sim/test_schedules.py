@@ -312,3 +312,34 @@ def test_what_is_done_to_schedules_is_logged_with_who_and_what(caplog: pytest.Lo
         engine.remove_schedule("s")
     told = [(each.action, each.schedule_id, bool(each.by)) for each in caplog.records if each.name == "replay.audit"]  # type: ignore[attr-defined]
     assert told == [(action, "s", True) for action in ("ensure", "pause", "resume", "update", "trigger", "remove")]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda engine: engine.resume_schedule("s") if engine.pause_schedule("s") else None,
+        lambda engine: engine.update_schedule("s", cron="0 0 1 1 *"),
+        lambda engine: engine.update_schedule("s", until=START + dt.timedelta(hours=32)),
+    ],
+    ids=["paused and resumed", "other times", "an end"],
+)
+def test_a_buffered_tick_starts_soon_after_the_run_before_it_whatever_changed_meanwhile(change: Any) -> None:
+    with Simulation([job], start=START) as sim:
+        sim.engine.ensure_schedule(job, 86_400.0 + 7200.0, id="s", cron="0 6 * * *", overlap="buffer_one")
+        sim.advance(hours=31)  # the run of the first day goes on for another hour, the tick of the second waits for it
+        change(sim.engine)
+        sim.advance(hours=2)
+        assert [(at - START.timestamp()) / 3600 for at in ticks(sim)] == [6, 30]
+
+
+def test_the_longest_id_of_a_schedule_leaves_room_for_the_ids_of_its_executions() -> None:
+    with Simulation([job], start=START + dt.timedelta(microseconds=123)) as sim:
+        engine = sim.engine
+        with pytest.raises(ScheduleError, match=r"173 characters.*leave room for 172.*Fix: choose a shorter one"):
+            engine.ensure_schedule(job, 0, id="s" * 173, interval=60)
+        engine.ensure_schedule(job, 0, id="s" * 172, interval=60)
+        sim.advance(minutes=1)
+        triggered = engine.trigger_schedule("s" * 172)
+        for _, execution in engine.get_schedule("s" * 172).runs:
+            assert engine.get_execution(execution).workflow == "job"
+        assert engine.get_execution(triggered).status == "pending"
