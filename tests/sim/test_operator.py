@@ -184,6 +184,12 @@ def test_stuck_lists_what_does_not_go_on_by_itself() -> None:
         assert [(s.execution.id, s.reason) for s in idle.engine.operator.stuck()] == [(waiting.id, "unknown_workflow")]
 
 
+@workflow
+def patient(ctx: Context) -> Any:
+    yield ctx.step("first", act, "a").down(undo)
+    yield ctx.step("pay", pay).retry(5)
+
+
 def in_status(status: str) -> tuple[Simulation, Any]:
     """Return an execution in *status*."""
     match status:
@@ -211,6 +217,11 @@ def in_status(status: str) -> tuple[Simulation, Any]:
             changed[0] = True
             sim.advance(seconds=1001)
             return sim, handle
+        case "retrying":
+            sim = Simulation([patient])
+            handle = sim.start(patient)
+            sim.run()
+            return sim, handle
         case "completed":
             broken[0] = False
             sim = Simulation([order])
@@ -233,6 +244,7 @@ STATUSES = [
     "running",
     "cancelling",
     "sleeping",
+    "retrying",
     "completed",
     "failed",
     "cancelled",
@@ -240,12 +252,12 @@ STATUSES = [
     "stuck",
 ]
 TAKES = {
-    "cancel": {"pending", "running", "cancelling", "sleeping", "stuck"},
-    "force_fail": {"pending", "running", "cancelling", "sleeping", "stuck"},
+    "cancel": {"pending", "running", "cancelling", "sleeping", "retrying", "stuck"},
+    "force_fail": {"pending", "running", "cancelling", "sleeping", "retrying", "stuck"},
     "retry": {"failed", "stuck"},
     "retry_rollback": {"compensation_failed"},
     "delete": {"completed", "failed", "cancelled", "compensation_failed"},
-    "skip_step": {"running", "failed"},
+    "skip_step": {"running", "retrying", "failed"},
     "edit_step_result": {"sleeping", "stuck"},
     "fork": set(STATUSES),
 }
