@@ -13,7 +13,19 @@ from replay.core.errors import ScheduleError, UnknownSchedule
 from replay.core.ids import check_id
 from replay.handles import Handle
 from replay.records import decoded
-from replay.specs import CatchUp, Overlap, Spec, dump, dump_state, spec_of, specified, state_of
+from replay.specs import (
+    DAY,
+    OVERLAPS,
+    CatchUp,
+    Overlap,
+    Spec,
+    dump,
+    dump_state,
+    spec_of,
+    specified,
+    state_of,
+    unknown_overlap,
+)
 from replay.ticks import KEPT_RUNS, LONGEST_ID, create_of, next_look
 
 if TYPE_CHECKING:
@@ -35,6 +47,8 @@ class ScheduleRecord:
         next_fires: The next five planned instants (none while it is paused).
         skipped: How many ticks were given up (missed, or skipped because of `overlap`).
         problem: Why this process could not fire it (an unknown zone, a newer version's rule); None if it could.
+        catch_up_window: Seconds, like `jitter` and `timeout`.
+        until: No tick after this instant.
     """
 
     id: str
@@ -53,6 +67,10 @@ class ScheduleRecord:
     skipped: int = 0
     catch_up_limit: int = 100
     problem: str | None = None
+    catch_up_window: float = DAY
+    jitter: float = 0.0
+    until: float | None = None
+    timeout: float | None = None
 
 
 class Schedules:
@@ -202,10 +220,13 @@ class Schedules:
         fires: tuple[float, ...] = ()
         try:
             spec, state = spec_of(row), state_of(row)
+            plan = spec.plan(row.id, state["decided"], state["decided"])
+            if spec.overlap not in OVERLAPS:
+                raise unknown_overlap(spec.overlap)
             if next_at is not None:
                 fires = _fires(spec, state["decided"])
                 if state.get("buffered") is not None:  # the row says when to look whether the buffered tick may start
-                    next_at = spec.plan(row.id, state["decided"], state["decided"]).next_at
+                    next_at = plan.next_at
         except ScheduleError as error:
             problem = str(error)
         runs = tuple((at, id) for at, id in state.get("runs", ()))
@@ -226,6 +247,10 @@ class Schedules:
             state.get("skipped", 0),
             spec.catch_up_limit,
             problem,
+            spec.catch_up_window,
+            spec.jitter,
+            spec.until,
+            spec.timeout,
         )
 
 

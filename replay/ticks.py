@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from replay.core import requests as r
-from replay.core.errors import ScheduleError
-from replay.specs import Spec, dump_state, spec_of, state_of
+from replay.specs import Spec, dump_state, spec_of, state_of, unknown_overlap
 
 if TYPE_CHECKING:
     from replay.client import Client
@@ -78,8 +77,8 @@ def _overlapping(
             return due[:1], due[1] if len(due) > 1 else None, (), max(0, len(due) - 2)
         case "cancel_previous":
             return due[-1:], None, running, len(due) - 1
-        case unknown:  # of a newer version
-            raise ScheduleError(f"overlap {unknown!r} is not known here. Fix: upgrade this worker")
+        case unknown:
+            raise unknown_overlap(unknown)
 
 
 def _running(engine: Client, state: dict[str, Any]) -> tuple[str, ...]:

@@ -10,10 +10,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import attrs
 import pytest
 
 from replay import Engine
 from replay.cli.purging import remove
+from replay.core import requests as r
 from tests.e2e.app import GO, fails_at, waits
 from tests.e2e.commands import replay
 from tests.e2e.processes import ROOT, until
@@ -226,3 +228,36 @@ def test_purge_goes_on_past_what_is_gone_or_retried_meanwhile_and_keeps_what_it_
     where = ("--older-than", "0s", "--status", "failed", "--store", store, "--export", str(kept), "--yes")
     told = replay("purge", *where, code=1)
     assert told.startswith("0 executions removed\nf-3: execution 'f-3', log entry #1")
+
+
+def test_a_schedule_shows_how_it_is_spread_and_bounded_when_it_ends_and_why_it_does_not_fire(store: str) -> None:
+    add = (
+        "schedule",
+        "add",
+        "s",
+        "tests.e2e.app:waits",
+        "--store",
+        store,
+        "--cron",
+        "@daily",
+        "--timezone",
+        "Europe/Paris",
+    )
+    replay(*add, "--jitter", "30s", "--until", "2099-12-31", "--timeout", "5m", "--catch-up", "all")
+    told = replay("schedule", "show", "s", "--store", store)
+    for line in (
+        "jitter    30 s\n", "until     2099-12-31 00:00:00\n", "timeout   300 s\n",
+        "catch up  all, at most 86400 s old, 100 at once\n",
+    ):  # fmt: skip
+        assert line in told
+    assert "problem" not in told
+    with Engine(store) as engine:
+        for change in (b'"timezone": "Mars/Base"', b'"timezone": "UTC", "cron": null, "calendar": "easter"'):
+            row = engine.ask(r.GetSchedule("s"))
+            assert row is not None
+            spec = row.spec.replace(b"}", b", " + change + b"}")
+            assert engine.ask(r.PutSchedule(attrs.evolve(row, spec=spec), row.version)).applied
+            (problem,) = [record.problem for record in engine.list_schedules()]
+            assert problem is not None
+            assert f"problem   {problem}\n" in replay("schedule", "show", "s", "--store", store)
+            assert replay("schedule", "list", "--store", store).endswith(f"\t{problem}\n")

@@ -256,7 +256,7 @@ def test_a_schedule_that_a_worker_cannot_read_is_named_once_and_holds_up_no_othe
         sim.advance(minutes=3)
         assert len(ticks(sim, "good")) == len(ticks(sim, "newer")) == 6
         problems = {record.id: record.problem for record in sim.engine.list_schedules() if record.problem}
-        assert problems.keys() == {"zone", "text"}, "what a look at it shows"
+        assert problems.keys() == {"limit", "zone", "rule", "text"}, "a look at it says so, too"
         for id in ("limit", "zone", "rule", "text"):
             assert ticks(sim, id) == []
             assert caplog.text.count(f"schedule {id!r} cannot be fired here") == 1
@@ -343,3 +343,17 @@ def test_the_longest_id_of_a_schedule_leaves_room_for_the_ids_of_its_executions(
         for _, execution in engine.get_schedule("s" * 172).runs:
             assert engine.get_execution(execution).workflow == "job"
         assert engine.get_execution(triggered).status == "pending"
+
+
+def test_a_record_tells_all_that_was_said_about_a_schedule() -> None:
+    with Simulation([job], start=START) as sim:
+        until = START + dt.timedelta(days=9)
+        record = sim.engine.ensure_schedule(
+            job, 0, id="s", cron="@daily", jitter=dt.timedelta(minutes=1), until=until, timeout=90, catch_up_window=3600
+        )
+        assert (record.jitter, record.until, record.timeout, record.catch_up_window) == (
+            60,
+            until.timestamp(),
+            90,
+            3600,
+        )
