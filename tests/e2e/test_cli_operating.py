@@ -261,3 +261,19 @@ def test_a_schedule_shows_how_it_is_spread_and_bounded_when_it_ends_and_why_it_d
             assert problem is not None
             assert f"problem   {problem}\n" in replay("schedule", "show", "s", "--store", store)
             assert replay("schedule", "list", "--store", store).endswith(f"\t{problem}\n")
+
+
+@pytest.mark.parametrize("command", [["list"], ["list", "--json"], ["export"], ["show", "w-0"], ["schedule", "list"]])
+def test_a_reader_that_has_read_enough_is_no_failure(store: str, command: list[str]) -> None:
+    reader, pipe = os.pipe()
+    os.close(reader)
+    try:
+        found = subprocess.run(
+            [sys.executable, "-c", "from replay.cli import main; main()", *command, "--store", store],
+            stdout=pipe, stderr=subprocess.PIPE, text=True, cwd=ROOT, timeout=60, check=False,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+    finally:
+        os.close(pipe)
+    assert found.returncode == 0, found.stderr
+    assert "rror" not in found.stderr
