@@ -434,9 +434,15 @@ class Client:
         limit: int = 100,
         cursor: str | None = None,
     ) -> Page[Execution]:
-        """Return a page of executions, newest first, for which all given filters hold; instants are datetimes or seconds."""
-        if not 1 <= limit <= 10_000:
-            raise ValueError(f"limit is 1 to 10,000, not {limit!r}")
+        """Return a page of executions, newest first, for which all given filters hold; instants are datetimes or seconds.
+
+        Of several statuses one must hold; of none, none can.
+
+        Raises:
+            TypeError, ValueError: A filter is of another type, no status or instant, or the cursor is not from a page.
+        """
+        if type(limit) is not int or not 1 <= limit <= 10_000:
+            raise ValueError(f"limit is a whole number from 1 to 10,000, not {limit!r}")
         statuses = () if status is None else (status,) if isinstance(status, str) else tuple(status)
         for each in statuses:
             Status(each)
@@ -448,24 +454,25 @@ class Client:
 
         query = r.Find(
             statuses=tuple(str(each) for each in statuses),
-            workflow=workflow.key if isinstance(workflow, Workflow) else workflow,
+            workflow=_key_of(workflow),
             parent_id=None if parent is None else id_of(parent),
-            id_prefix=id_prefix,
+            id_prefix=_text(id_prefix, "id_prefix"),
             created_after=moment(created_after),
             created_before=moment(created_before),
             updated_after=moment(updated_after),
             updated_before=moment(updated_before),
             metadata=tuple((key, json.dumps(value).encode()) for key, value in wanted.items()),
             limit=limit,
-            cursor=cursor,
+            cursor=_text(cursor, "cursor"),
         )
+        if status is not None and not statuses:
+            return Page(())
         found = self.ask(query)
         return Page(tuple(execution_of(header, self.codec) for header in found.headers), found.cursor)
 
     def count_executions(self, *, workflow: Workflow[Any, Any] | str | None = None) -> dict[Status, int]:
         """Return how many executions there are in each status."""
-        key = workflow.key if isinstance(workflow, Workflow) else workflow
-        return {Status(status): count for status, count in sorted(self.ask(r.Count(key)).items())}
+        return {Status(status): count for status, count in sorted(self.ask(r.Count(_key_of(workflow))).items())}
 
     def detail(self, execution: str | Handle[Any]) -> Detail:
         """Return an execution with its steps and its audit trail, as far as they can be read here (see `Detail`)."""
@@ -506,6 +513,20 @@ class Client:
         from replay.describe import describe
 
         return describe(self.workflow(workflow), input)
+
+
+def _key_of(workflow: Workflow[Any, Any] | str | None) -> str | None:
+    if isinstance(workflow, Workflow):
+        return workflow.key
+    if workflow is None or isinstance(workflow, str):
+        return workflow
+    raise TypeError(f"pass a workflow (decorated with @workflow) or its key, not {workflow!r}")
+
+
+def _text(value: str | None, name: str) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    raise TypeError(f"{name} is a text, not {value!r}")
 
 
 def _check_dedupe_id(id: str) -> None:

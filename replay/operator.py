@@ -17,6 +17,7 @@ from replay.audit import audit, user
 from replay.core import entries as e
 from replay.core import requests as r
 from replay.core.errors import OperatorRefused, ReplayError, StoreUnavailable
+from replay.core.ids import check_id
 from replay.engine import Engine
 from replay.handles import Handle, id_of
 from replay.records import Detail, Execution, Page, Status, execution_of, skeleton
@@ -199,8 +200,9 @@ class Operator:
         The fork may take as long as the other was allowed to.
 
         Raises:
-            OperatorRefused: There is no entry of that step.
+            OperatorRefused: There is no entry of that step, or an execution called *id* exists already.
         """
+        new_id = f"fork-{secrets.token_hex(10)}" if id is None else check_id(id, "execution id")
         header = self._engine._header(id_of(execution))
         stored: list[bytes] = self._engine.ask(r.Load(header.id))
         kept = amending.prefix(header.id, [skeleton(row) for row in stored], before)
@@ -208,7 +210,7 @@ class Operator:
         new: list[e.Fact] = [e.Retried(now, 0, "", self._by, reason, kept.voids)] if kept.voids else []
         new.append(e.Intervened(now, 0, "", self._by, reason, "fork", header.id))
         create = r.Create(
-            id or f"fork-{secrets.token_hex(10)}",
+            new_id,
             header.workflow,
             header.input,
             header.version,
@@ -220,10 +222,10 @@ class Operator:
             entries=(*stored[: kept.cut], *(stored[index] for index in kept.edits), *map(self._row, new)),
             amendments=kept.amendments,
         )
-        forked = self._engine._start(create)
+        self._begin(create)
         for child in amending.awaited(kept.rows, kept.voids):  # they know of the other execution only
-            self._engine.ask(r.Watch(child, forked.id))
-        return forked
+            self._engine.ask(r.Watch(child, new_id))
+        return Handle(self._engine, new_id)
 
     def delete(self, execution: str | Handle[Any], reason: str = "") -> None:
         """Remove an ended execution with its log; who did it, and why, is told to the logger `replay.audit`.
@@ -276,6 +278,14 @@ class Operator:
 
     def _row(self, entry: e.Fact) -> bytes:
         return self._engine.codec.encode(e.to_row(entry))
+
+    def _begin(self, fork: r.Create) -> None:
+        if self._engine.ask(fork).fresh:
+            self._engine._announce(fork.queue)
+            return
+        there = self._engine.ask(r.Load(fork.id))  # it may be ours: the store repeats what got no answer
+        if tuple(there[: len(fork.entries)]) != fork.entries:
+            raise OperatorRefused(f"execution {fork.id!r} exists already. Fix: choose another id for the fork")
 
     def _retry(self, header: r.Header, statuses: tuple[str, ...], reason: str) -> Execution:
         rows = self._rows(header)

@@ -13,8 +13,20 @@ from replay.core.errors import ScheduleError, UnknownSchedule
 from replay.core.ids import check_id
 from replay.handles import Handle
 from replay.records import decoded
-from replay.specs import CatchUp, Overlap, Spec, dump, dump_state, spec_of, specified, state_of
-from replay.ticks import KEPT_RUNS, create_of
+from replay.specs import (
+    DAY,
+    OVERLAPS,
+    CatchUp,
+    Overlap,
+    Spec,
+    dump,
+    dump_state,
+    spec_of,
+    specified,
+    state_of,
+    unknown_overlap,
+)
+from replay.ticks import KEPT_RUNS, LONGEST_ID, create_of, next_look
 
 if TYPE_CHECKING:
     from replay.definition import Workflow
@@ -35,6 +47,8 @@ class ScheduleRecord:
         next_fires: The next five planned instants (none while it is paused).
         skipped: How many ticks were given up (missed, or skipped because of `overlap`).
         problem: Why this process could not fire it (an unknown zone, a newer version's rule); None if it could.
+        catch_up_window: Seconds, like `jitter` and `timeout`.
+        until: No tick after this instant.
     """
 
     id: str
@@ -53,6 +67,10 @@ class ScheduleRecord:
     skipped: int = 0
     catch_up_limit: int = 100
     problem: str | None = None
+    catch_up_window: float = DAY
+    jitter: float = 0.0
+    until: float | None = None
+    timeout: float | None = None
 
 
 class Schedules:
@@ -66,6 +84,11 @@ class Schedules:
         check_id(id, "schedule id")
         if "~" in id:
             raise ScheduleError(f"schedule id {id!r} must not contain '~', which separates it from its ticks")
+        if len(id) > LONGEST_ID:
+            raise ScheduleError(
+                f"schedule id {id!r} has {len(id)} characters; its executions' ids, which add an instant, leave room for "
+                f"{LONGEST_ID}. Fix: choose a shorter one"
+            )
         definition = self._engine.workflow(workflow)
         if not definition.takes_input and input is not None:
             raise TypeError(f"workflow {definition.key!r} takes no input, but got {str(input)[:80]!r}")
@@ -122,9 +145,7 @@ class Schedules:
                 return row
             if paused:
                 return attrs.evolve(row, paused=True)
-            first = spec_of(row).plan(row.id, now, now).next_at
-            state = {**state_of(row), "decided": now}
-            return attrs.evolve(row, paused=False, state=dump_state(state), next_at=first)
+            return attrs.evolve(_from_now_on(row, spec_of(row), now), paused=False)
 
         return self._change(id, "pause" if paused else "resume", change)
 
@@ -199,10 +220,13 @@ class Schedules:
         fires: tuple[float, ...] = ()
         try:
             spec, state = spec_of(row), state_of(row)
+            plan = spec.plan(row.id, state["decided"], state["decided"])
+            if spec.overlap not in OVERLAPS:
+                raise unknown_overlap(spec.overlap)
             if next_at is not None:
                 fires = _fires(spec, state["decided"])
                 if state.get("buffered") is not None:  # the row says when to look whether the buffered tick may start
-                    next_at = spec.plan(row.id, state["decided"], state["decided"]).next_at
+                    next_at = plan.next_at
         except ScheduleError as error:
             problem = str(error)
         runs = tuple((at, id) for at, id in state.get("runs", ()))
@@ -223,6 +247,10 @@ class Schedules:
             state.get("skipped", 0),
             spec.catch_up_limit,
             problem,
+            spec.catch_up_window,
+            spec.jitter,
+            spec.until,
+            spec.timeout,
         )
 
 
@@ -230,9 +258,14 @@ def _respecified(stored: r.Schedule, old: Spec, spec: Spec, now: float) -> r.Sch
     """Return the row with another specification; its next tick moves only if its times did."""
     if spec.times() == old.times():
         return attrs.evolve(stored, spec=dump(spec))
-    state = {**state_of(stored), "decided": now}
-    first = spec.plan(stored.id, now, now).next_at
-    return attrs.evolve(stored, spec=dump(spec), state=dump_state(state), next_at=first)
+    return attrs.evolve(_from_now_on(stored, spec, now), spec=dump(spec))
+
+
+def _from_now_on(row: r.Schedule, spec: Spec, now: float) -> r.Schedule:
+    """Return the row with its ticks counted from now on; one that waits in the buffer was due before, and waits on."""
+    state = {**state_of(row), "decided": now}
+    first = next_look(spec.plan(row.id, now, now).next_at, state.get("buffered"), now)
+    return attrs.evolve(row, state=dump_state(state), next_at=first)
 
 
 def _fires(spec: Spec, after: float) -> tuple[float, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import attrs
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Overlap = Literal["allow", "skip", "buffer_one", "cancel_previous"]
 CatchUp = Literal["skip", "one", "all"]
+OVERLAPS = get_args(Overlap)
 
 DAY = 86_400.0
 MOST_CAUGHT_UP = 1000
@@ -124,7 +125,7 @@ def _checked(name: str, value: Any) -> Any:
             case "timezone":
                 check_zone(value)
             case "overlap" | "catch_up":
-                known = (Overlap if name == "overlap" else CatchUp).__args__  # type: ignore[attr-defined]
+                known = OVERLAPS if name == "overlap" else get_args(CatchUp)
                 if value not in known:
                     raise ScheduleError(f"{name} is one of {', '.join(known)}, not {value!r}")
             case "catch_up_limit":
@@ -135,6 +136,11 @@ def _checked(name: str, value: Any) -> Any:
     except (TypeError, ValueError) as error:
         raise error if isinstance(error, ScheduleError) else ScheduleError(str(error)) from error
     return value
+
+
+def unknown_overlap(name: str) -> ScheduleError:
+    """Return the refusal of an `overlap` that a newer version has stored."""
+    return ScheduleError(f"overlap {name!r} is not known here. Fix: upgrade this worker")
 
 
 def spec_of(row: Schedule) -> Spec:

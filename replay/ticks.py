@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from replay.core import requests as r
-from replay.core.errors import ScheduleError
-from replay.specs import Spec, dump_state, spec_of, state_of
+from replay.specs import Spec, dump_state, spec_of, state_of, unknown_overlap
 
 if TYPE_CHECKING:
     from replay.client import Client
@@ -25,6 +24,8 @@ BUFFER_POLL = (1.0, 60.0)
 a tenth of what it has waited, so that a long wait costs few writes and is prolonged by little."""
 KEPT_RUNS = 10
 """How many past runs a schedule remembers; those of them that still run count for its `overlap`."""
+LONGEST_ID = 200 - len("~2026-01-31T08:00:00.000001Z")
+"""Characters of a schedule's id: with a tick's instant behind it, it must still be an id that callers can name."""
 
 
 def tick(engine: Client, row: r.Schedule, now: float) -> Sequence[r.Request[Any]]:
@@ -46,14 +47,18 @@ def tick(engine: Client, row: r.Schedule, now: float) -> Sequence[r.Request[Any]
         "skipped": state.get("skipped", 0) + plan.skipped + skipped,
         "buffered": keep,
     }
-    next_at = plan.next_at
-    if keep is not None:
-        least, most = BUFFER_POLL
-        again = now + min(most, max(least, (now - keep) / 10))
-        next_at = again if next_at is None else min(next_at, again)
-    new = attrs.evolve(row, state=dump_state(state), next_at=next_at)
+    new = attrs.evolve(row, state=dump_state(state), next_at=next_look(plan.next_at, keep, now))
     creates = tuple(create_of(engine, row, spec, tick_id(row.id, at), at) for at in fire)
     return [r.PutSchedule(new, row.version, creates, cancels)]
+
+
+def next_look(next_tick: float | None, buffered: float | None, now: float) -> float | None:
+    """Return when to look at a schedule: at its next tick, or before, at whether the tick that is *buffered* may start."""
+    if buffered is None:
+        return next_tick
+    least, most = BUFFER_POLL
+    again = now + min(most, max(least, (now - buffered) / 10))
+    return again if next_tick is None else min(next_tick, again)
 
 
 def _overlapping(
@@ -72,8 +77,8 @@ def _overlapping(
             return due[:1], due[1] if len(due) > 1 else None, (), max(0, len(due) - 2)
         case "cancel_previous":
             return due[-1:], None, running, len(due) - 1
-        case unknown:  # of a newer version
-            raise ScheduleError(f"overlap {unknown!r} is not known here. Fix: upgrade this worker")
+        case unknown:
+            raise unknown_overlap(unknown)
 
 
 def _running(engine: Client, state: dict[str, Any]) -> tuple[str, ...]:

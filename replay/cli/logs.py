@@ -10,9 +10,12 @@ from typing import Any
 
 from replay.observing import StepFields
 
+_FIELDS = ("execution_id", "schedule_id", "workflow", "step", "attempt", "action", "by", "why")
+"""What records of steps and of the audit trail carry."""
+
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object per line, with the execution's fields; times are ISO 8601, UTC."""
+    """One JSON object per line, with the fields of executions and of what people do to them; times are ISO 8601, UTC."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return *record* as JSON."""
@@ -23,7 +26,7 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        for field in ("execution_id", "workflow", "step", "attempt"):
+        for field in _FIELDS:
             if hasattr(record, field):
                 found[field] = getattr(record, field)
         if record.exc_info:

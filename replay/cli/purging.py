@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
@@ -10,9 +11,14 @@ import click
 from replay.cli import shell
 from replay.cli.filtering import Filters, filter_options, pages
 from replay.core import requests as r
+from replay.core.errors import OperatorRefused, Undecodable, UnknownExecution
 from replay.engine import Engine
 from replay.histories import History
 from replay.operator import Operator
+from replay.records import Status
+
+Refusals = list[tuple[str, Exception]]
+"""Ids of executions that stay, each with the reason."""
 
 
 @click.command(
@@ -32,30 +38,68 @@ from replay.operator import Operator
 @click.option("--yes", is_flag=True, help="Do it, not only count.")
 def purge_command(
     store: str, namespace: str, as_json: bool, older_than: float, filters: Filters, target: Path | None, yes: bool
-) -> None:
+) -> int:
     """Remove ended executions (completed ones without --status); with --export their histories are on disk before they go."""
     filters = {"status": ("completed",), **filters}
-    count = 0
+    _check_ended(filters["status"])
+    count, refused = 0, False
     with shell.open_engine(store, namespace) as engine, shell.bar("removing" if yes else "counting", None) as advance:
         before = engine.ask(r.Ping()) - older_than  # by the store's clock, as all its instants
         filters["updated_before"] = min(before, filters.get("updated_before", before))
-        operator = Operator(engine)
         for page in pages(engine, filters):
-            if yes and target is not None:
-                _export(engine, [execution.id for execution in page], target)
-            for execution in page:
-                count += 1
-                if yes:
-                    operator.delete(execution.id)
+            if yes:
+                removed, refusals = remove(engine, [execution.id for execution in page], target)
+                for id, reason in refusals:
+                    click.echo(f"{id}: {reason}", err=True)
+                count, refused = count + removed, refused or bool(refusals)
+            else:
+                count += len(page)
             advance(len(page))
     what = f"{count} executions removed" if yes else f"{count} executions would be removed; add --yes to do it"
     shell.emit_json({"count": count, "removed": yes}) if as_json else click.echo(what)
+    return shell.FAILURE if refused else shell.OK
 
 
-def _export(engine: Engine, ids: list[str], target: Path) -> None:
-    """Append histories to *target*, and have them on the disk when this returns."""
+def _check_ended(statuses: Iterable[str]) -> None:
+    ended = [str(status) for status in Status if status.ended]
+    for status in statuses:
+        if status not in ended:
+            raise click.UsageError(f"{status!r} is no status of what has ended. Fix: choose from {', '.join(ended)}")
+
+
+def remove(engine: Engine, ids: Iterable[str], target: Path | None) -> tuple[int, Refusals]:
+    """Remove executions, their histories before in *target* if that is given; return how many went, and which stay.
+
+    What has gone by itself meanwhile, because its retention has passed, counts as neither.
+    """
+    refusals: Refusals = []
+    if target is not None:
+        ids, refusals = _export(engine, ids, target)
+    removed, operator = 0, Operator(engine)
+    for id in ids:
+        try:
+            operator.delete(id)
+            removed += 1
+        except UnknownExecution:
+            continue
+        except OperatorRefused as refusal:  # it was retried since it was listed
+            refusals.append((id, refusal))
+    return removed, refusals
+
+
+def _export(engine: Engine, ids: Iterable[str], target: Path) -> tuple[list[str], Refusals]:
+    """Append histories to *target*; return whose are on the disk then, and whose cannot be read and must not go."""
+    written: list[str] = []
+    damaged: Refusals = []
     with target.open("a", encoding="utf-8") as file:
         for id in ids:
-            file.write(History.of(engine, id).text(indent=None) + "\n")
+            try:
+                file.write(History.of(engine, id).text(indent=None) + "\n")
+                written.append(id)
+            except UnknownExecution:
+                continue
+            except Undecodable as damage:
+                damaged.append((id, damage))
         file.flush()
         os.fsync(file.fileno())
+    return written, damaged

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from replay.cli import configuring
+from replay.cli.running import ReaderGone
 
 _COMMANDS = {
     "bench": "benching",
@@ -58,6 +59,13 @@ class LazyGroup(click.Group):
         if not ctx.resilient_parsing:  # completion works whatever the file says
             configuring.configure(command, (cmd_name,), configuring.read())
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise ReaderGone from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands from a table, without loading them."""

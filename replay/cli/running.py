@@ -37,6 +37,10 @@ _CODES: tuple[tuple[tuple[type[BaseException], ...], int], ...] = (
 )
 
 
+class ReaderGone(Exception):
+    """Who reads the output has closed it (`replay list | head`). Click would take a `BrokenPipeError` for a failure."""
+
+
 def run(command: click.Command, name: str) -> NoReturn:
     """Run *command* and exit with the documented code; `--traceback` shows what is behind an error."""
     sys.path.insert(0, os.getcwd())
@@ -49,7 +53,7 @@ def run(command: click.Command, name: str) -> NoReturn:
         sys.exit(code if isinstance(code, int) else OK)
     except (KeyboardInterrupt, click.exceptions.Abort):
         fail("interrupted", INTERRUPTED)
-    except BrokenPipeError:
+    except (BrokenPipeError, ReaderGone):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(OK)
     except Exception as error:  # whatever it is, a person reads it

@@ -25,16 +25,31 @@ def _print(record: ScheduleRecord, as_json: bool) -> None:
     if as_json:
         shell.emit_json(record)
         return
-    when = record.cron if record.cron is not None else f"every {record.interval:g} s"
+    bounds = f"at most {record.catch_up_window:g} s old" + (
+        f", {record.catch_up_limit} at once" if record.catch_up == "all" else ""
+    )
     facts = [
-        ("id", record.id), ("workflow", record.workflow), ("when", f"{when} ({record.timezone})"),
-        ("paused", "yes" if record.paused else "no"), ("next", shell.when(record.next_at)), ("last", shell.when(record.last_at)),
-        ("overlap", record.overlap), ("catch up", record.catch_up), ("skipped", record.skipped), ("input", record.input),
+        ("id", record.id), ("workflow", record.workflow), ("when", f"{_rule(record)} ({record.timezone})"),
+        ("problem", record.problem), ("paused", "yes" if record.paused else "no"), ("next", shell.when(record.next_at)),
+        ("last", shell.when(record.last_at)), ("jitter", _seconds(record.jitter or None)), ("until", shell.when(record.until)),
+        ("timeout", _seconds(record.timeout)), ("overlap", record.overlap),
+        ("catch up", record.catch_up if record.catch_up == "skip" else f"{record.catch_up}, {bounds}"),
+        ("skipped", record.skipped), ("input", record.input),
         ("coming", ", ".join(shell.when(t) for t in record.next_fires)), ("runs", ", ".join(id for _, id in record.runs)),
     ]  # fmt: skip
     for name, value in facts:
         if value not in (None, ""):
             click.echo(f"{name:<9} {shell.safe(value)}")
+
+
+def _rule(record: ScheduleRecord) -> str:
+    if record.cron is not None:
+        return record.cron
+    return "?" if record.interval is None else f"every {record.interval:g} s"  # "?": a newer version's rule
+
+
+def _seconds(value: float | None) -> str:
+    return "" if value is None else f"{value:g} s"
 
 
 @schedule_command.command("list", epilog="Example: replay schedule list --store sqlite:///orders.db")
@@ -51,14 +66,15 @@ def list_(store: str, namespace: str, as_json: bool) -> None:
         (
             r.id,
             r.workflow,
-            r.cron or f"every {r.interval:g} s",
+            _rule(r),
             r.timezone,
             "paused" if r.paused else shell.when(r.next_at),
             shell.when(r.last_at),
+            r.problem,
         )
         for r in records
     ]
-    shell.emit_table(("id", "workflow", "when", "zone", "next (UTC)", "last (UTC)"), rows)
+    shell.emit_table(("id", "workflow", "when", "zone", "next (UTC)", "last (UTC)", "problem"), rows)
 
 
 _OPTIONS = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator
 from typing import Any
@@ -14,6 +15,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from replay import Context, Retry, StepFields, workflow
+from replay.audit import audit
+from replay.cli.logs import JsonFormatter
 from replay.core import entries as e
 from replay.telemetry import instrument
 from replay.testing import CrashPoint, Simulation, fails
@@ -136,3 +139,15 @@ def test_failures_of_steps_are_logged_with_fields_and_so_is_what_their_bodies_lo
     lines = [each.getMessage() for each in caplog.records]
     assert lines[1].startswith(f"step 'flaky' of execution {handle.id!r} failed (attempt 1), again in ")
     assert lines[3] == f"step 'flaky' of execution {handle.id!r} failed after 2: ValueError: busy very busy"
+
+
+def test_json_logs_tell_by_fields_who_did_what_to_what_and_why(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "replay.audit")
+    audit("pause", "schedule", "nightly", by="ann", why="the bank is down")
+    audit("delete", "execution", "o-1", by="bob")
+    said = [json.loads(JsonFormatter().format(record)) for record in caplog.records]
+    assert [(each["action"], each["by"], each["why"]) for each in said] == [
+        ("pause", "ann", "the bank is down"),
+        ("delete", "bob", ""),
+    ]
+    assert (said[0]["schedule_id"], said[1]["execution_id"]) == ("nightly", "o-1")

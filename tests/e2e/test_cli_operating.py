@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
+import attrs
 import pytest
 
 from replay import Engine
+from replay.cli.purging import remove
+from replay.core import requests as r
 from tests.e2e.app import GO, fails_at, waits
 from tests.e2e.commands import replay
 from tests.e2e.processes import ROOT
@@ -190,3 +194,87 @@ def test_a_simulation_of_an_unreachable_store_does_not_warn_of_it(tmp_path: Path
         capture_output=True, text=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=60, check=True,
     )  # fmt: skip
     assert found.stderr == ""
+
+
+def test_purge_takes_ended_statuses_only_and_says_so_before_it_writes_anything(store: str, tmp_path: Path) -> None:
+    kept = tmp_path / "kept.jsonl"
+    purge = ("purge", "--older-than", "0s", "--store", store, "--export", str(kept))
+    refused = replay(*purge, "--status", "failed", "--status", "sleeping", "--yes", code=2)
+    assert "'sleeping' is no status of what has ended" in refused
+    assert "Fix: choose from completed, failed, cancelled, compensation_failed" in refused
+    assert not kept.exists()
+
+
+def test_purge_goes_on_past_what_is_gone_or_retried_meanwhile_and_keeps_what_it_cannot_export(
+    store: str, tmp_path: Path
+) -> None:
+    with Engine(store, workflows=[fails_at], worker=True) as engine:
+        for n in range(2, 6):
+            engine.start(fails_at, "charge", id=f"f-{n}")
+        until(lambda: engine.count_executions() == {"failed": 6, "sleeping": 3})
+    with sqlite3.connect(tmp_path / "x.db") as db:
+        db.execute("UPDATE log SET entry = x'00' WHERE seq = 1 AND x = (SELECT x FROM execution WHERE id = 'f-3')")
+    db.close()
+    kept = tmp_path / "kept.jsonl"
+    with Engine(store) as engine:
+        listed = [execution.id for execution in engine.find_executions(status="failed")]
+        engine.operator.delete("f-1")  # as retention does
+        engine.operator.retry("f-5")
+        removed, refusals = remove(engine, listed, kept)
+        assert removed == 3
+        assert [id for id, _ in refusals] == ["f-3", "f-5"]
+        assert [x.id for x in engine.find_executions(id_prefix="f-")] == ["f-5", "f-3"]
+    ids = [json.loads(line)["header"]["id"] for line in kept.read_text().splitlines()]
+    assert ids == ["f-5", "f-4", "f-2", "f-0"]
+    where = ("--older-than", "0s", "--status", "failed", "--store", store, "--export", str(kept), "--yes")
+    told = replay("purge", *where, code=1)
+    assert told.startswith("0 executions removed\nf-3: execution 'f-3', log entry #1")
+
+
+def test_a_schedule_shows_how_it_is_spread_and_bounded_when_it_ends_and_why_it_does_not_fire(store: str) -> None:
+    add = (
+        "schedule",
+        "add",
+        "s",
+        "tests.e2e.app:waits",
+        "--store",
+        store,
+        "--cron",
+        "@daily",
+        "--timezone",
+        "Europe/Paris",
+    )
+    replay(*add, "--jitter", "30s", "--until", "2099-12-31", "--timeout", "5m", "--catch-up", "all")
+    told = replay("schedule", "show", "s", "--store", store)
+    for line in (
+        "jitter    30 s\n", "until     2099-12-31 00:00:00\n", "timeout   300 s\n",
+        "catch up  all, at most 86400 s old, 100 at once\n",
+    ):  # fmt: skip
+        assert line in told
+    assert "problem" not in told
+    with Engine(store) as engine:
+        for change in (b'"timezone": "Mars/Base"', b'"timezone": "UTC", "cron": null, "calendar": "easter"'):
+            row = engine.ask(r.GetSchedule("s"))
+            assert row is not None
+            spec = row.spec.replace(b"}", b", " + change + b"}")
+            assert engine.ask(r.PutSchedule(attrs.evolve(row, spec=spec), row.version)).applied
+            (problem,) = [record.problem for record in engine.list_schedules()]
+            assert problem is not None
+            assert f"problem   {problem}\n" in replay("schedule", "show", "s", "--store", store)
+            assert replay("schedule", "list", "--store", store).endswith(f"\t{problem}\n")
+
+
+@pytest.mark.parametrize("command", [["list"], ["list", "--json"], ["export"], ["show", "w-0"], ["schedule", "list"]])
+def test_a_reader_that_has_read_enough_is_no_failure(store: str, command: list[str]) -> None:
+    reader, pipe = os.pipe()
+    os.close(reader)
+    try:
+        found = subprocess.run(
+            [sys.executable, "-c", "from replay.cli import main; main()", *command, "--store", store],
+            stdout=pipe, stderr=subprocess.PIPE, text=True, cwd=ROOT, timeout=60, check=False,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+    finally:
+        os.close(pipe)
+    assert found.returncode == 0, found.stderr
+    assert "rror" not in found.stderr

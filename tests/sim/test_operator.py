@@ -14,6 +14,7 @@ from replay import (
     Operator,
     OperatorRefused,
     PayloadTooLarge,
+    ReservedId,
     Retry,
     StepFailed,
     workflow,
@@ -183,6 +184,12 @@ def test_stuck_lists_what_does_not_go_on_by_itself() -> None:
         assert [(s.execution.id, s.reason) for s in idle.engine.operator.stuck()] == [(waiting.id, "unknown_workflow")]
 
 
+@workflow
+def patient(ctx: Context) -> Any:
+    yield ctx.step("first", act, "a").down(undo)
+    yield ctx.step("pay", pay).retry(5)
+
+
 def in_status(status: str) -> tuple[Simulation, Any]:
     """Return an execution in *status*."""
     match status:
@@ -210,6 +217,11 @@ def in_status(status: str) -> tuple[Simulation, Any]:
             changed[0] = True
             sim.advance(seconds=1001)
             return sim, handle
+        case "retrying":
+            sim = Simulation([patient])
+            handle = sim.start(patient)
+            sim.run()
+            return sim, handle
         case "completed":
             broken[0] = False
             sim = Simulation([order])
@@ -232,6 +244,7 @@ STATUSES = [
     "running",
     "cancelling",
     "sleeping",
+    "retrying",
     "completed",
     "failed",
     "cancelled",
@@ -239,12 +252,12 @@ STATUSES = [
     "stuck",
 ]
 TAKES = {
-    "cancel": {"pending", "running", "cancelling", "sleeping", "stuck"},
-    "force_fail": {"pending", "running", "cancelling", "sleeping", "stuck"},
+    "cancel": {"pending", "running", "cancelling", "sleeping", "retrying", "stuck"},
+    "force_fail": {"pending", "running", "cancelling", "sleeping", "retrying", "stuck"},
     "retry": {"failed", "stuck"},
     "retry_rollback": {"compensation_failed"},
     "delete": {"completed", "failed", "cancelled", "compensation_failed"},
-    "skip_step": {"running", "failed"},
+    "skip_step": {"running", "retrying", "failed"},
     "edit_step_result": {"sleeping", "stuck"},
     "fork": set(STATUSES),
 }
@@ -575,3 +588,48 @@ def test_a_priority_does_not_make_an_execution_look_overdue() -> None:
         (stuck,) = sim.engine.operator.stuck()
         assert stuck.reason == "unknown_workflow"
         assert "due for 3660 s" in stuck.message
+
+
+def test_a_fork_does_not_pass_for_an_execution_that_exists_already() -> None:
+    with Simulation([order]) as sim:
+        first, other = sim.start(order, "sleep"), sim.start(order, "plain")
+        sim.run()
+        for taken in (first.id, other.id):
+            with pytest.raises(OperatorRefused, match=rf"'{taken}' exists already. Fix: choose another id"):
+                sim.engine.operator.fork(first, id=taken)
+        with pytest.raises(ReservedId, match="is not allowed"):
+            sim.engine.operator.fork(first, id="copy of it")
+        assert sim.engine.operator.fork(first, id="copy").id == "copy"
+
+
+def test_a_fork_whose_answer_was_lost_is_not_refused_as_its_own_double() -> None:
+    class Deaf(MemoryStore):
+        def apply(self, requests: Any) -> Any:
+            if any(isinstance(request, r.Create) and request.entries for request in requests):
+                super().apply(requests)  # and the answer is lost: it is asked again
+            return super().apply(requests)
+
+    with Engine(Deaf(VirtualClock()), workflows=[order]) as engine:
+        first = engine.start(order, "sleep")
+        assert engine.operator.fork(first, id="copy").status() == "pending"
+
+
+def test_filters_that_cannot_hold_find_nothing_and_those_of_another_type_are_refused() -> None:
+    with Simulation([order]) as sim:
+        sim.start(order, "plain")
+        engine = sim.engine
+        assert len(engine.find_executions()) == 1
+        assert engine.find_executions(status=[]).items == ()
+        wrong: list[tuple[dict[str, Any], str]] = [
+            ({"limit": 2.5}, "whole number"),
+            ({"limit": "5"}, "whole number"),
+            ({"limit": True}, "whole number"),
+            ({"workflow": pay}, "decorated with @workflow"),
+            ({"id_prefix": 5}, "id_prefix is a text"),
+            ({"cursor": 5}, "cursor is a text"),
+        ]
+        for filters, refusal in wrong:
+            with pytest.raises((TypeError, ValueError), match=refusal):
+                engine.find_executions(**filters)
+        with pytest.raises(TypeError, match="decorated with @workflow"):
+            engine.count_executions(workflow=pay)  # type: ignore[arg-type]

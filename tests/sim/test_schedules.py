@@ -256,7 +256,7 @@ def test_a_schedule_that_a_worker_cannot_read_is_named_once_and_holds_up_no_othe
         sim.advance(minutes=3)
         assert len(ticks(sim, "good")) == len(ticks(sim, "newer")) == 6
         problems = {record.id: record.problem for record in sim.engine.list_schedules() if record.problem}
-        assert problems.keys() == {"zone", "text"}, "what a look at it shows"
+        assert problems.keys() == {"limit", "zone", "rule", "text"}, "a look at it says so, too"
         for id in ("limit", "zone", "rule", "text"):
             assert ticks(sim, id) == []
             assert caplog.text.count(f"schedule {id!r} cannot be fired here") == 1
@@ -312,3 +312,48 @@ def test_what_is_done_to_schedules_is_logged_with_who_and_what(caplog: pytest.Lo
         engine.remove_schedule("s")
     told = [(each.action, each.schedule_id, bool(each.by)) for each in caplog.records if each.name == "replay.audit"]  # type: ignore[attr-defined]
     assert told == [(action, "s", True) for action in ("ensure", "pause", "resume", "update", "trigger", "remove")]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda engine: engine.resume_schedule("s") if engine.pause_schedule("s") else None,
+        lambda engine: engine.update_schedule("s", cron="0 0 1 1 *"),
+        lambda engine: engine.update_schedule("s", until=START + dt.timedelta(hours=32)),
+    ],
+    ids=["paused and resumed", "other times", "an end"],
+)
+def test_a_buffered_tick_starts_soon_after_the_run_before_it_whatever_changed_meanwhile(change: Any) -> None:
+    with Simulation([job], start=START) as sim:
+        sim.engine.ensure_schedule(job, 86_400.0 + 7200.0, id="s", cron="0 6 * * *", overlap="buffer_one")
+        sim.advance(hours=31)  # the run of the first day goes on for another hour, the tick of the second waits for it
+        change(sim.engine)
+        sim.advance(hours=2)
+        assert [(at - START.timestamp()) / 3600 for at in ticks(sim)] == [6, 30]
+
+
+def test_the_longest_id_of_a_schedule_leaves_room_for_the_ids_of_its_executions() -> None:
+    with Simulation([job], start=START + dt.timedelta(microseconds=123)) as sim:
+        engine = sim.engine
+        with pytest.raises(ScheduleError, match=r"173 characters.*leave room for 172.*Fix: choose a shorter one"):
+            engine.ensure_schedule(job, 0, id="s" * 173, interval=60)
+        engine.ensure_schedule(job, 0, id="s" * 172, interval=60)
+        sim.advance(minutes=1)
+        triggered = engine.trigger_schedule("s" * 172)
+        for _, execution in engine.get_schedule("s" * 172).runs:
+            assert engine.get_execution(execution).workflow == "job"
+        assert engine.get_execution(triggered).status == "pending"
+
+
+def test_a_record_tells_all_that_was_said_about_a_schedule() -> None:
+    with Simulation([job], start=START) as sim:
+        until = START + dt.timedelta(days=9)
+        record = sim.engine.ensure_schedule(
+            job, 0, id="s", cron="@daily", jitter=dt.timedelta(minutes=1), until=until, timeout=90, catch_up_window=3600
+        )
+        assert (record.jitter, record.until, record.timeout, record.catch_up_window) == (
+            60,
+            until.timestamp(),
+            90,
+            3600,
+        )
