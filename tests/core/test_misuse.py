@@ -1,4 +1,4 @@
-"""Loud misuse (DESIGN 4.16): each mistake has its own error, with a remedy, and loses nothing."""
+"""Loud misuse: each mistake has its own error, with a remedy, and loses nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Schedules (DESIGN 4.12) in a simulated cluster with a virtual clock, crashes included."""
+"""Schedules in a simulated cluster with a virtual clock, crashes included."""
 
 from __future__ import annotations
 
