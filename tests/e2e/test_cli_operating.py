@@ -277,3 +277,13 @@ def test_a_reader_that_has_read_enough_is_no_failure(store: str, command: list[s
         os.close(pipe)
     assert found.returncode == 0, found.stderr
     assert "rror" not in found.stderr
+
+
+def test_a_description_of_several_workflows_says_which_is_which() -> None:
+    header, *rows = replay("describe", "tests.e2e.app:all_workflows").splitlines()
+    assert header.split("\t")[:3] == ["workflow", "kind", "id"]
+    assert {row.split("\t")[0] for row in rows} == {"five_steps", "sleepy", "waits", "collects"}
+    charts = replay("describe", "tests.e2e.app:all_workflows", "--mermaid").split("%% ")[1:]
+    assert [chart.splitlines()[:2] for chart in charts] == [
+        [key, "flowchart TD"] for key in ("five_steps", "sleepy", "waits", "collects")
+    ]
