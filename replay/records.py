@@ -150,7 +150,7 @@ def execution_of(header: Header, codec: Codec) -> Execution:
         header.parent_id,
         json.loads(header.metadata),
         header.version,
-        json.loads(header.current),
+        _current(header),
         header.queue,
         header.priority,
         None if header.due_at is None else max(header.due_at, header.created_at),
@@ -158,6 +158,14 @@ def execution_of(header: Header, codec: Codec) -> Execution:
         header.length,
         header.run,
     )
+
+
+def _current(header: Header) -> list[dict[str, Any]]:
+    """Return where an execution is; in the pause before the next attempt of the whole workflow no code waits for anything."""
+    told: list[dict[str, Any]] = json.loads(header.current)
+    if not told and header.status == Status.RETRYING:
+        return [{"kind": "attempt", "attempt": header.attempt, "due": header.due_at}]
+    return told
 
 
 def decoded(codec: Codec, data: bytes | None) -> Any:

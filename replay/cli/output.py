@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import json
+import math
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -63,6 +65,8 @@ def plain(value: Any) -> Any:
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [plain(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # JSON has neither NaN nor Infinity
     if value is None or isinstance(value, bool | int | float | str):
         return value
     return str(value)
@@ -102,7 +106,9 @@ def bar(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
 
 def emit_json(value: Any) -> None:
     """Print one JSON object on a line."""
-    click.echo(json.dumps(plain(value), ensure_ascii=False))
+    text = json.dumps(plain(value), ensure_ascii=False)
+    # Half a pair cannot be written as UTF-8; it can only stand in a string, and be escaped there.
+    click.echo(re.sub("[\ud800-\udfff]", lambda half: f"\\u{ord(half[0]):04x}", text))
 
 
 def emit_done(id: str, what: str, *, as_json: bool) -> None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from replay.cli.output import chain_of, message_of, name_of, plain, safe, traceback_of
+from replay.cli.output import chain_of, message_of, name_of, plain, safe, traceback_of, when
 from replay.codec.exceptions import safe_repr, safe_text
 from replay.core import entries as e
 from replay.core.errors import CompensationFailed, ExecutionFailed, StepFailed
@@ -85,6 +85,8 @@ def describe(entry: e.Fact | Unreadable) -> str:
 def describe_wait(wait: dict[str, Any]) -> str:
     """Return what an execution does or waits for now, in words."""
     where = f" at {wait['at']}" if wait.get("at") else ""
+    if wait.get("due") is not None:
+        where += f", due {when(wait['due'])}"
     match wait.get("kind"):
         case "signal":
             return f"waits for signal {wait['signal']}{where}"
@@ -94,6 +96,8 @@ def describe_wait(wait: dict[str, Any]) -> str:
             return f"step {wait['id']}, attempt {wait.get('attempt', 1)}{where}"
         case "execution":
             return f"waits for execution {wait.get('execution_id')}{where}"
+        case "attempt":
+            return f"waits for attempt {wait.get('attempt')}{where}"
         case "stuck":
             return f"stuck: {wait.get('error')}: {wait.get('message')}"
         case "crash_loop":

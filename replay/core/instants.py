@@ -14,6 +14,8 @@ Instant: TypeAlias = "float | datetime"
 """A point in time: seconds since the epoch, or an aware `datetime`."""
 
 _LONGEST = 1000 * 366 * 86400.0
+_FIRST, _END = -62_135_596_800.0, 253_402_300_800.0
+"""What a `datetime` can tell, in seconds since the epoch: nothing later could be shown."""
 
 
 def duration(value: Any, what: str) -> float:
@@ -36,14 +38,16 @@ def instant(value: Any, what: str) -> float:
 
     Raises:
         TypeError: It is neither, or a `datetime` without a zone.
-        ValueError: It is not finite.
+        ValueError: It is not finite, or not of the years 1 to 9999.
     """
     if hasattr(value, "timestamp"):
         if value.tzinfo is None:
             raise TypeError(f"{what} takes an aware datetime; {value!r} has no time zone. Fix: add tzinfo=timezone.utc")
-        return float(value.timestamp())
+        value = value.timestamp()
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{what} takes an aware datetime or seconds since the epoch, not {value!r}")
-    if not -_LONGEST <= value <= _LONGEST * 4:
-        raise ValueError(f"{what}: {value!r} is not an instant in seconds since the epoch")
+    if not _FIRST <= value < _END:
+        raise ValueError(
+            f"{what}: {value!r} are no seconds since the epoch of the years 1 to 9999. Fix: divide milliseconds by 1000"
+        )
     return float(value)

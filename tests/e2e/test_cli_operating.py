@@ -278,3 +278,26 @@ def test_a_reader_that_has_read_enough_is_no_failure(store: str, command: list[s
         os.close(pipe)
     assert found.returncode == 0, found.stderr
     assert "rror" not in found.stderr
+
+
+def test_a_description_of_several_workflows_says_which_is_which() -> None:
+    header, *rows = replay("describe", "tests.e2e.app:all_workflows").splitlines()
+    assert header.split("\t")[:3] == ["workflow", "kind", "id"]
+    assert {row.split("\t")[0] for row in rows} == {"five_steps", "sleepy", "waits", "collects"}
+    charts = replay("describe", "tests.e2e.app:all_workflows", "--mermaid").split("%% ")[1:]
+    assert [chart.splitlines()[:2] for chart in charts] == [
+        [key, "flowchart TD"] for key in ("five_steps", "sleepy", "waits", "collects")
+    ]
+
+
+def test_json_is_json_whatever_an_input_holds(store: str) -> None:
+    with Engine(store, workflows=[fails_at]) as engine:
+        engine.start(fails_at, "half a pair: \ud800, é", id="odd-1")
+        engine.start(fails_at, [float("nan"), float("-inf"), 1.5], id="odd-2")  # type: ignore[arg-type]
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    lines = replay("list", "--json", "--id-prefix", "odd", "--store", store).splitlines()
+    found = [json.loads(line, parse_constant=refuse)["input"] for line in lines]
+    assert found == [["nan", "-inf", 1.5], "half a pair: \ud800, é"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from replay import (
     workflow,
 )
 from replay.backends.memory import MemoryStore
+from replay.cli.timeline import describe_wait
 from replay.core import entries as e
 from replay.core import requests as r
 from replay.testing import Simulation, fails, hangs, takes
@@ -633,3 +635,26 @@ def test_filters_that_cannot_hold_find_nothing_and_those_of_another_type_are_ref
                 engine.find_executions(**filters)
         with pytest.raises(TypeError, match="decorated with @workflow"):
             engine.count_executions(workflow=pay)  # type: ignore[arg-type]
+
+
+@workflow(retry=Retry(attempts=2, initial=50.0, jitter=0.0))
+def again(ctx: Context) -> Any:
+    yield ctx.step("pay", pay)
+
+
+@workflow
+def waits_a_day(ctx: Context) -> Any:
+    yield ctx.wait_for_signal("go", timeout=86_400)
+
+
+def test_where_an_execution_is_tells_when_what_it_waits_for_is_due_also_between_two_attempts() -> None:
+    with Simulation([again, waits_a_day], start=dt.datetime(2026, 1, 1, tzinfo=dt.UTC)) as sim:
+        pausing, waiting = sim.start(again), sim.start(waits_a_day)
+        sim.run()
+        (now,) = sim.engine.detail(pausing.id).execution.current
+        assert now == {"kind": "attempt", "attempt": 2, "due": sim.now() + 50.0}
+        assert describe_wait(now) == "waits for attempt 2, due 2026-01-01 00:00:50"
+        (now,) = sim.engine.detail(waiting.id).execution.current
+        assert describe_wait(now).endswith(", due 2026-01-02 00:00:00")
+        sim.advance(seconds=51)
+        assert (pausing.status(), sim.engine.get_execution(pausing.id).current) == ("failed", [])
