@@ -81,7 +81,7 @@ class Operator:
         return self._engine.detail(execution)
 
     def stuck(self, limit: int = 1000) -> tuple[Stuck, ...]:
-        """List what needs help, newest first."""
+        """List what needs help, newest first: at most *limit* of what stands still, and as many of what is late."""
         now = self._engine.ask(r.Ping())
         served = {w["key"] for row in self._engine.ask(r.Workers()) for w in _info(row).get("workflows", ())}
         found = []

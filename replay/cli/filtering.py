@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import click
@@ -65,6 +65,17 @@ def pages(engine: Engine, filters: Filters) -> Iterator[Page[Execution]]:
             return
 
 
+def check_statuses(filters: Filters, takes: Sequence[str]) -> None:
+    """Refuse statuses that the command does not take, before it counts what it would not touch.
+
+    Raises:
+        click.UsageError: There is one.
+    """
+    for status in filters.get("status", ()):
+        if status not in takes:
+            raise click.UsageError(f"--status {status} is none that this takes. Fix: choose from {', '.join(takes)}")
+
+
 def one_or_many(
     engine: Engine,
     execution: str | None,
@@ -75,6 +86,7 @@ def one_or_many(
     done: str,
     yes: bool,
     as_json: bool,
+    takes: tuple[str, ...] = (),
 ) -> int:
     """Have *act* done to one execution, or to all that match; without *yes* those are only counted. Returns the exit code.
 
@@ -83,13 +95,14 @@ def one_or_many(
         execution: The one.
         filters: Or which.
         act: What to do with an id.
-        statuses: Those that filters mean if they name none: what *act* takes.
+        statuses: Those that filters mean if they name none.
         done: What has then been done to them, in words.
         yes: Whether to do it to many.
         as_json: How to print.
+        takes: What *act* takes; default: *statuses*.
 
     Raises:
-        click.UsageError: Both an execution and filters were given, or neither.
+        click.UsageError: Both an execution and filters were given, or neither, or a status that *act* does not take.
     """
     if (execution is None) == (not filters):
         raise click.UsageError(
@@ -99,6 +112,7 @@ def one_or_many(
         act(execution)
         shell.emit_done(execution, done, as_json=as_json)
         return shell.OK
+    check_statuses(filters, takes or statuses)
     count = taken = 0
     with shell.bar(done if yes else "counting", None) as advance:
         for page in pages(engine, {"status": statuses, **filters}):

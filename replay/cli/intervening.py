@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import click
 
 from replay.cli import shell
 from replay.cli.operating import by_option
+from replay.core import requests as r
 from replay.engine import Engine
 from replay.operator import Operator
+from replay.records import Execution, execution_of
 
 _why_option = click.option("--reason", "--why", "why", required=True, help="Kept in the audit trail.")
 _yes_option = click.option("--yes", is_flag=True, help="Do it, not only say what would be done.")
@@ -29,8 +30,8 @@ def force_fail_command(
 ) -> None:
     """End an execution as failed at once, whatever it does; nothing is cleaned up (cancel lets it clean up)."""
     with shell.open_engine(store, namespace) as engine:
-        act = Operator(engine, by=by).force_fail
-        _act(engine, execution, "failed by force", lambda: act(execution, why), yes=yes, as_json=as_json)
+        found = _operator(engine, by, yes=yes).force_fail(execution, why)
+        _tell(found, "failed by force", yes=yes, as_json=as_json)
 
 
 @click.command(
@@ -53,15 +54,8 @@ def skip_step_command(
     """Have a step that is under way, or with which the execution failed, count as done, with a JSON VALUE as its result."""
     with shell.open_engine(store, namespace, app) as engine:
         result = shell.decoded(engine, value, "VALUE", raw=raw)
-        act = Operator(engine, by=by).skip_step
-        _act(
-            engine,
-            execution,
-            f"step {step} skipped",
-            lambda: act(execution, step, result, why),
-            yes=yes,
-            as_json=as_json,
-        )
+        found = _operator(engine, by, yes=yes).skip_step(execution, step, result, why)
+        _tell(found, f"step {step} skipped", yes=yes, as_json=as_json)
 
 
 @click.command(
@@ -85,20 +79,25 @@ def edit_step_result_command(
     """Replace the recorded result of a step by a JSON VALUE."""
     with shell.open_engine(store, namespace, app) as engine:
         result = shell.decoded(engine, value, "VALUE", raw=raw)
-        act = Operator(engine, by=by).edit_step_result
-        _act(
-            engine, execution, f"result of step {step} replaced", lambda: act(execution, step, result, why, force=force),
-            yes=yes, as_json=as_json,
-        )  # fmt: skip
+        found = _operator(engine, by, yes=yes).edit_step_result(execution, step, result, why, force=force)
+        _tell(found, f"result of step {step} replaced", yes=yes, as_json=as_json)
 
 
-def _act(engine: Engine, id: str, done: str, act: Callable[[], Any], *, yes: bool, as_json: bool) -> None:
+class _Rehearsal(Operator):
+    """Refuses what an operator is refused, and changes nothing."""
+
+    def _amend(self, header: r.Header, *args: Any, **options: Any) -> Execution:
+        return execution_of(header, self._engine.codec)
+
+
+def _operator(engine: Engine, by: str | None, *, yes: bool) -> Operator:
+    return (Operator if yes else _Rehearsal)(engine, by=by)
+
+
+def _tell(found: Execution, done: str, *, yes: bool, as_json: bool) -> None:
     if yes:
-        act()
-        shell.emit_done(id, done, as_json=as_json)
-        return
-    execution = engine.get_execution(id)
-    if as_json:
-        shell.emit_json({"id": id, "status": execution.status, "would": done, "yes": False})
+        shell.emit_done(found.id, done, as_json=as_json)
+    elif as_json:
+        shell.emit_json({"id": found.id, "status": found.status, "would": done, "yes": False})
     else:
-        click.echo(f"{id} ({execution.workflow}, {execution.status}); add --yes, and it will be: {done}")
+        click.echo(f"{found.id} ({found.workflow}, {found.status}); add --yes, and it will be: {done}")

@@ -34,9 +34,11 @@ def retry_command(
         filters = {**filters, "workflow": everything}
     with shell.open_engine(store, namespace) as engine:
         operator = Operator(engine, by=by)
-        act, statuses, done = operator.retry, ("failed",), "tried again"
+        takes: tuple[str, ...] = ("failed", "stuck")
+        act, done = operator.retry, "tried again"
         if rollback:
-            act, statuses, done = operator.retry_rollback, ("compensation_failed",), "rolled back further"
+            takes = ("compensation_failed",)
+            act, done = operator.retry_rollback, "rolled back further"
         if skip is not None:
             if execution is None:
                 raise click.UsageError("--skip takes one EXECUTION. Fix: name it")
@@ -44,7 +46,8 @@ def retry_command(
             shell.emit_done(execution, f"step {skip} skipped", as_json=as_json)
             return shell.OK
         return one_or_many(
-            engine, execution, filters, lambda id: act(id, reason), statuses=statuses, done=done, yes=yes, as_json=as_json
+            engine, execution, filters, lambda id: act(id, reason), statuses=takes[:1], takes=takes, done=done, yes=yes,
+            as_json=as_json,
         )  # fmt: skip
 
 
@@ -91,16 +94,20 @@ def cancel_command(
 @click.command("delete", epilog="Example: replay delete o-1 --store sqlite:///orders.db")
 @click.argument("execution", required=False)
 @shell.store_options
+@by_option
+@click.option("--reason", "--why", "reason", default="", help="Told to the logger replay.audit.")
 @filter_options
 @_yes_option
 def delete_command(
-    store: str, namespace: str, as_json: bool, execution: str | None, filters: Filters, yes: bool
-) -> int:
+    store: str, namespace: str, as_json: bool, execution: str | None, by: str | None, reason: str, filters: Filters, yes: bool
+) -> int:  # fmt: skip
     """Remove an ended execution with its log (export it first if in doubt); with filters all ended ones that match."""
     ended = tuple(str(status) for status in Status if status.ended)
     with shell.open_engine(store, namespace) as engine:
-        act = Operator(engine).delete
-        return one_or_many(engine, execution, filters, act, statuses=ended, done="deleted", yes=yes, as_json=as_json)
+        act = Operator(engine, by=by).delete
+        return one_or_many(
+            engine, execution, filters, lambda id: act(id, reason), statuses=ended, done="deleted", yes=yes, as_json=as_json
+        )  # fmt: skip
 
 
 @click.command("fork", epilog="Example: replay fork o-1 --before ship --store sqlite:///orders.db")

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from replay.cli import shell
-from replay.cli.filtering import Filters, filter_options, pages
+from replay.cli.filtering import Filters, check_statuses, filter_options, pages
 from replay.core import requests as r
 from replay.core.errors import OperatorRefused, Undecodable, UnknownExecution
 from replay.engine import Engine
@@ -41,7 +41,7 @@ def purge_command(
 ) -> int:
     """Remove ended executions (completed ones without --status); with --export their histories are on disk before they go."""
     filters = {"status": ("completed",), **filters}
-    _check_ended(filters["status"])
+    check_statuses(filters, [str(status) for status in Status if status.ended])
     count, refused = 0, False
     with shell.open_engine(store, namespace) as engine, shell.bar("removing" if yes else "counting", None) as advance:
         before = engine.ask(r.Ping()) - older_than  # by the store's clock, as all its instants
@@ -58,13 +58,6 @@ def purge_command(
     what = f"{count} executions removed" if yes else f"{count} executions would be removed; add --yes to do it"
     shell.emit_json({"count": count, "removed": yes}) if as_json else click.echo(what)
     return shell.FAILURE if refused else shell.OK
-
-
-def _check_ended(statuses: Iterable[str]) -> None:
-    ended = [str(status) for status in Status if status.ended]
-    for status in statuses:
-        if status not in ended:
-            raise click.UsageError(f"{status!r} is no status of what has ended. Fix: choose from {', '.join(ended)}")
 
 
 def remove(engine: Engine, ids: Iterable[str], target: Path | None) -> tuple[int, Refusals]:

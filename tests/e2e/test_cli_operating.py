@@ -200,9 +200,27 @@ def test_purge_takes_ended_statuses_only_and_says_so_before_it_writes_anything(s
     kept = tmp_path / "kept.jsonl"
     purge = ("purge", "--older-than", "0s", "--store", store, "--export", str(kept))
     refused = replay(*purge, "--status", "failed", "--status", "sleeping", "--yes", code=2)
-    assert "'sleeping' is no status of what has ended" in refused
+    assert "--status sleeping is none that this takes" in refused
     assert "Fix: choose from completed, failed, cancelled, compensation_failed" in refused
     assert not kept.exists()
+
+
+def test_what_would_be_refused_is_refused_before_it_is_counted_or_promised(store: str) -> None:
+    for command, status in (("retry", "completed"), ("delete", "sleeping"), ("cancel", "failed")):
+        assert f"--status {status} is none" in replay(command, "--status", status, "--store", store, code=2)
+    replay("retry", "--status", "stuck", "--store", store)
+    with Engine(store) as engine:
+        before = engine.ask(r.Find()).headers
+        failed, waiting = (engine.find_executions(status=each).items[0].id for each in ("failed", "sleeping"))
+        for command, refusal in (
+            (("force-fail", failed), "force_fail ends what has not ended"),
+            (("skip-step", waiting, "nothing"), "nothing"),
+            (("edit-step-result", waiting, "nothing", "1"), "nothing"),
+        ):
+            assert refusal in replay(*command, "--why", "a test", "--store", store, code=1)
+        told = replay("force-fail", waiting, "--why", "a test", "--store", store)
+        assert told == f"{waiting} (waits, sleeping); add --yes, and it will be: failed by force\n"
+        assert engine.ask(r.Find()).headers == before
 
 
 def test_purge_goes_on_past_what_is_gone_or_retried_meanwhile_and_keeps_what_it_cannot_export(
