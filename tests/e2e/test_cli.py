@@ -174,6 +174,14 @@ def test_the_demo_survives_its_kill(tmp_path: Path) -> None:
     assert "signal approved <- Approval(by='ann')" in replay("show", "x-1", "--store", f"sqlite:///{kept}", *app)
 
 
+def test_the_demo_approves_every_order_that_has_an_approver_however_many_there_are(tmp_path: Path) -> None:
+    orders = tmp_path / "orders.csv"
+    lines = ["id,item,quantity,price,approver", *(f"o-{n},tea,1,2.50,ann" for n in range(300))]
+    orders.write_text("\n".join(lines))
+    found = [json.loads(line)["execution"] for line in replay("demo", str(orders), "--json").splitlines()]
+    assert [execution["result"]["status"] for execution in found] == ["approved"] * 300
+
+
 def test_the_demo_tells_all_mistakes_of_a_file_before_it_makes_anything(tmp_path: Path) -> None:
     file, kept = tmp_path / "bad.csv", tmp_path / "kept.db"
 
