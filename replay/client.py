@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from replay.core import requests as r
-from replay.core.commands import duration, instant
 from replay.core.errors import (
     ExecutionCancelled,
     ExecutionFailed,
@@ -22,6 +21,7 @@ from replay.core.errors import (
     UnknownWorkflow,
 )
 from replay.core.ids import check_id, check_key, keyed_id
+from replay.core.times import duration, instant
 from replay.definition import Event, Signal, Workflow, check_metadata, check_priority, packages, signal_id
 from replay.handles import Handle, Waited, WorkflowInfo, id_of
 from replay.ports import Bus, Codec, Queue, Store

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 import attrs
 
-from replay.core.commands import Flow, Seconds, duration
+from replay.core.commands import Flow
 from replay.core.context import Context
 from replay.core.errors import NotSerializable, SignalRefused
 from replay.core.ids import check_id
 from replay.core.retry import Retry
+from replay.core.times import Seconds, duration
 
 if TYPE_CHECKING:
     from replay.ports import Codec

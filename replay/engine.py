@@ -17,11 +17,11 @@ import attrs
 from replay.client import DEAF_POLL, Client
 from replay.clock import SystemClock
 from replay.codec import TaggedJson
-from replay.core.commands import duration
 from replay.core.entries import Fact
 from replay.core.errors import ConfigError, StoreUnavailable
 from replay.core.ids import check_id
 from replay.core.requests import Header
+from replay.core.times import duration
 from replay.definition import Workflow, register
 from replay.handles import Handle
 from replay.observing import Observer, tell

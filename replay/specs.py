@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from replay.core.commands import duration, instant
 from replay.core.errors import ScheduleError
+from replay.core.times import duration, instant
 
 if TYPE_CHECKING:
     from replay.catchup import Plan

@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar, cast, overload
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar, cast, overload
 
 import attrs
 
 from replay.core.outcomes import Err, Ok
 from replay.core.retry import ONCE, Retry
-
-if TYPE_CHECKING:  # the core reads no clock; a length of time is a value like others
-    from datetime import datetime, timedelta
+from replay.core.times import Seconds, duration
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 U = TypeVar("U")
-
-Seconds: TypeAlias = "float | timedelta"
-"""A length of time: seconds, or a `timedelta`."""
-
-Instant: TypeAlias = "float | datetime"
-"""A point in time: seconds since the epoch, or an aware `datetime`."""
 
 
 class Signalled(Protocol):
@@ -289,42 +281,6 @@ AnyCommand: TypeAlias = (
     " | All[Any] | Race[Any] | Note"
 )
 """The closed union of commands: every `match` over it ends in `assert_never`."""
-
-
-def duration(value: Any, what: str) -> float:
-    """Return a duration (seconds or `timedelta`) as seconds, refusing what is not one.
-
-    Raises:
-        TypeError: It is neither a number nor a `timedelta`.
-        ValueError: It is negative, NaN or too large to be a date.
-    """
-    seconds = value.total_seconds() if hasattr(value, "total_seconds") else value
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
-        raise TypeError(f"{what} takes seconds or a timedelta, not {value!r}")
-    if not 0 <= seconds <= _LONGEST:
-        raise ValueError(f"{what} takes 0 to {_LONGEST:.0f} seconds (1,000 years), not {value!r}")
-    return float(seconds)
-
-
-def instant(value: Any, what: str) -> float:
-    """Return an instant (seconds since the epoch, or an aware `datetime`) as seconds since the epoch, UTC.
-
-    Raises:
-        TypeError: It is neither, or a `datetime` without a zone.
-        ValueError: It is not finite.
-    """
-    if hasattr(value, "timestamp"):
-        if value.tzinfo is None:
-            raise TypeError(f"{what} takes an aware datetime; {value!r} has no time zone. Fix: add tzinfo=timezone.utc")
-        return float(value.timestamp())
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{what} takes an aware datetime or seconds since the epoch, not {value!r}")
-    if not -_LONGEST <= value <= _LONGEST * 4:
-        raise ValueError(f"{what}: {value!r} is not an instant in seconds since the epoch")
-    return float(value)
-
-
-_LONGEST = 1000 * 366 * 86400.0
 
 
 def _is_expression(generator: Generator[Any, Any, Any]) -> bool:

@@ -7,8 +7,10 @@ from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Never, ParamSpec, Protocol, TypeVar, cast, overload
 
 from replay.core import commands as c
+from replay.core import times
 from replay.core.ids import check_id, check_key, check_step_id
 from replay.core.outcomes import Completed, Received, TimedOut, Winner
+from replay.core.times import Instant, Seconds
 
 if TYPE_CHECKING:
     import logging
@@ -147,13 +149,13 @@ class Context:
             self._line = sys._getframe(1).f_lineno
         return command
 
-    def sleep(self, duration: c.Seconds, id: str | None = None) -> c.Sleep:
+    def sleep(self, duration: Seconds, id: str | None = None) -> c.Sleep:
         """Wait for *duration* (seconds or `timedelta`), durably, holding no thread."""
-        return self._built(c.Sleep(id or "sleep", seconds=c.duration(duration, "ctx.sleep")))
+        return self._built(c.Sleep(id or "sleep", seconds=times.duration(duration, "ctx.sleep")))
 
-    def sleep_until(self, when: c.Instant, id: str | None = None) -> c.Sleep:
+    def sleep_until(self, when: Instant, id: str | None = None) -> c.Sleep:
         """Wait until *when* (aware `datetime`, or seconds since the epoch); at once if it has passed."""
-        return self._built(c.Sleep(id or "sleep", until=c.instant(when, "ctx.sleep_until")))
+        return self._built(c.Sleep(id or "sleep", until=times.instant(when, "ctx.sleep_until")))
 
     @overload
     def wait_for_signal(
@@ -161,11 +163,11 @@ class Context:
     ) -> c.WaitForSignal[T]: ...
     @overload
     def wait_for_signal(
-        self, signal: SignalOf[T], timeout: c.Seconds, id: str | None = None
+        self, signal: SignalOf[T], timeout: Seconds, id: str | None = None
     ) -> c.WaitForSignal[Received[T] | TimedOut]: ...
     @overload
     def wait_for_signal(
-        self, signal: str, timeout: c.Seconds | None = None, id: str | None = None
+        self, signal: str, timeout: Seconds | None = None, id: str | None = None
     ) -> c.WaitForSignal[Any]: ...
     def wait_for_signal(self, signal: Any, timeout: Any = None, id: str | None = None) -> c.WaitForSignal[Any]:
         """Take the oldest waiting signal, or wait for the next one. Early signals are kept, first in first out.
@@ -173,7 +175,7 @@ class Context:
         Returns (from the yield): the payload; with *timeout* (seconds or `timedelta`) `Received(payload)` or `TimedOut()`.
         """
         name = check_id(_id_of(signal, "Signal", "ctx.wait_for_signal"), "signal")
-        limit = None if timeout is None else c.duration(timeout, "ctx.wait_for_signal(timeout=)")
+        limit = None if timeout is None else times.duration(timeout, "ctx.wait_for_signal(timeout=)")
         return self._built(c.WaitForSignal(id or name, name, limit, None if isinstance(signal, str) else signal))
 
     def switch(
@@ -221,7 +223,7 @@ class Context:
         input: In | None = None,
         *,
         idempotency_key: str | None = None,
-        timeout: c.Seconds | None = None,
+        timeout: Seconds | None = None,
         on_parent_close: OnParentClose = "cancel",
     ) -> c.Start[str]:
         """Start a child execution and go on; gives its execution id."""
@@ -234,7 +236,7 @@ class Context:
         input: In | None = None,
         *,
         idempotency_key: str | None = None,
-        timeout: c.Seconds | None = None,
+        timeout: Seconds | None = None,
         on_parent_close: OnParentClose = "cancel",
     ) -> c.Start[T]:
         """Start a child execution and wait for its result.
@@ -252,7 +254,7 @@ class Context:
     ) -> c.WaitForExecution[T]: ...
     @overload
     def wait_for_execution(
-        self, workflow: WorkflowOf[Any, T], execution_id: str, timeout: c.Seconds, id: str | None = None
+        self, workflow: WorkflowOf[Any, T], execution_id: str, timeout: Seconds, id: str | None = None
     ) -> c.WaitForExecution[Completed[T] | TimedOut]: ...
     def wait_for_execution(
         self, workflow: Any, execution_id: str, timeout: Any = None, id: str | None = None
@@ -263,7 +265,7 @@ class Context:
             ExecutionFailed, ExecutionCancelled: It ended without a result.
         """
         check_id(execution_id, "execution id")
-        limit = None if timeout is None else c.duration(timeout, "ctx.wait_for_execution(timeout=)")
+        limit = None if timeout is None else times.duration(timeout, "ctx.wait_for_execution(timeout=)")
         return self._built(c.WaitForExecution(id or f"wait:{execution_id}"[:200], execution_id, limit))
 
     @overload
@@ -543,5 +545,5 @@ def _start(
         raise TypeError(f"child {id!r}: pass a workflow (decorated with @workflow), not {workflow!r}")
     if key is not None:
         check_key(key, "idempotency_key")
-    limit = None if timeout is None else c.duration(timeout, "timeout")
+    limit = None if timeout is None else times.duration(timeout, "timeout")
     return c.Start(check_step_id(id, "Start"), workflow, input, key, limit, on_parent_close, wait)

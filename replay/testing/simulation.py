@@ -9,9 +9,10 @@ import datetime as dt
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Self
 
-from replay.core.commands import WaitForSignal, duration
+from replay.core.commands import WaitForSignal
 from replay.core.fibers import Fiber
 from replay.core.requests import Find, Load
+from replay.core.times import duration
 from replay.definition import Signal, Workflow
 from replay.handles import Handle
 from replay.ports import Clock, Store
