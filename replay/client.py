@@ -20,7 +20,7 @@ from replay.core.errors import (
     UnknownExecution,
     UnknownWorkflow,
 )
-from replay.core.ids import check_id, check_key, keyed_id
+from replay.core.ids import check_id, check_key, defined_id, keyed_id
 from replay.core.times import duration, instant
 from replay.definition import Event, Signal, Workflow, check_metadata, check_priority, packages, signal_id
 from replay.handles import Handle, Waited, WorkflowInfo, id_of
@@ -390,9 +390,10 @@ class Client:
 
         Raises:
             UnknownExecution, ExecutionEnded: There is nothing to cancel.
+            NotSerializable, PayloadTooLarge: The reason cannot be stored.
         """
         id = id_of(execution)
-        self._deliver(r.Deliver(id, self._new_id(), "cancel", "", self.codec.encode(reason)))
+        self._deliver(r.Deliver(id, self._new_id(), "cancel", "", self._encode(reason, "the reason")))
         self._bus.publish(f"ended:{id}", b"")
 
     def _deliver(self, request: r.Deliver) -> None:
@@ -402,7 +403,7 @@ class Client:
 
     def on(self, event: Event[T] | str, handler: Callable[[T], object]) -> Callable[[], None]:
         """Call `handler(payload)` for each *event* that an execution emits; returns the unsubscriber. Best effort."""
-        name = check_id(event if isinstance(event, str) else event.id, "event")
+        name = check_id(defined_id(event, "Event", "on"), "event")
 
         def hand(data: bytes) -> None:
             handler(self.codec.decode(data))
@@ -435,7 +436,7 @@ class Client:
         cursor: str | None = None,
     ) -> Page[Execution]:
         """Return a page of executions, newest first, for which all given filters hold; instants are datetimes or seconds."""
-        if not 1 <= limit <= 10_000:
+        if not isinstance(limit, int) or not 1 <= limit <= 10_000:
             raise ValueError(f"limit is 1 to 10,000, not {limit!r}")
         statuses = () if status is None else (status,) if isinstance(status, str) else tuple(status)
         for each in statuses:
@@ -448,7 +449,7 @@ class Client:
 
         query = r.Find(
             statuses=tuple(str(each) for each in statuses),
-            workflow=workflow.key if isinstance(workflow, Workflow) else workflow,
+            workflow=_key_of(workflow),
             parent_id=None if parent is None else id_of(parent),
             id_prefix=id_prefix,
             created_after=moment(created_after),
@@ -464,8 +465,7 @@ class Client:
 
     def count_executions(self, *, workflow: Workflow[Any, Any] | str | None = None) -> dict[Status, int]:
         """Return how many executions there are in each status."""
-        key = workflow.key if isinstance(workflow, Workflow) else workflow
-        return {Status(status): count for status, count in sorted(self.ask(r.Count(key)).items())}
+        return {Status(status): count for status, count in sorted(self.ask(r.Count(_key_of(workflow))).items())}
 
     def detail(self, execution: str | Handle[Any]) -> Detail:
         """Return an execution with its steps and its audit trail, as far as they can be read here (see `Detail`)."""
@@ -509,6 +509,15 @@ class Client:
         from replay.describe import describe
 
         return describe(self.workflow(workflow), input)
+
+
+def _key_of(workflow: Workflow[Any, Any] | str | None) -> str | None:
+    """Return the key to look for; what is neither a workflow nor a key would be found nowhere, without a word."""
+    if workflow is None or isinstance(workflow, str):
+        return workflow
+    if not isinstance(workflow, Workflow):
+        raise TypeError(f"pass a workflow (decorated with @workflow) or its key, not {workflow!r}")
+    return workflow.key
 
 
 def _check_dedupe_id(id: str) -> None:

@@ -13,7 +13,7 @@ import attrs
 from replay.core.commands import Flow
 from replay.core.context import Context
 from replay.core.errors import NotSerializable, SignalRefused
-from replay.core.ids import check_id
+from replay.core.ids import check_id, defined_id
 from replay.core.retry import Retry
 from replay.core.times import Seconds, duration
 
@@ -299,7 +299,7 @@ class _Decorator:
 
 def signal_id(signal: Signal[Any] | str) -> str:
     """Return the id of a signal given as a definition or by its id."""
-    return check_id(signal if isinstance(signal, str) else signal.id, "signal")
+    return check_id(defined_id(signal, "Signal", "signal"), "signal")
 
 
 def packages(workflows: Iterable[Workflow[Any, Any]]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Never, ParamSpec, Protocol, Type
 
 from replay.core import commands as c
 from replay.core import times
-from replay.core.ids import check_id, check_key, check_step_id
+from replay.core.ids import check_id, check_key, check_step_id, defined_id
 from replay.core.outcomes import Completed, Received, TimedOut, Winner
 from replay.core.times import Instant, Seconds
 
@@ -174,7 +174,7 @@ class Context:
 
         Returns (from the yield): the payload; with *timeout* (seconds or `timedelta`) `Received(payload)` or `TimedOut()`.
         """
-        name = check_id(_id_of(signal, "Signal", "ctx.wait_for_signal"), "signal")
+        name = check_id(defined_id(signal, "Signal", "ctx.wait_for_signal"), "signal")
         limit = None if timeout is None else times.duration(timeout, "ctx.wait_for_signal(timeout=)")
         return self._built(c.WaitForSignal(id or name, name, limit, None if isinstance(signal, str) else signal))
 
@@ -195,6 +195,9 @@ class Context:
         if default is not None and not isinstance(default, c.Branch):
             default = c.Branch("default", None, default)
         found = tuple(branches)
+        for each in found:
+            if not isinstance(each, c.Branch):
+                raise TypeError(f"switch {id!r}: branches are Branch(id, match, run), not {each!r}")
         names = [b.id for b in found] + ([default.id] if default is not None else [])
         if len(set(names)) != len(names):
             raise ValueError(f"switch {id!r}: branch ids must differ, not {names}")
@@ -211,7 +214,7 @@ class Context:
         Raises:
             TypeError: *payload* is not of the event's type.
         """
-        name = check_id(_id_of(event, "Event", "ctx.emit"), "event")
+        name = check_id(defined_id(event, "Event", "ctx.emit"), "event")
         if not isinstance(event, str):
             event.check(payload)
         return self._built(c.Emit(id or name, name, payload))
@@ -396,8 +399,7 @@ class Context:
         A member is a command, or a generator of commands. On the first failure members that wait are cancelled, running
         steps settle (so that a rollback knows them), then the failure is raised.
         """
-        if limit is not None and limit < 1:
-            raise ValueError(f"ctx.all(limit=...) must be at least 1, not {limit}")
+        _check_limit(limit, "ctx.all")
         if not members:
             return self._built(c.All(id or "all", (), (), "tuple", limit))
         found, names, shape = c.shape_members(members[0], members[1:], "ctx.all")
@@ -407,8 +409,7 @@ class Context:
     def map(self, id: str, fn: Callable[[U], T], items: Iterable[U], *, limit: int | None = None) -> c.All[list[T]]:
         """Run step `fn(item)` for each item side by side, at most *limit* at a time; gives the list of results."""
         steps: tuple[c.Step[T], ...] = tuple(c.Step(id, fn, (item,)) for item in items)
-        if limit is not None and limit < 1:
-            raise ValueError(f"ctx.map(limit=...) must be at least 1, not {limit}")
+        _check_limit(limit, "ctx.map")
         return self._built(c.All(id, steps, tuple(map(str, range(len(steps)))), "list", limit))
 
     @overload
@@ -420,7 +421,7 @@ class Context:
 
         The winner is recorded; the others are cancelled, their timers and waits removed.
         """
-        if len(members) > 1:
+        if len(members) > 1 or not all(isinstance(each, Mapping) for each in members):
             raise TypeError("ctx.race takes named members, or one mapping of them: ctx.race(paid=..., expired=...)")
         found = {**(members[0] if members else {}), **named}
         if not found:
@@ -477,6 +478,7 @@ class Context:
 
     def _joined(self, command: J) -> J:
         """As `_built`, for a command whose members are thereby used."""
+        _check_unbegun(command.members)
         self._used(*command.members)
         return self._built(command, 3)
 
@@ -528,12 +530,25 @@ _UNREACHABLE = _count_of_unreachable()
 """Measured, since it differs among versions of Python (2 up to 3.13)."""
 
 
-def _id_of(definition: Any, kind: str, where: str) -> str:
-    if isinstance(definition, str):
-        return definition
-    if not isinstance(getattr(definition, "id", None), str):
-        raise TypeError(f"{where} takes a {kind} (or its id), not {definition!r}")
-    return str(definition.id)
+def _check_limit(limit: Any, where: str) -> None:
+    if limit is not None and (not isinstance(limit, int) or limit < 1):
+        raise ValueError(f"{where}(limit=...) must be a whole number, at least 1, not {limit!r}")
+
+
+def _check_unbegun(members: tuple[Any, ...]) -> None:
+    """Refuse a generator that runs already, or stands there twice: it would give its results to one member only."""
+    seen: set[int] = set()
+    for member in members:
+        if not isinstance(member, Generator):
+            continue
+        begun = getattr(member, "gi_suspended", False) or getattr(member, "gi_frame", member) is None
+        if begun or id(member) in seen:
+            name = getattr(member, "__name__", "helper")
+            raise ValueError(
+                f"a member is a generator that {'has begun already' if begun else 'stands there twice'}. "
+                f"Fix: call {name}(...) anew for each member"
+            )
+        seen.add(id(member))
 
 
 def _start(

@@ -399,3 +399,54 @@ def test_metadata_over_the_limit_is_refused_with_its_size() -> None:
     with Engine("memory://", workflows=[small], payload_limit=100) as engine:
         with pytest.raises(PayloadTooLarge, match="the metadata of 'small' takes 211 bytes"):
             engine.start(small, metadata={"text": "x" * 199})
+
+
+def begun(ctx: Context) -> Any:
+    found = helper(ctx)
+    next(found)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("build", "hint"),
+    [
+        (lambda ctx: ctx.wait_for_signal(5), "ctx.wait_for_signal takes a Signal .or its id., not 5"),
+        (lambda ctx: ctx.emit(5), "ctx.emit takes a Event .or its id., not 5"),
+        (lambda ctx: ctx.switch("s", 1, [5]), "branches are Branch.id, match, run., not 5"),
+        (lambda ctx: ctx.race([ctx.sleep(1)]), "ctx.race takes named members, or one mapping"),
+        (lambda ctx: ctx.all(limit="2"), "must be a whole number, at least 1, not '2'"),
+        (lambda ctx: ctx.map("m", act, [], limit=0), "must be a whole number, at least 1, not 0"),
+        (lambda ctx: ctx.all([helper(ctx)] * 2), r"stands there twice. Fix: call helper\(...\) anew"),
+        (lambda ctx: ctx.race(a=begun(ctx)), r"has begun already. Fix: call helper\(...\) anew"),
+    ],
+)
+def test_what_a_command_cannot_take_is_refused_where_it_is_built(build: Any, hint: str) -> None:
+    @workflow
+    def wrong(ctx: Context) -> Any:
+        return (yield build(ctx))
+
+    error = failing(wrong)
+    assert isinstance(error, TypeError | ValueError)
+    assert re.search(hint, str(error))
+
+
+def test_what_the_engine_cannot_take_is_refused_before_the_store_is_asked() -> None:
+    from replay import PayloadTooLarge
+
+    @workflow
+    def small(ctx: Context) -> Any:
+        yield ctx.note("x")
+
+    with Engine("memory://", workflows=[small], payload_limit=100) as engine:
+        handle = engine.start(small)
+        for ask in (
+            lambda: engine.signal(handle, 5),  # type: ignore[call-overload]
+            lambda: engine.on(5, print),  # type: ignore[arg-type]
+            lambda: engine.find_executions(workflow=5),  # type: ignore[arg-type]
+            lambda: engine.count_executions(workflow=act),  # type: ignore[arg-type]
+            lambda: engine.find_executions(limit="5"),  # type: ignore[arg-type]
+        ):
+            with pytest.raises((TypeError, ValueError), match=r"takes a|pass a workflow|limit is"):
+                ask()
+        with pytest.raises(PayloadTooLarge, match="the reason takes 202 bytes"):
+            engine.cancel(handle, "x" * 200)
