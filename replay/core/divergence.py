@@ -28,7 +28,7 @@ def mismatch(
         f"  the log has      {recorded}\n"
         f"  the code yields  {attempted}{f'   at {location}' if location else ''}\n"
         f"The workflow's code changed while this execution was under way, or it depends on something besides its log "
-        f"(time, randomness, order of a set, a global).\n"
+        f"(time, randomness, order of a set, a global, `ctx.attempt` before what an earlier attempt recorded).\n"
         f'Fix: guard the new path with `if ctx.patched("{change}-changed"):`, register the new code under another '
         f"`version=`, or restore the old code until old executions have ended. `replay lint` finds hidden inputs.",
         execution_id=execution_id,
