@@ -8,7 +8,18 @@ from typing import Any
 
 import pytest
 
-from replay import Branch, Context, Engine, Event, ForgottenYield, NotACommand, ReservedId, Signal, workflow
+from replay import (
+    Branch,
+    Context,
+    Engine,
+    Event,
+    ForgottenYield,
+    NotACommand,
+    NotSerializable,
+    ReservedId,
+    Signal,
+    workflow,
+)
 from replay.core.entries import Noted
 from replay.testing import Simulation
 
@@ -450,3 +461,21 @@ def test_what_the_engine_cannot_take_is_refused_before_the_store_is_asked() -> N
                 ask()
         with pytest.raises(PayloadTooLarge, match="the reason takes 202 bytes"):
             engine.cancel(handle, "x" * 200)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda ctx: ctx.note("x", a=[1, act]),
+        lambda ctx: ctx.emit("x", {"a": [1, act]}),
+        lambda ctx: ctx.start("x", workflow("child")(helper), {"a": [1, act]}),
+    ],
+)
+def test_an_unserialisable_value_of_a_command_is_refused_with_the_path_inside_it(build: Any) -> None:
+    @workflow
+    def opaque(ctx: Context) -> Any:
+        yield build(ctx)
+
+    error = failing(opaque)
+    assert isinstance(error, NotSerializable)
+    assert error.path == ".a[1]"
