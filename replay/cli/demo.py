@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -11,10 +12,12 @@ import tempfile
 import time
 from importlib.resources import as_file, files
 from pathlib import Path
+from urllib.parse import quote
 
 import click
 
 from replay.cli import shell, timeline
+from replay.cli.output import safe
 from replay.demo import orders as shop
 from replay.engine import Engine
 from replay.handles import Handle
@@ -58,7 +61,8 @@ def demo_command(csv_file: Path | None, keep: Path | None, as_json: bool) -> Non
         Demo(Path(folder), keep or Path(folder) / "orders.db", as_json=as_json).run(orders)
     if keep is not None:
         id, app = orders[0].id, f"{shop.__name__}:{shop.approve_order.fn.__name__}"
-        click.echo(f"look at one: replay show {id} --store sqlite:///{keep} --app {app}", err=as_json)
+        url = shlex.quote(f"sqlite:///{quote(str(keep))}")
+        click.echo(f"look at one: replay show {id} --store {url} --app {app}", err=as_json)
 
 
 class Demo:
@@ -66,7 +70,7 @@ class Demo:
 
     def __init__(self, folder: Path, database: Path, *, as_json: bool) -> None:
         self.ledger = folder / "ledger.tsv"
-        self.url = f"sqlite:///{database.absolute()}"
+        self.url = f"sqlite:///{quote(str(database.absolute()))}"
         self.workers: list[subprocess.Popen[bytes]] = []
         self.slots = 2
         self.killed_at = 0.0
@@ -172,7 +176,7 @@ class Demo:
             audit = [timeline.entry_json(entry) for entry in detail.audit]
             shell.emit_json({"execution": execution, "audit": audit, "killed_at": self.killed_at})
             return
-        self.say(f"\n{execution.id}  {execution.input.item}: {execution.result.status}")
+        self.say(f"\n{execution.id}  {safe(execution.input.item)}: {execution.result.status}")
         replayed = [entry for entry in detail.audit if entry.at <= self.killed_at]
         lines = timeline.lines(detail)
         self.say(f"           {lines[0]}")
