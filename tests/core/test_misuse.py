@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from typing import Any
+from typing import Any, Optional, Protocol, TypedDict
 
 import pytest
 
@@ -479,3 +479,43 @@ def test_an_unserialisable_value_of_a_command_is_refused_with_the_path_inside_it
     error = failing(opaque)
     assert isinstance(error, NotSerializable)
     assert error.path == ".a[1]"
+
+
+class Form(TypedDict):
+    name: str
+
+
+class Named(Protocol):
+    name: str
+
+
+@pytest.mark.parametrize(
+    ("expected", "fits", "wrong"),
+    [
+        (int | str, "x", 1.5),
+        (Optional[int], None, "x"),  # noqa: UP045
+        (list[int] | None, [1], (1,)),
+        (float | None, 3, True),
+        (Form, {"name": "x"}, "x"),
+        (Named, object(), None),
+        (Any, object(), None),
+        (dict[str, Any] | list[Any], {}, ()),
+    ],
+)
+def test_payloads_are_checked_against_unions_and_what_has_no_instances(expected: Any, fits: Any, wrong: Any) -> None:
+    for kind in (Signal, Event):
+        definition = kind("form", expected)
+        definition.check(fits)
+        if wrong is not None:
+            with pytest.raises((TypeError, ValueError), match=r"'form' carries .* Fix:"):
+                definition.check(wrong)
+
+
+def test_the_name_of_a_type_and_a_version_that_is_none_are_refused() -> None:
+    for kind in (Signal, Event):
+        with pytest.raises(TypeError, match=r"not its name 'Form'. Fix:"):
+            kind("form", "Form")  # type: ignore[arg-type]
+    for version in (None, True, 2.5, b"2"):
+        with pytest.raises(TypeError, match=r"version=. takes .* Fix:"):
+            workflow(version=version)(helper)  # type: ignore[arg-type]
+    assert [workflow(version=version)(helper).version for version in ("", 2, "1.2+b")] == ["", "2", "1.2+b"]
