@@ -369,6 +369,8 @@ def helper(ctx: Context) -> Any:
     [
         (lambda ctx: ctx.continue_as_new(1), "Fix: write `return ctx.continue_as_new"),
         (lambda ctx: act, "act itself at .*`yield ctx.step.id, act, "),
+        (lambda ctx: ctx.rollback, "yielded ctx.rollback itself at .*`yield ctx.rollback"),
+        (lambda ctx: ctx.now(), r"ctx.now\(\), .* give their answers without"),
         (lambda ctx: workflow("other")(helper), "helper itself at .*`yield from helper.ctx, "),
     ],
 )
