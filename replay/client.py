@@ -20,8 +20,8 @@ from replay.core.errors import (
     UnknownExecution,
     UnknownWorkflow,
 )
-from replay.core.ids import check_id, check_key, keyed_id
-from replay.core.instants import duration, instant
+from replay.core.ids import check_id, check_key, defined_id, keyed_id
+from replay.core.times import duration, instant
 from replay.definition import Event, Signal, Workflow, check_metadata, check_priority, packages, signal_id
 from replay.handles import Handle, Waited, WorkflowInfo, id_of
 from replay.ports import Bus, Codec, Queue, Store
@@ -390,9 +390,10 @@ class Client:
 
         Raises:
             UnknownExecution, ExecutionEnded: There is nothing to cancel.
+            NotSerializable, PayloadTooLarge: The reason cannot be stored.
         """
         id = id_of(execution)
-        self._deliver(r.Deliver(id, self._new_id(), "cancel", "", self.codec.encode(reason)))
+        self._deliver(r.Deliver(id, self._new_id(), "cancel", "", self._encode(reason, "the reason")))
         self._bus.publish(f"ended:{id}", b"")
 
     def _deliver(self, request: r.Deliver) -> None:
@@ -402,7 +403,7 @@ class Client:
 
     def on(self, event: Event[T] | str, handler: Callable[[T], object]) -> Callable[[], None]:
         """Call `handler(payload)` for each *event* that an execution emits; returns the unsubscriber. Best effort."""
-        name = check_id(event if isinstance(event, str) else event.id, "event")
+        name = check_id(defined_id(event, "Event", "on"), "event")
 
         def hand(data: bytes) -> None:
             handler(self.codec.decode(data))
@@ -516,11 +517,12 @@ class Client:
 
 
 def _key_of(workflow: Workflow[Any, Any] | str | None) -> str | None:
-    if isinstance(workflow, Workflow):
-        return workflow.key
+    """Return the key to look for; what is neither a workflow nor a key would be found nowhere, without a word."""
     if workflow is None or isinstance(workflow, str):
         return workflow
-    raise TypeError(f"pass a workflow (decorated with @workflow) or its key, not {workflow!r}")
+    if not isinstance(workflow, Workflow):
+        raise TypeError(f"pass a workflow (decorated with @workflow) or its key, not {workflow!r}")
+    return workflow.key
 
 
 def _text(value: str | None, name: str) -> str | None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, Union, get_args, get_origin, is_typeddict, overload
 
 import attrs
 
 from replay.core.errors import NotSerializable, SignalRefused
-from replay.core.ids import check_id
-from replay.core.instants import Seconds, duration
+from replay.core.ids import check_id, defined_id
 from replay.core.retry import Retry
+from replay.core.times import Seconds, duration
 
 if TYPE_CHECKING:
     from replay.core.commands import Flow
@@ -25,18 +26,44 @@ Out = TypeVar("Out")
 
 
 def _check_payload(kind: str, id: str, expected: Any, payload: Any, refusal: type[Exception]) -> None:
-    """Refuse a payload that is not of the declared type; plain classes are checked, generic aliases by their origin."""
-    if expected is None or expected is Any:
+    """Refuse a payload that is not of the declared type, as far as `_fits` can tell."""
+    if expected is None or _fits(expected, payload):
         return
-    origin = getattr(expected, "__origin__", expected)
-    if not isinstance(origin, type) or isinstance(payload, origin):
-        return
-    if origin is float and isinstance(payload, int) and not isinstance(payload, bool):
-        return
+    name = expected.__name__ if isinstance(expected, type) else str(expected)
     raise refusal(
-        f"{kind} {id!r} carries {origin.__name__}, not {type(payload).__name__} ({str(payload)[:80]!r}). "
-        f"Fix: send {origin.__name__}, or declare {kind.capitalize()}({id!r}) without a type"
+        f"{kind} {id!r} carries {name}, not {type(payload).__name__} ({str(payload)[:80]!r}). "
+        f"Fix: send {name}, or declare {kind.capitalize()}({id!r}) without a type"
     )
+
+
+def _fits(expected: Any, payload: Any) -> bool:
+    """Tell whether *payload* is of a class, or of one of a union's; generic aliases are checked by their origin."""
+    if expected is Any:
+        return True
+    origin = get_origin(expected)
+    if origin is Union or origin is UnionType:
+        return any(_fits(each, payload) for each in get_args(expected))
+    found = dict if is_typeddict(expected) else origin or expected
+    if found is float and isinstance(payload, int):
+        return not isinstance(payload, bool)
+    return not isinstance(found, type) or _is_static(found) or isinstance(payload, found)
+
+
+def _is_static(found: type[Any]) -> bool:
+    """Tell a protocol that only type checkers can check."""
+    return getattr(found, "_is_protocol", False) and not getattr(found, "_is_runtime_protocol", False)
+
+
+def _check_type(kind: str, id: str, expected: Any) -> None:
+    """Refuse the name of a type in its place: it would be looked up nowhere, and nothing checked.
+
+    Raises:
+        TypeError: As said.
+    """
+    if isinstance(expected, str):
+        raise TypeError(
+            f"{kind} {id!r} takes a payload type, not its name {expected!r}. Fix: pass the class itself, or none"
+        )
 
 
 @attrs.frozen
@@ -48,6 +75,7 @@ class Signal(Generic[T]):
 
     def __attrs_post_init__(self) -> None:
         check_id(self.id, "signal")
+        _check_type("signal", self.id, self.payload_type)
 
     def check(self, payload: Any) -> None:
         """Refuse a payload of another type.
@@ -67,6 +95,7 @@ class Event(Generic[T]):
 
     def __attrs_post_init__(self) -> None:
         check_id(self.id, "event")
+        _check_type("event", self.id, self.payload_type)
 
     def check(self, payload: Any) -> None:
         """Refuse a payload of another type.
@@ -110,7 +139,7 @@ class Workflow(Generic[In, Out]):
         self.signals = None if signals is None else _check_signals(signals, self.key)
         self.retry = None if retry is None else Retry.of(retry)
         self.timeout = None if timeout is None else duration(timeout, "workflow(timeout=)")
-        self.version = str(version)
+        self.version = _check_version(version)
         self.queue = check_id(queue, "queue")
         self.metadata = check_metadata(metadata, f"workflow {self.key!r}")
         self.rollback_on_failure = rollback_on_failure
@@ -178,6 +207,13 @@ def check_metadata(metadata: Any, where: str) -> dict[str, Any]:
             f"Fix: texts as keys; texts, finite numbers, booleans, None, lists and dicts of these as values"
         )
     return found
+
+
+def _check_version(version: Any) -> str:
+    """Return *version* as text: executions stay on it, so that `None` must not become a version of that name."""
+    if isinstance(version, bool) or not isinstance(version, str | int):
+        raise TypeError(f"workflow(version=) takes a text or a whole number, not {version!r}. Fix: version='2'")
+    return check_id(str(version), "workflow version") if version != "" else ""
 
 
 def check_priority(value: int) -> int:
@@ -302,7 +338,7 @@ class _Decorator:
 
 def signal_id(signal: Signal[Any] | str) -> str:
     """Return the id of a signal given as a definition or by its id."""
-    return check_id(signal if isinstance(signal, str) else signal.id, "signal")
+    return check_id(defined_id(signal, "Signal", "signal"), "signal")
 
 
 def packages(workflows: Iterable[Workflow[Any, Any]]) -> list[str]:

@@ -20,8 +20,8 @@ from replay.codec import TaggedJson
 from replay.core.entries import Fact
 from replay.core.errors import ConfigError, StoreUnavailable
 from replay.core.ids import check_id
-from replay.core.instants import duration
 from replay.core.requests import Header
+from replay.core.times import duration
 from replay.definition import Workflow, register
 from replay.handles import Handle
 from replay.observing import Observer, tell

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import attrs
 
 from replay.core.errors import ScheduleError
-from replay.core.instants import duration, instant
+from replay.core.times import duration, instant
 
 if TYPE_CHECKING:
     from replay.catchup import Plan

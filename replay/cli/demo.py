@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -11,17 +12,22 @@ import tempfile
 import time
 from importlib.resources import as_file, files
 from pathlib import Path
+from urllib.parse import quote
 
 import click
 
 from replay.cli import shell, timeline
+from replay.cli.output import safe
 from replay.demo import orders as shop
 from replay.engine import Engine
 from replay.handles import Handle
 from replay.records import Detail, Status
 
 PATIENCE = 60.0
-"""Seconds after which the demo gives up waiting for its workers."""
+"""Seconds without any progress after which the demo gives up waiting for its workers."""
+
+ORDERS_PER_SLOT = 20
+"""More orders have more of them under way at once (2 to 32), so that thousands take minutes, not hours."""
 
 
 @click.command("demo", epilog="Example: replay demo my-orders.csv --keep orders.db")
@@ -55,7 +61,8 @@ def demo_command(csv_file: Path | None, keep: Path | None, as_json: bool) -> Non
         Demo(Path(folder), keep or Path(folder) / "orders.db", as_json=as_json).run(orders)
     if keep is not None:
         id, app = orders[0].id, f"{shop.__name__}:{shop.approve_order.fn.__name__}"
-        click.echo(f"look at one: replay show {id} --store sqlite:///{keep} --app {app}", err=as_json)
+        url = shlex.quote(f"sqlite:///{quote(str(keep))}")
+        click.echo(f"look at one: replay show {id} --store {url} --app {app}", err=as_json)
 
 
 class Demo:
@@ -63,8 +70,9 @@ class Demo:
 
     def __init__(self, folder: Path, database: Path, *, as_json: bool) -> None:
         self.ledger = folder / "ledger.tsv"
-        self.url = f"sqlite:///{database.absolute()}"
+        self.url = f"sqlite:///{quote(str(database.absolute()))}"
         self.workers: list[subprocess.Popen[bytes]] = []
+        self.slots = 2
         self.killed_at = 0.0
         self.as_json = as_json
 
@@ -79,6 +87,7 @@ class Demo:
             with Engine(self.url, workflows=[shop.approve_order]) as engine:
                 handles = {o: engine.start(shop.approve_order, o, id=o.id, metadata={"item": o.item}) for o in orders}
                 self.say(f"started {len(handles)} executions of {shop.approve_order.key!r}")
+                self.slots = max(2, min(32, len(handles) // ORDERS_PER_SLOT))
                 self.start_worker()
                 self.kill_half_way(engine, list(handles.values()))
                 self.start_worker()
@@ -93,8 +102,17 @@ class Demo:
     def start_worker(self) -> None:
         """Start a worker process."""
         command = [sys.executable, "-m", "replay.cli.worker", "replay.demo.orders:approve_order", "--store", self.url]
-        # A short lease, so that the second worker takes over after a second; two at a time, so that there is a half-way.
-        command += ["--lease", "1", "-c", "2", "--log-level", "warning", "--name", f"worker-{len(self.workers) + 1}"]
+        # A short lease, so that the second worker takes over after a second; few at a time, so that there is a half-way.
+        command += [
+            "--lease",
+            "1",
+            "-c",
+            str(self.slots),
+            "--log-level",
+            "warning",
+            "--name",
+            f"worker-{len(self.workers) + 1}",
+        ]
         environment = {**os.environ, "REPLAY_DEMO_LEDGER": str(self.ledger)}
         self.workers.append(subprocess.Popen(command, env=environment))
         self.say(f"worker-{len(self.workers)} is process {self.workers[-1].pid}")
@@ -102,9 +120,12 @@ class Demo:
     def kill_half_way(self, engine: Engine, handles: list[Handle[shop.Outcome]]) -> None:
         """Kill the worker while steps are recorded, and at least one is running."""
         wanted = max(1, len(handles))
-        deadline = time.monotonic() + PATIENCE
-        while sum(len(engine.detail(handle).steps) for handle in handles) < wanted:
-            if time.monotonic() > deadline or self.workers[0].poll() is not None:
+        done, since = 0, time.monotonic()
+        while done < wanted:
+            found = sum(len(engine.detail(handle).steps) for handle in handles)
+            if found > done:
+                done, since = found, time.monotonic()
+            elif time.monotonic() > since + PATIENCE or self.workers[0].poll() is not None:
                 raise click.ClickException("the first worker did not get to work")
             time.sleep(0.01)
         time.sleep(0.07)  # into the next bodies, which take 0.15 s
@@ -117,8 +138,8 @@ class Demo:
     def approve(self, engine: Engine, handles: dict[shop.Order, Handle[shop.Outcome]]) -> None:
         """Deliver each approval as soon as its order waits for one, and wait for all ends."""
         waiting = {order: handle for order, handle in handles.items() if order.approver}
-        deadline = time.monotonic() + PATIENCE
-        while waiting and time.monotonic() < deadline:
+        since = time.monotonic()
+        while waiting and time.monotonic() < since + PATIENCE:
             for order, handle in list(waiting.items()):
                 execution = engine.get_execution(handle)
                 if any(wait.get("signal") == shop.Approved.id for wait in execution.current) or execution.status.ended:
@@ -126,6 +147,7 @@ class Demo:
                         engine.signal(handle, shop.Approved, shop.Approval(order.approver), dedupe_id="approval")
                         self.say(f"{order.id}: approved by {order.approver}")
                     del waiting[order]
+                    since = time.monotonic()
             time.sleep(0.02)
         for handle in handles.values():
             handle.result(PATIENCE)
@@ -154,7 +176,7 @@ class Demo:
             audit = [timeline.entry_json(entry) for entry in detail.audit]
             shell.emit_json({"execution": execution, "audit": audit, "killed_at": self.killed_at})
             return
-        self.say(f"\n{execution.id}  {execution.input.item}: {execution.result.status}")
+        self.say(f"\n{execution.id}  {safe(execution.input.item)}: {execution.result.status}")
         replayed = [entry for entry in detail.audit if entry.at <= self.killed_at]
         lines = timeline.lines(detail)
         self.say(f"           {lines[0]}")

@@ -63,11 +63,15 @@ def workflows_of(found: Any, target: str) -> list[Workflow[Any, Any]]:
         found = list(found._workflows.values())
     if isinstance(found, Workflow):
         found = [found]
-    if not isinstance(found, list | tuple | set) or not found or not all(isinstance(each, Workflow) for each in found):
-        raise click.UsageError(
-            f"{target!r} is {type(found).__name__}, not a workflow, a list of workflows, an Engine, or a function giving one"
-        )
-    return list(found)
+    what = type(found).__name__
+    if isinstance(found, list | tuple | set):
+        strange = [each for each in found if not isinstance(each, Workflow)]
+        if found and not strange:
+            return list(found)
+        what = f"a {what} that holds {strange[0]!r}" if strange else f"an empty {what}"
+    raise click.UsageError(
+        f"{target!r} is {what}, not a workflow, a list of workflows, an Engine, or a function giving one"
+    )
 
 
 def _suggestion(name: str, path: str) -> str:

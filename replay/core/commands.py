@@ -7,9 +7,9 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar, cast, overload
 
 import attrs
 
-from replay.core.instants import Seconds, duration
 from replay.core.outcomes import Err, Ok
 from replay.core.retry import ONCE, Retry
+from replay.core.times import Seconds, duration
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)

@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Never, ParamSpec, Protocol, TypeVar, cast, overload
 
 from replay.core import commands as c
-from replay.core import instants
-from replay.core.ids import check_id, check_key, check_step_id
+from replay.core import times
+from replay.core.ids import check_id, check_key, check_step_id, defined_id
 from replay.core.outcomes import Completed, Received, TimedOut, Winner
+from replay.core.times import Instant, Seconds
 
 if TYPE_CHECKING:
     import logging
@@ -148,13 +149,13 @@ class Context:
             self._line = sys._getframe(1).f_lineno
         return command
 
-    def sleep(self, duration: instants.Seconds, id: str | None = None) -> c.Sleep:
+    def sleep(self, duration: Seconds, id: str | None = None) -> c.Sleep:
         """Wait for *duration* (seconds or `timedelta`), durably, holding no thread."""
-        return self._built(c.Sleep(id or "sleep", seconds=instants.duration(duration, "ctx.sleep")))
+        return self._built(c.Sleep(id or "sleep", seconds=times.duration(duration, "ctx.sleep")))
 
-    def sleep_until(self, when: instants.Instant, id: str | None = None) -> c.Sleep:
+    def sleep_until(self, when: Instant, id: str | None = None) -> c.Sleep:
         """Wait until *when* (aware `datetime`, or seconds since the epoch); at once if it has passed."""
-        return self._built(c.Sleep(id or "sleep", until=instants.instant(when, "ctx.sleep_until")))
+        return self._built(c.Sleep(id or "sleep", until=times.instant(when, "ctx.sleep_until")))
 
     @overload
     def wait_for_signal(
@@ -162,19 +163,19 @@ class Context:
     ) -> c.WaitForSignal[T]: ...
     @overload
     def wait_for_signal(
-        self, signal: SignalOf[T], timeout: instants.Seconds, id: str | None = None
+        self, signal: SignalOf[T], timeout: Seconds, id: str | None = None
     ) -> c.WaitForSignal[Received[T] | TimedOut]: ...
     @overload
     def wait_for_signal(
-        self, signal: str, timeout: instants.Seconds | None = None, id: str | None = None
+        self, signal: str, timeout: Seconds | None = None, id: str | None = None
     ) -> c.WaitForSignal[Any]: ...
     def wait_for_signal(self, signal: Any, timeout: Any = None, id: str | None = None) -> c.WaitForSignal[Any]:
         """Take the oldest waiting signal, or wait for the next one. Early signals are kept, first in first out.
 
         Returns (from the yield): the payload; with *timeout* (seconds or `timedelta`) `Received(payload)` or `TimedOut()`.
         """
-        name = check_id(_id_of(signal, "Signal", "ctx.wait_for_signal"), "signal")
-        limit = None if timeout is None else instants.duration(timeout, "ctx.wait_for_signal(timeout=)")
+        name = check_id(defined_id(signal, "Signal", "ctx.wait_for_signal"), "signal")
+        limit = None if timeout is None else times.duration(timeout, "ctx.wait_for_signal(timeout=)")
         return self._built(c.WaitForSignal(id or name, name, limit, None if isinstance(signal, str) else signal))
 
     def switch(
@@ -194,6 +195,9 @@ class Context:
         if default is not None and not isinstance(default, c.Branch):
             default = c.Branch("default", None, default)
         found = tuple(branches)
+        for each in found:
+            if not isinstance(each, c.Branch):
+                raise TypeError(f"switch {id!r}: branches are Branch(id, match, run), not {each!r}")
         names = [b.id for b in found] + ([default.id] if default is not None else [])
         if len(set(names)) != len(names):
             raise ValueError(f"switch {id!r}: branch ids must differ, not {names}")
@@ -210,7 +214,7 @@ class Context:
         Raises:
             TypeError: *payload* is not of the event's type.
         """
-        name = check_id(_id_of(event, "Event", "ctx.emit"), "event")
+        name = check_id(defined_id(event, "Event", "ctx.emit"), "event")
         if not isinstance(event, str):
             event.check(payload)
         return self._built(c.Emit(id or name, name, payload))
@@ -222,7 +226,7 @@ class Context:
         input: In | None = None,
         *,
         idempotency_key: str | None = None,
-        timeout: instants.Seconds | None = None,
+        timeout: Seconds | None = None,
         on_parent_close: OnParentClose = "cancel",
     ) -> c.Start[str]:
         """Start a child execution and go on; gives its execution id."""
@@ -235,7 +239,7 @@ class Context:
         input: In | None = None,
         *,
         idempotency_key: str | None = None,
-        timeout: instants.Seconds | None = None,
+        timeout: Seconds | None = None,
         on_parent_close: OnParentClose = "cancel",
     ) -> c.Start[T]:
         """Start a child execution and wait for its result.
@@ -253,7 +257,7 @@ class Context:
     ) -> c.WaitForExecution[T]: ...
     @overload
     def wait_for_execution(
-        self, workflow: WorkflowOf[Any, T], execution_id: str, timeout: instants.Seconds, id: str | None = None
+        self, workflow: WorkflowOf[Any, T], execution_id: str, timeout: Seconds, id: str | None = None
     ) -> c.WaitForExecution[Completed[T] | TimedOut]: ...
     def wait_for_execution(
         self, workflow: Any, execution_id: str, timeout: Any = None, id: str | None = None
@@ -264,7 +268,7 @@ class Context:
             ExecutionFailed, ExecutionCancelled: It ended without a result.
         """
         check_id(execution_id, "execution id")
-        limit = None if timeout is None else instants.duration(timeout, "ctx.wait_for_execution(timeout=)")
+        limit = None if timeout is None else times.duration(timeout, "ctx.wait_for_execution(timeout=)")
         return self._built(c.WaitForExecution(id or f"wait:{execution_id}"[:200], execution_id, limit))
 
     @overload
@@ -395,8 +399,7 @@ class Context:
         A member is a command, or a generator of commands. On the first failure members that wait are cancelled, running
         steps settle (so that a rollback knows them), then the failure is raised.
         """
-        if limit is not None and limit < 1:
-            raise ValueError(f"ctx.all(limit=...) must be at least 1, not {limit}")
+        _check_limit(limit, "ctx.all")
         if not members:
             return self._built(c.All(id or "all", (), (), "tuple", limit))
         found, names, shape = c.shape_members(members[0], members[1:], "ctx.all")
@@ -406,8 +409,7 @@ class Context:
     def map(self, id: str, fn: Callable[[U], T], items: Iterable[U], *, limit: int | None = None) -> c.All[list[T]]:
         """Run step `fn(item)` for each item side by side, at most *limit* at a time; gives the list of results."""
         steps: tuple[c.Step[T], ...] = tuple(c.Step(id, fn, (item,)) for item in items)
-        if limit is not None and limit < 1:
-            raise ValueError(f"ctx.map(limit=...) must be at least 1, not {limit}")
+        _check_limit(limit, "ctx.map")
         return self._built(c.All(id, steps, tuple(map(str, range(len(steps)))), "list", limit))
 
     @overload
@@ -419,7 +421,7 @@ class Context:
 
         The winner is recorded; the others are cancelled, their timers and waits removed.
         """
-        if len(members) > 1:
+        if len(members) > 1 or not all(isinstance(each, Mapping) for each in members):
             raise TypeError("ctx.race takes named members, or one mapping of them: ctx.race(paid=..., expired=...)")
         found = {**(members[0] if members else {}), **named}
         if not found:
@@ -476,6 +478,7 @@ class Context:
 
     def _joined(self, command: J) -> J:
         """As `_built`, for a command whose members are thereby used."""
+        _check_unbegun(command.members)
         self._used(*command.members)
         return self._built(command, 3)
 
@@ -527,12 +530,25 @@ _UNREACHABLE = _count_of_unreachable()
 """Measured, since it differs among versions of Python (2 up to 3.13)."""
 
 
-def _id_of(definition: Any, kind: str, where: str) -> str:
-    if isinstance(definition, str):
-        return definition
-    if not isinstance(getattr(definition, "id", None), str):
-        raise TypeError(f"{where} takes a {kind} (or its id), not {definition!r}")
-    return str(definition.id)
+def _check_limit(limit: Any, where: str) -> None:
+    if limit is not None and (not isinstance(limit, int) or limit < 1):
+        raise ValueError(f"{where}(limit=...) must be a whole number, at least 1, not {limit!r}")
+
+
+def _check_unbegun(members: tuple[Any, ...]) -> None:
+    """Refuse a generator that runs already, or stands there twice: it would give its results to one member only."""
+    seen: set[int] = set()
+    for member in members:
+        if not isinstance(member, Generator):
+            continue
+        begun = getattr(member, "gi_suspended", False) or getattr(member, "gi_frame", member) is None
+        if begun or id(member) in seen:
+            name = getattr(member, "__name__", "helper")
+            raise ValueError(
+                f"a member is a generator that {'has begun already' if begun else 'stands there twice'}. "
+                f"Fix: call {name}(...) anew for each member"
+            )
+        seen.add(id(member))
 
 
 def _start(
@@ -544,5 +560,5 @@ def _start(
         raise TypeError(f"child {id!r}: pass a workflow (decorated with @workflow), not {workflow!r}")
     if key is not None:
         check_key(key, "idempotency_key")
-    limit = None if timeout is None else instants.duration(timeout, "timeout")
+    limit = None if timeout is None else times.duration(timeout, "timeout")
     return c.Start(check_step_id(id, "Start"), workflow, input, key, limit, on_parent_close, wait)

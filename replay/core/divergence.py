@@ -7,6 +7,7 @@ from typing import Any
 
 from replay.core import entries as e
 from replay.core.commands import ContinueAsNew
+from replay.core.context import Context
 from replay.core.errors import ForgottenYield, NonDeterminism, NotACommand
 from replay.core.fibers import Fiber
 
@@ -28,7 +29,7 @@ def mismatch(
         f"  the log has      {recorded}\n"
         f"  the code yields  {attempted}{f'   at {location}' if location else ''}\n"
         f"The workflow's code changed while this execution was under way, or it depends on something besides its log "
-        f"(time, randomness, order of a set, a global).\n"
+        f"(time, randomness, order of a set, a global, `ctx.attempt` before what an earlier attempt recorded).\n"
         f'Fix: guard the new path with `if ctx.patched("{change}-changed"):`, register the new code under another '
         f"`version=`, or restore the old code until old executions have ended. `replay lint` finds hidden inputs.",
         execution_id=execution_id,
@@ -77,6 +78,8 @@ def not_a_command(value: Any, fiber: Fiber) -> NotACommand:
         )
     if callable(value) and hasattr(value, "__name__"):
         name = value.__name__
+        if isinstance(getattr(value, "__self__", None), Context):
+            return NotACommand(f"the workflow yielded ctx.{name} itself{at}. Fix: write `yield ctx.{name}(...)`")
         return NotACommand(
             f"the workflow yielded {name} itself{at}. "
             f"Fix: write `yield ctx.step(id, {name}, ...)`, or `yield from {name}(ctx, ...)` if it is a workflow"
@@ -85,7 +88,8 @@ def not_a_command(value: Any, fiber: Fiber) -> NotACommand:
         return NotACommand(f"the workflow yielded a {type(value).__name__}{at}. Fix: write `yield ctx.all(...)`")
     return NotACommand(
         f"the workflow yielded {type(value).__name__} {shown(value, 80)!r}{at}, which is not a command. "
-        f"Fix: yield what a method of ctx returns, such as `yield ctx.step(id, function, ...)`"
+        f"Fix: yield a command, such as `yield ctx.step(id, function, ...)`; "
+        f"ctx.now(), ctx.uuid(), ctx.random() and ctx.patched() give their answers without"
     )
 
 

@@ -63,6 +63,18 @@ def check_key(value: object, what: str) -> str:
     return value
 
 
+def defined_id(definition: object, kind: str, where: str) -> str:
+    """Return the id of a signal or an event that is given by its definition or by its id.
+
+    Raises:
+        TypeError: It is neither.
+    """
+    id = definition if isinstance(definition, str) else getattr(definition, "id", None)
+    if not isinstance(id, str):
+        raise TypeError(f"{where} takes a {kind} (or its id), not {definition!r}")
+    return id
+
+
 def routing(execution_id: str) -> str:
     """Return the part of an id that decides its shard: executions that share it can change in one transition."""
     return execution_id.split("~", 1)[0]

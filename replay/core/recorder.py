@@ -52,7 +52,9 @@ class Recorder:
                 self._create(entry)
             data = self._limited(e.to_row(entry), f"{type(entry).__name__} {entry.id!r}")
         except (NotSerializable, PayloadTooLarge) as refused:
-            if isinstance(entry, e.StepFailed | e.Refused | e.StepRetried):
+            if isinstance(entry, e.Emitted | e.Noted):
+                refused = self._within_the_value(entry, refused)
+            elif isinstance(entry, e.StepFailed | e.Refused | e.StepRetried):
                 refused = NotSerializable(f"the error of {entry.id!r} cannot be recorded: {refused}")
             entry = e.Refused(entry.at, entry.fiber, entry.id, refused)
             data = self._codec.encode(e.to_row(entry))
@@ -61,6 +63,16 @@ class Recorder:
         if isinstance(entry, e.Emitted):
             self.publish.append(Publish(entry.event, self._codec.encode(entry.payload)))
         self._interpreter.feed_entry(e.from_row(self._codec.decode(data)))
+
+    def _within_the_value(
+        self, entry: e.Emitted | e.Noted, refused: NotSerializable | PayloadTooLarge
+    ) -> NotSerializable | PayloadTooLarge:
+        """Return the refusal of the user's own value, whose path does not begin with its place in the row."""
+        try:
+            self._codec.encode(entry.payload if isinstance(entry, e.Emitted) else entry.data)
+        except NotSerializable as own:
+            return own
+        return refused
 
     def step_done(self, entry: e.StepDone, data: bytes) -> None:
         """As `record`, for a result that the thread which ran the step has encoded (as *data*) and decoded."""

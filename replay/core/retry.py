@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import attrs
+
+from replay.core.times import LONGEST, Seconds, duration
 
 
 def _positive(what: str) -> Any:
@@ -14,6 +15,10 @@ def _positive(what: str) -> Any:
             raise ValueError(f"Retry({what}=...) must be greater than 0, not {value!r}")
 
     return check
+
+
+def _seconds(value: Seconds) -> float:
+    return duration(value, "Retry(initial=, cap=, deadline=)")
 
 
 def _classes(value: object) -> tuple[type[BaseException], ...]:
@@ -35,7 +40,7 @@ class Retry:
 
     Args:
         attempts: All tries, the first included.
-        initial: Seconds before the second attempt.
+        initial: Seconds (or `timedelta`, like all durations here) before the second attempt.
         factor: Each further wait is this many times the previous one.
         cap: Longest wait, seconds.
         jitter: Each wait is lengthened by a random share of up to this fraction of itself.
@@ -43,17 +48,22 @@ class Retry:
         never: Exception classes that are not, even if `on` holds them.
         deadline: Seconds since the first attempt began after which no further attempt is planned; None: no bound.
 
-    An exception with a numeric `retry_after` attribute (seconds) asks for that wait instead of the computed one.
+    An exception with a numeric `retry_after` attribute (seconds, up to 1,000 years) asks for that wait instead of the
+    computed one.
     """
 
     attempts: int = attrs.field(default=3, validator=_attempts)
-    initial: float = attrs.field(default=1.0, validator=attrs.validators.ge(0))
+    initial: float = attrs.field(default=1.0, converter=_seconds)
     factor: float = attrs.field(default=2.0, validator=_positive("factor"))
-    cap: float = attrs.field(default=60.0, validator=attrs.validators.ge(0))
+    cap: float = attrs.field(default=60.0, converter=_seconds)
     jitter: float = attrs.field(default=0.1, validator=attrs.validators.ge(0))
     on: tuple[type[BaseException], ...] = attrs.field(default=(Exception,), converter=_classes)
     never: tuple[type[BaseException], ...] = attrs.field(default=(), converter=_classes)
-    deadline: float | None = attrs.field(default=None, validator=attrs.validators.optional(attrs.validators.gt(0)))
+    deadline: float | None = attrs.field(
+        default=None,
+        converter=attrs.converters.optional(_seconds),
+        validator=attrs.validators.optional(_positive("deadline")),
+    )
 
     @classmethod
     def of(cls, policy: Retry | int) -> Retry:
@@ -71,7 +81,7 @@ class Retry:
         if attempt >= self.attempts or isinstance(error, self.never) or not isinstance(error, self.on):
             return None
         suggested = getattr(error, "retry_after", None)
-        if isinstance(suggested, int | float) and not isinstance(suggested, bool) and 0 <= suggested < math.inf:
+        if isinstance(suggested, int | float) and not isinstance(suggested, bool) and 0 <= suggested <= LONGEST:
             wait = float(suggested)
         else:
             wait = self._backoff(attempt) * (1.0 + self.jitter * chance)

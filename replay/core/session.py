@@ -38,6 +38,9 @@ from replay.core.settings import Definition, Settings
 STUCK_DELAY = 30.0
 """Seconds until a stuck execution is tried again by itself (a fitting worker's start tries at once)."""
 
+NEAR_LIMIT = 0.8
+"""Share of `log_limit` at which a log's length is warned of: early enough to deploy a `ctx.continue_as_new`."""
+
 ALL_SEEN = 2**53
 """Beyond every inbox number: what arrived meanwhile does not keep the execution awake."""
 
@@ -253,6 +256,7 @@ class Session:
         interpreter = self._interpreter
         assert interpreter is not None
         while interpreter.outcome is None:
+            self._recorder.end_if_too_long(self._length)  # what steps gave counts, too
             if frontier.cancel is not None and interpreter.cancelled is None:
                 if self._flights and (self._stop_by is None or self.now < self._stop_by):
                     return  # running bodies are asked to stop first
@@ -268,7 +272,6 @@ class Session:
             if decided is None:
                 break
             self._recorder.record(*decided)
-            self._recorder.end_if_too_long(self._length)
         while self._patches.new:
             self._recorder.record(e.Patched(self.now, 0, self._patches.new.pop(0)))
         if interpreter.unwanted:
@@ -396,7 +399,7 @@ class Session:
             attempt,
             amendments,
         )
-        self._length += len(recorder.entries)
+        yield from self._lengthened(then, len(recorder.entries))
         self._last_commit = commit_id
         self.now = max(self.now, reply.now)
         self.parked = reply.parked
@@ -406,6 +409,16 @@ class Session:
             self._receive(reply.messages)
             return True
         return False
+
+    def _lengthened(self, then: Keep | Park | Yield | End | Restart, entries: int) -> Steps:
+        """Count committed *entries*; warn once, when the log of what goes on comes near its limit."""
+        near, before = self._settings.log_limit * NEAR_LIMIT, self._length
+        self._length += entries
+        if before < near <= self._length and not isinstance(then, End | Restart):
+            yield Warn(
+                f"the log of execution {self.id!r} has {self._length:,} entries, and fails over {self._settings.log_limit:,}. "
+                f"Fix: `return ctx.continue_as_new(...)` in loops, split the work into children, or raise log_limit"
+            )
 
     def _watch(self) -> Steps:
         if self._recorder.unsaved:

@@ -11,8 +11,8 @@ from typing import Any, Self
 
 from replay.core.commands import WaitForSignal
 from replay.core.fibers import Fiber
-from replay.core.instants import duration
 from replay.core.requests import Find, Load
+from replay.core.times import duration
 from replay.definition import Signal, Workflow
 from replay.handles import Handle
 from replay.ports import Clock, Store

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import functools
 import re
-from typing import Any
+from typing import Any, Optional, Protocol, TypedDict
 
 import pytest
 
-from replay import Branch, Context, Engine, Event, ForgottenYield, NotACommand, ReservedId, Signal, workflow
+from replay import (
+    Branch,
+    Context,
+    Engine,
+    Event,
+    ForgottenYield,
+    NotACommand,
+    NotSerializable,
+    ReservedId,
+    Signal,
+    workflow,
+)
 from replay.core.entries import Noted
 from replay.testing import Simulation
 
@@ -358,6 +369,8 @@ def helper(ctx: Context) -> Any:
     [
         (lambda ctx: ctx.continue_as_new(1), "Fix: write `return ctx.continue_as_new"),
         (lambda ctx: act, "act itself at .*`yield ctx.step.id, act, "),
+        (lambda ctx: ctx.rollback, "yielded ctx.rollback itself at .*`yield ctx.rollback"),
+        (lambda ctx: ctx.now(), r"ctx.now\(\), .* give their answers without"),
         (lambda ctx: workflow("other")(helper), "helper itself at .*`yield from helper.ctx, "),
     ],
 )
@@ -399,3 +412,112 @@ def test_metadata_over_the_limit_is_refused_with_its_size() -> None:
     with Engine("memory://", workflows=[small], payload_limit=100) as engine:
         with pytest.raises(PayloadTooLarge, match="the metadata of 'small' takes 211 bytes"):
             engine.start(small, metadata={"text": "x" * 199})
+
+
+def begun(ctx: Context) -> Any:
+    found = helper(ctx)
+    next(found)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("build", "hint"),
+    [
+        (lambda ctx: ctx.wait_for_signal(5), "ctx.wait_for_signal takes a Signal .or its id., not 5"),
+        (lambda ctx: ctx.emit(5), "ctx.emit takes a Event .or its id., not 5"),
+        (lambda ctx: ctx.switch("s", 1, [5]), "branches are Branch.id, match, run., not 5"),
+        (lambda ctx: ctx.race([ctx.sleep(1)]), "ctx.race takes named members, or one mapping"),
+        (lambda ctx: ctx.all(limit="2"), "must be a whole number, at least 1, not '2'"),
+        (lambda ctx: ctx.map("m", act, [], limit=0), "must be a whole number, at least 1, not 0"),
+        (lambda ctx: ctx.all([helper(ctx)] * 2), r"stands there twice. Fix: call helper\(...\) anew"),
+        (lambda ctx: ctx.race(a=begun(ctx)), r"has begun already. Fix: call helper\(...\) anew"),
+    ],
+)
+def test_what_a_command_cannot_take_is_refused_where_it_is_built(build: Any, hint: str) -> None:
+    @workflow
+    def wrong(ctx: Context) -> Any:
+        return (yield build(ctx))
+
+    error = failing(wrong)
+    assert isinstance(error, TypeError | ValueError)
+    assert re.search(hint, str(error))
+
+
+def test_what_the_engine_cannot_take_is_refused_before_the_store_is_asked() -> None:
+    from replay import PayloadTooLarge
+
+    @workflow
+    def small(ctx: Context) -> Any:
+        yield ctx.note("x")
+
+    with Engine("memory://", workflows=[small], payload_limit=100) as engine:
+        handle = engine.start(small)
+        for ask in (
+            lambda: engine.signal(handle, 5),  # type: ignore[call-overload]
+            lambda: engine.on(5, print),  # type: ignore[arg-type]
+            lambda: engine.find_executions(workflow=5),  # type: ignore[arg-type]
+            lambda: engine.count_executions(workflow=act),  # type: ignore[arg-type]
+            lambda: engine.find_executions(limit="5"),  # type: ignore[arg-type]
+        ):
+            with pytest.raises((TypeError, ValueError), match=r"takes a|pass a workflow|limit is"):
+                ask()
+        with pytest.raises(PayloadTooLarge, match="the reason takes 202 bytes"):
+            engine.cancel(handle, "x" * 200)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda ctx: ctx.note("x", a=[1, act]),
+        lambda ctx: ctx.emit("x", {"a": [1, act]}),
+        lambda ctx: ctx.start("x", workflow("child")(helper), {"a": [1, act]}),
+    ],
+)
+def test_an_unserialisable_value_of_a_command_is_refused_with_the_path_inside_it(build: Any) -> None:
+    @workflow
+    def opaque(ctx: Context) -> Any:
+        yield build(ctx)
+
+    error = failing(opaque)
+    assert isinstance(error, NotSerializable)
+    assert error.path == ".a[1]"
+
+
+class Form(TypedDict):
+    name: str
+
+
+class Named(Protocol):
+    name: str
+
+
+@pytest.mark.parametrize(
+    ("expected", "fits", "wrong"),
+    [
+        (int | str, "x", 1.5),
+        (Optional[int], None, "x"),  # noqa: UP045
+        (list[int] | None, [1], (1,)),
+        (float | None, 3, True),
+        (Form, {"name": "x"}, "x"),
+        (Named, object(), None),
+        (Any, object(), None),
+        (dict[str, Any] | list[Any], {}, ()),
+    ],
+)
+def test_payloads_are_checked_against_unions_and_what_has_no_instances(expected: Any, fits: Any, wrong: Any) -> None:
+    for kind in (Signal, Event):
+        definition = kind("form", expected)
+        definition.check(fits)
+        if wrong is not None:
+            with pytest.raises((TypeError, ValueError), match=r"'form' carries .* Fix:"):
+                definition.check(wrong)
+
+
+def test_the_name_of_a_type_and_a_version_that_is_none_are_refused() -> None:
+    for kind in (Signal, Event):
+        with pytest.raises(TypeError, match=r"not its name 'Form'. Fix:"):
+            kind("form", "Form")  # type: ignore[arg-type]
+    for version in (None, True, 2.5, b"2"):
+        with pytest.raises(TypeError, match=r"version=. takes .* Fix:"):
+            workflow(version=version)(helper)  # type: ignore[arg-type]
+    assert [workflow(version=version)(helper).version for version in ("", 2, "1.2+b")] == ["", "2", "1.2+b"]

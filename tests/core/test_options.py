@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from replay import ConfigError, Engine
+from replay import ConfigError, Engine, Retry
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,21 @@ def test_durations_may_be_timedeltas_and_one_queue_a_text() -> None:
         worker = engine.make_worker()
     assert (worker.options.lease, worker.options.poll_interval, engine.shutdown_timeout) == (60.0, 60.0, 60.0)
     assert worker.options.queues == ("emails",)
+
+
+def test_durations_of_a_retry_may_be_timedeltas_and_end_within_what_a_date_can_show() -> None:
+    policy = Retry(initial=timedelta(minutes=2), cap=timedelta(hours=1), deadline=timedelta(days=1))
+    assert policy == Retry(initial=120, cap=3600, deadline=86_400)
+    for wrong in ({"initial": -1}, {"cap": "3"}, {"cap": float("inf")}, {"deadline": 0}, {"initial": float("nan")}):
+        with pytest.raises((TypeError, ValueError), match=next(iter(wrong))):
+            Retry(**wrong)  # type: ignore[arg-type]
+
+
+class Busy(Exception):
+    def __init__(self, retry_after: float) -> None:
+        self.retry_after = retry_after
+
+
+@pytest.mark.parametrize(("retry_after", "wait"), [(7, 7.0), (0, 0.0), (1e300, 60.0), (float("inf"), 60.0), (-1, 60.0)])
+def test_a_wait_that_an_error_asks_for_holds_if_it_ends_at_a_date(retry_after: float, wait: float) -> None:
+    assert Retry(initial=60, jitter=0).delay(1, Busy(retry_after), elapsed=0, chance=0) == wait

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +174,24 @@ def test_the_demo_survives_its_kill(tmp_path: Path) -> None:
     assert json.loads(line)["execution"]["result"]["by"] == "ann"
     app = ("--app", "replay.demo.orders:approve_order")
     assert "signal approved <- Approval(by='ann')" in replay("show", "x-1", "--store", f"sqlite:///{kept}", *app)
+
+
+def test_the_demo_keeps_any_file_and_says_how_to_look_at_it(tmp_path: Path) -> None:
+    mine, kept = tmp_path / "mine.csv", tmp_path / "is it 100%20 kept?.db"
+    mine.write_text('id,item,quantity,price,approver\nx-1,"tea\x1b[31m",1,2.50,ann\n')
+    text = replay("demo", str(mine), "--keep", str(kept))
+    assert kept.exists()
+    assert "\x1b" not in text
+    (hint,) = [line for line in text.splitlines() if line.startswith("look at one: replay ")]
+    assert "signal approved <- Approval(by='ann')" in replay(*shlex.split(hint)[4:])
+
+
+def test_the_demo_approves_every_order_that_has_an_approver_however_many_there_are(tmp_path: Path) -> None:
+    orders = tmp_path / "orders.csv"
+    lines = ["id,item,quantity,price,approver", *(f"o-{n},tea,1,2.50,ann" for n in range(300))]
+    orders.write_text("\n".join(lines))
+    found = [json.loads(line)["execution"] for line in replay("demo", str(orders), "--json").splitlines()]
+    assert [execution["result"]["status"] for execution in found] == ["approved"] * 300
 
 
 def test_the_demo_tells_all_mistakes_of_a_file_before_it_makes_anything(tmp_path: Path) -> None:

@@ -28,6 +28,8 @@ BROKEN = {
     "parameters": ("def make(store, *, name):\n    return []\n", "make", ["without arguments", "'store'", "@workflow"]),
     "factory": ("def make():\n    raise RuntimeError('no luck')\n", "make", ["line 2", "RuntimeError: no luck"]),
     "missing": ("x = 1\n", "flow", ["has no 'flow'", "missingapp.py"]),
+    "mixed": ("from replay import Engine\nall = [None]\n", "all", ["a list that holds None"]),
+    "empty": ("all = []\n", "all", ["an empty list"]),
     "none": ("x = 1\n", "", ["not a workflow"]),
 }
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from replay import Engine, workflow
+from replay import Engine, ExecutionFailed, LogTooLong, workflow
 from replay.backends.memory import MemoryStore, SystemClock
 from replay.backends.memory_hints import MemoryBus
 from replay.cli.health import Probes
@@ -199,3 +199,22 @@ def test_a_closed_engine_keeps_nobody_waiting_and_takes_nothing_more(url: str, t
 @workflow
 def waits(ctx: Any) -> Any:
     return (yield ctx.wait_for_signal("go"))
+
+
+@pytest.mark.parametrize(("command", "warned"), [("step", 1), ("note", 0)])
+def test_a_log_over_its_limit_fails_whatever_it_consists_of(
+    command: str, warned: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    @workflow
+    def endless(ctx: Any) -> Any:
+        while True:
+            yield ctx.step("again", int) if command == "step" else ctx.note("again")
+
+    with Engine("memory://", workflows=[endless], worker=True, log_limit=20) as engine:
+        handle = engine.start(endless)
+        with pytest.raises(ExecutionFailed, match="over the limit of 20 entries") as failed:
+            handle.result(20)
+        assert engine.get_execution(handle).length == 22, "one over the limit, and the end"
+    assert isinstance(failed.value.cause, LogTooLong)
+    told = [text for text in caplog.messages if "has 16 entries, and fails over 20. Fix:" in text]
+    assert len(told) == warned, "notes are all committed at once, with the end"

@@ -4,16 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from replay import (
-    Context,
-    Event,
-    Retry,
-    StepFailed,
-    workflow,
-)
-from replay.testing import (
-    Simulation,
-)
+from replay import Context, Event, Retry, StepFailed, workflow
+from replay.testing import Simulation, fails
 from tests.sim.promises import Busy, Yes, act, ended, one_step
 
 
@@ -70,6 +62,22 @@ def test_a_workflow_level_retry_runs_the_failed_step_again_and_nothing_else() ->
     with Simulation([stubborn], steps={"second": flaky}) as sim:
         assert ended(sim, sim.start(stubborn)).result == (1, 2, 3)
         assert [id for _, id, _ in sim.executed] == ["first", "second", "cleanup", "second", "cleanup", "second"]
+
+
+def test_another_command_in_a_later_attempt_in_place_of_a_recorded_one_is_told_with_its_likely_cause() -> None:
+    @workflow(retry=2)
+    def wavering(ctx: Context) -> Any:
+        if ctx.attempt > 1:
+            yield ctx.note("again")
+        yield ctx.step("first", act)
+        yield ctx.step("second", act)
+
+    with Simulation([wavering], steps={"second": fails(Busy)}) as sim:
+        handle = sim.start(wavering)
+        sim.advance(minutes=1)
+        found = sim.engine.get_execution(handle)
+    assert found.status == "stuck"
+    assert "`ctx.attempt` before what an earlier attempt recorded" in found.current[0]["message"]
 
 
 def test_an_exception_of_the_workflow_itself_fails_at_once_despite_its_retry() -> None:

@@ -18,13 +18,7 @@ from replay import (
     workflow,
 )
 from replay.core import entries as e
-from replay.testing import (
-    Simulation,
-    assert_recovers,
-    assert_replay_equivalent,
-    fails,
-    takes,
-)
+from replay.testing import Simulation, assert_recovers, assert_replay_equivalent, fails, takes
 from tests.sim.promises import Busy, Yes, act, ended, undo, undone
 
 

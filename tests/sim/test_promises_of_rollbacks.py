@@ -4,17 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from replay import (
-    CompensationFailed,
-    Context,
-    StepFailed,
-    workflow,
-)
-from replay.testing import (
-    Simulation,
-    assert_recovers,
-    fails,
-)
+from replay import CompensationFailed, Context, StepFailed, workflow
+from replay.testing import Simulation, assert_recovers, fails
 from tests.sim.promises import Busy, act, ended, undo, undone
 
 

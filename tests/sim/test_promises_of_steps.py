@@ -18,14 +18,7 @@ from replay import (
     current_step,
     workflow,
 )
-from replay.testing import (
-    CrashPoint,
-    Simulation,
-    fails,
-    hangs,
-    returns,
-    takes,
-)
+from replay.testing import CrashPoint, Simulation, fails, hangs, returns, takes
 from tests.sim.promises import Busy, act, ended, one_step
 
 

@@ -21,11 +21,7 @@ from replay import (
     UnknownExecution,
     workflow,
 )
-from replay.testing import (
-    CrashPoint,
-    Simulation,
-    hangs,
-)
+from replay.testing import CrashPoint, Simulation, hangs
 from tests.sim.promises import Yes, act, ended, one_step, undo, undone
 
 

@@ -1,4 +1,4 @@
-"""Lengths of time and points in time, as users may give them, in seconds."""
+"""Times as users give them: lengths in seconds or as `timedelta`, instants in seconds since the epoch or as aware `datetime`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ Seconds: TypeAlias = "float | timedelta"
 Instant: TypeAlias = "float | datetime"
 """A point in time: seconds since the epoch, or an aware `datetime`."""
 
-_LONGEST = 1000 * 366 * 86400.0
+LONGEST = 1000 * 366 * 86400.0
+"""Longest duration, seconds: 1,000 years, so that whatever is due can be shown as a date."""
+
 _FIRST, _END = -62_135_596_800.0, 253_402_300_800.0
 """What a `datetime` can tell, in seconds since the epoch: nothing later could be shown."""
 
@@ -28,8 +30,8 @@ def duration(value: Any, what: str) -> float:
     seconds = value.total_seconds() if hasattr(value, "total_seconds") else value
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         raise TypeError(f"{what} takes seconds or a timedelta, not {value!r}")
-    if not 0 <= seconds <= _LONGEST:
-        raise ValueError(f"{what} takes 0 to {_LONGEST:.0f} seconds (1,000 years), not {value!r}")
+    if not 0 <= seconds <= LONGEST:
+        raise ValueError(f"{what} takes 0 to {LONGEST:.0f} seconds (1,000 years), not {value!r}")
     return float(seconds)
 
 

@@ -6,7 +6,7 @@ import datetime as dt
 
 import pytest
 
-from replay.core.instants import instant
+from replay.core.times import instant
 
 
 @pytest.mark.parametrize("year", [1, 1969, 2026, 9999])
