@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +21,12 @@ _CHANGED = (
     f"e.updated_tick BETWEEN CAST(coalesce(?, 0) * {schema.TICKS} AS INTEGER)"
     f" AND CAST(coalesce(?, 1e15) * {schema.TICKS} AS INTEGER)"
 )
+
+_NEXT_LANE = (
+    "SELECT queue, workflow, version FROM execution WHERE ns=? AND due_at IS NOT NULL AND (queue, workflow, version) > (?, ?, ?)"
+    " ORDER BY queue, workflow, version LIMIT 1"
+)
+_DUE_IN_LANE = "SELECT x FROM execution WHERE ns=? AND queue=? AND workflow=? AND version=? AND due_at<? LIMIT ?"
 
 
 def find(query: r.Find, namespace: str, db: sqlite3.Connection, count: Callable[[r.Count], dict[str, int]]) -> r.Found:
@@ -60,13 +67,15 @@ class _Listing:
     def lead(self, db: sqlite3.Connection) -> None:
         """Go by an index that leads to few, if there is one; else by the rarest of the metadata's terms, if any are asked for."""
         q = self._query
+        if q.due_before is not None and len(due := self._overdue(q.due_before, db)) <= FEW:
+            self._from = "json_each(?) AS d CROSS JOIN execution AS e ON e.x = d.value"
+            self._values.insert(0, json.dumps(due))
+            return
         indexes: list[tuple[str, str, tuple[Any, ...]]] = []
         if q.id_prefix is not None:
             indexes.append(("execution_id", _HAS_PREFIX, (q.id_prefix, q.id_prefix)))
         if q.updated_after is not None or q.updated_before is not None:
             indexes.append(("execution_updated", _CHANGED, (q.updated_after, q.updated_before)))
-        if q.due_before is not None:
-            indexes.append(("execution_due", "e.due_at<?", (q.due_before,)))
         for name, condition, values in indexes:
             indexed = f"execution AS e INDEXED BY {name}"
             if self._up_to(FEW + 1, f"{indexed} WHERE e.ns=? AND {condition}", values, db) <= FEW:
@@ -79,6 +88,15 @@ class _Listing:
             self._from = "metadata AS m CROSS JOIN execution AS e ON e.ns = m.ns AND e.id = m.id"
             self._by = "m"
             self._must("m.ns=? AND m.term=?", self._ns, rarest)
+
+    def _overdue(self, before: float, db: sqlite3.Connection) -> list[int]:
+        """Return who is due before an instant, lane by lane, up to one more than are few."""
+        found: list[int] = []
+        lane = ("", "", "")
+        while len(found) <= FEW and (row := db.execute(_NEXT_LANE, (self._ns, *lane)).fetchone()) is not None:
+            lane = row
+            found += [x for (x,) in db.execute(_DUE_IN_LANE, (self._ns, *lane, before, FEW + 1))]
+        return found
 
     def _up_to(self, limit: int, rows: str, values: tuple[Any, ...], db: sqlite3.Connection) -> int:
         counted = db.execute(f"SELECT count(*) FROM (SELECT 1 FROM {rows} LIMIT ?)", (self._ns, *values, limit))
