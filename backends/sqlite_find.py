@@ -23,8 +23,9 @@ _CHANGED = (
 )
 
 _NEXT_LANE = (
-    "SELECT queue, workflow, version FROM execution WHERE ns=? AND due_at IS NOT NULL AND (queue, workflow, version) > (?, ?, ?)"
-    " ORDER BY queue, workflow, version LIMIT 1"
+    "SELECT queue, workflow, version FROM execution WHERE ns=? AND due_at IS NOT NULL"
+    " AND (queue, workflow, version, due_at) > (?, ?, ?, 9e999)"  # behind all of a lane, which are passed over at once
+    " ORDER BY queue, workflow, version, due_at LIMIT 1"
 )
 _DUE_IN_LANE = "SELECT x FROM execution WHERE ns=? AND queue=? AND workflow=? AND version=? AND due_at<? LIMIT ?"
 
