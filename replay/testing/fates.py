@@ -63,9 +63,7 @@ class Fates(Stubs):
         policy = getattr(options, "retry", ONCE)
         kinds = ["", "", "", "", "", "slow"]
         if self._failures:
-            kinds += (
-                ["fails", "fails", "fails for good", "fails for good"] if policy.attempts > 1 else ["fails for good"]
-            )
+            kinds += ["fails"] * 4 + ["fails for good"] * 3 if policy.attempts > 1 else ["fails for good"]
             kinds += ["hangs"] if call.timeout is not None and call.timeout <= PATIENCE else []
         kind = draw(st.sampled_from(kinds))
         if kind:

@@ -35,7 +35,7 @@ DISTURBANCES = {
     "none": None,
     "one crash": None,
     "crashes": Faults(crash=0.08),
-    "hints lost, doubled and late": Faults(lose_hint=0.3, double_hint=0.3, delay_hint=0.5),
+    "hints lost, doubled and late": Faults(lose_hint=0.2, double_hint=0.3, delay_hint=0.6),
     "pauses": Faults(pause=0.1),
     "store unreachable": Faults(unavailable=0.1),
 }
@@ -115,7 +115,7 @@ def arrivals(signals: Sequence[Signal[Any]], *, cancels: bool) -> st.SearchStrat
     ]
     if cancels:
         events.append(st.just(("cancel", "", None)))
-    when = st.sampled_from([0, 0, 1, 2, 4])
+    when = st.sampled_from([0, 0, 0, 0, 0, 1, 2, 4])  # mostly at once: a wait that times out is drawn often enough
     return st.lists(st.tuples(when, st.integers(0, 8), st.one_of(events)), max_size=MOST_ARRIVALS)
 
 

@@ -148,22 +148,24 @@ def test_an_execution_that_never_began_is_cancelled_at_once_without_running_code
         assert handle.status() == "cancelled"
 
 
+def happens(what: str, sim: Simulation, handle: Any) -> None:
+    with contextlib.suppress(ExecutionEnded):
+        match what:
+            case "signal":
+                sim.signal(handle, Yes, "yes")
+            case "cancel":
+                sim.cancel(handle)
+            case _:
+                sim.advance(seconds=2)
+
+
 def test_signal_timeout_cancel_and_completion_have_exactly_one_outcome_in_every_order() -> None:
     outcomes = set()
     for seed in range(60):
         with Simulation([asks], seed=seed, workers=2, faults=True) as sim:
             handle = sim.start(asks, 1)
-            for act_ in sim.chance.sample(["signal", "cancel", "time"], 3):
-                try:
-                    match act_:
-                        case "signal":
-                            sim.signal(handle, Yes, "yes")
-                        case "cancel":
-                            sim.cancel(handle)
-                        case _:
-                            sim.advance(seconds=2)
-                except ExecutionEnded:
-                    pass
+            for what in sim.chance.sample(["signal", "cancel", "time"], 3):
+                happens(what, sim, handle)
                 sim.clock.move_to(sim.now() + 0.01)
             execution = ended(sim, handle)
             outcomes.add((str(execution.status), execution.result))
@@ -177,14 +179,7 @@ def test_of_signal_timeout_and_cancel_one_decides_with_a_crash_at_every_point(or
         with Simulation([asks], crash_at=point) as sim:
             handle = sim.start(asks, 1)
             for what in order_:
-                with contextlib.suppress(ExecutionEnded):
-                    match what:
-                        case "signal":
-                            sim.signal(handle, Yes, "yes")
-                        case "cancel":
-                            sim.cancel(handle)
-                        case _:
-                            sim.advance(seconds=2)
+                happens(what, sim, handle)
             execution = ended(sim, handle)
             assert_log_replays(sim, handle)
             assert sim.illegal(handle.id) is None
