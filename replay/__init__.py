@@ -40,17 +40,18 @@ from replay.core.retry import Retry
 from replay.definition import Event, Signal, Workflow, workflow
 
 if TYPE_CHECKING:
+    from replay.client.handles import Handle, Waited, WorkflowInfo
+    from replay.client.operator import Operator, Stuck
+    from replay.client.records import Detail, Execution, Page, Status, StepRecord, Tree
     from replay.codec import TaggedJson, UnknownValue, serializable
+    from replay.codec.log_rows import Unreadable
     from replay.core.commands import Branch, Command, ContinueAsNew, Flow, RollbackReport
     from replay.core.context import Context
     from replay.core.outcomes import Completed, Err, Ok, Received, TimedOut, Winner
     from replay.engine import Engine
-    from replay.handles import Handle, Waited, WorkflowInfo
-    from replay.observing import StepFields
-    from replay.operator import Operator, Stuck
-    from replay.records import Detail, Execution, Page, Status, StepRecord, Tree, Unreadable
-    from replay.schedules import ScheduleRecord
-    from replay.steps import CurrentStep, current_step
+    from replay.scheduling.schedules import ScheduleRecord
+    from replay.worker.log_fields import StepFields
+    from replay.worker.steps import CurrentStep, current_step
 
 __all__ = [
     "Branch",
@@ -127,32 +128,32 @@ _LAZY = {
     "Completed": "core.outcomes",
     "Context": "core.context",
     "ContinueAsNew": "core.commands",
-    "CurrentStep": "steps",
-    "Detail": "records",
+    "CurrentStep": "worker.steps",
+    "Detail": "client.records",
     "Engine": "engine",
     "Err": "core.outcomes",
-    "Execution": "records",
+    "Execution": "client.records",
     "Flow": "core.commands",
-    "Handle": "handles",
+    "Handle": "client.handles",
     "Ok": "core.outcomes",
-    "Operator": "operator",
-    "Page": "records",
+    "Operator": "client.operator",
+    "Page": "client.records",
     "Received": "core.outcomes",
     "RollbackReport": "core.commands",
-    "ScheduleRecord": "schedules",
-    "Status": "records",
-    "StepFields": "observing",
-    "StepRecord": "records",
-    "Stuck": "operator",
+    "ScheduleRecord": "scheduling.schedules",
+    "Status": "client.records",
+    "StepFields": "worker.log_fields",
+    "StepRecord": "client.records",
+    "Stuck": "client.operator",
     "TaggedJson": "codec",
     "TimedOut": "core.outcomes",
-    "Tree": "records",
+    "Tree": "client.records",
     "UnknownValue": "codec",
-    "Unreadable": "records",
-    "Waited": "handles",
+    "Unreadable": "codec.log_rows",
+    "Waited": "client.handles",
     "Winner": "core.outcomes",
-    "WorkflowInfo": "handles",
-    "current_step": "steps",
+    "WorkflowInfo": "client.handles",
+    "current_step": "worker.steps",
     "serializable": "codec",
 }
 """What is loaded when it is asked for: `import replay` must be quick, for command lines too."""

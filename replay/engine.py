@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import random
 import secrets
@@ -14,28 +13,26 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import attrs
 
-from replay.client import DEAF_POLL, Client
+from replay.client.client import DEAF_POLL, Client
+from replay.client.handles import Handle
 from replay.clock import SystemClock
 from replay.codec import TaggedJson
-from replay.core.entries import Fact
 from replay.core.errors import ConfigError, StoreUnavailable
 from replay.core.ids import check_id
-from replay.core.requests import Header
+from replay.core.settings import PAYLOAD_LIMIT
 from replay.core.times import duration
 from replay.definition import Workflow, register
-from replay.handles import Handle
-from replay.observing import Observer, tell
-from replay.opening import open_parts
-from replay.options import Options
+from replay.observability.telemetry import instrument_if_configured
 from replay.ports import Bus, Clock, Codec, Queue, Store
-from replay.runner import Runner
-from replay.schedules import CatchUp, Overlap, ScheduleRecord, Schedules
-from replay.telemetry import instrument_if_configured
-from replay.ticks import tick
+from replay.scheduling.schedules import CatchUp, Overlap, ScheduleRecord, Schedules
+from replay.scheduling.ticks import tick
+from replay.urls import open_parts
 from replay.worker import Worker
+from replay.worker.options import Options
+from replay.worker.runner import Runner
 
 if TYPE_CHECKING:
-    from replay.operator import Operator
+    from replay.client.operator import Operator
 
 T = TypeVar("T")
 In = TypeVar("In")
@@ -85,7 +82,7 @@ class Engine(Client):
         lease: Any = 30.0,
         concurrency: int = 16,
         cache_size: int = 1000,
-        payload_limit: int = 1_048_576,
+        payload_limit: int = PAYLOAD_LIMIT,
         log_limit: int = 100_000,
         retention: Any = None,
         retention_count: int | None = None,
@@ -125,14 +122,13 @@ class Engine(Client):
             payload_limit=payload_limit,
             retention=None if retention is None else duration(retention, "retention"),
             entropy=entropy or random.SystemRandom(),
+            opened=opened.stack,
         )
-        self._opened = opened.stack
         self._clock = clock or SystemClock()
         self._shutdown_timeout = shutdown_limit
         deaf = poll_interval is None and not opened.bus_is_shared
         self._options = attrs.evolve(options, poll_interval=DEAF_POLL) if deaf else options
         self._runner: Runner | None = None
-        self._observers: list[Observer] = []
         self._unsubscribe: list[Callable[[], None]] = []
         self._closed = False
         if worker:
@@ -185,43 +181,17 @@ class Engine(Client):
             codec=self.codec,
             clock=clock or self._clock,
             publish=self._bus.publish,
-            announce=self._announce,
+            announce=self.announce,
             tick=lambda schedule, now: tick(self, schedule, now),
             entropy=entropy,
             info={"pid": os.getpid(), "host": socket.gethostname(), "version": _version()},
             observers=self._observers,
         )
 
-    def on_entry(self, handler: Callable[[str, Fact], object]) -> Callable[[], None]:
-        """Call `handler(execution_id, entry)` for each entry that this process's worker or operator commits; returns the remover.
-
-        An audit hook: entries come in the log's order, once, and never during replay (entries that other processes commit are
-        told there). It is called on the loop's thread (the operator's: on the caller's) and must be quick; if it raises, that
-        is logged and changes nothing.
-        """
-
-        @functools.wraps(handler)
-        def observer(header: Header, entry: Fact) -> object:
-            return handler(header.id, entry)
-
-        return self._observe(observer)
-
-    def _observe(self, observer: Observer) -> Callable[[], None]:
-        self._observers.append(observer)
-
-        def remove() -> None:
-            if observer in self._observers:
-                self._observers.remove(observer)
-
-        return remove
-
-    def _tell(self, header: Header, entries: Iterable[Fact]) -> None:
-        tell(self._observers, header, entries)
-
     def adjust_worker(
         self, *, shutdown_timeout: float | None = None, retention: float | None = None, **changes: Any
     ) -> None:
-        """Change options before the worker is started: those of `replay.options.Options`, and some of the engine's."""
+        """Change options before the worker is started: those of `replay.worker.options.Options`, and some of the engine's."""
         if "queues" in changes:
             changes |= {"queues": tuple(changes["queues"]), "queue_limits": _limits(changes["queues"])}
         self._options = attrs.evolve(self._options, **changes)
@@ -255,7 +225,7 @@ class Engine(Client):
             unsubscribe()
         if self._runner is not None:
             self._runner.stop(self._shutdown_timeout if timeout is None else timeout)
-        self._opened.close()
+        super().close()
 
     def __enter__(self) -> Self:
         return self
@@ -342,7 +312,7 @@ class Engine(Client):
     @property
     def operator(self) -> Operator:
         """What a person does to executions: retry, skip, edit, fork, ... See `Operator`."""
-        from replay.operator import Operator
+        from replay.client.operator import Operator
 
         return Operator(self)
 

@@ -88,7 +88,7 @@ class Bus(Protocol):
 
 @runtime_checkable
 class Executor(Protocol):
-    """Where step bodies run; `replay.pool.Pool` is the one that workers have.
+    """Where step bodies run; `replay.worker.pool.Pool` is the one that workers have.
 
     It is made with three functions: `run(call)` performs a call and returns what it came to; `done(returned)` hands that to
     the worker, on the thread that ran the call, and may return another call for this thread to go on with; `failed(error)` is

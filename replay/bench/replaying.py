@@ -13,7 +13,7 @@ from replay.bench.setting import Setting
 from replay.codec import TaggedJson
 from replay.core.interpreter import Interpreter
 from replay.core.requests import Header
-from replay.determinism import make_context
+from replay.worker.sources import make_context
 
 HEADER = Header("bench", "bench", "", "default", "running", b"null", 1.0, 1.0)
 
@@ -127,7 +127,7 @@ def run(setting: Setting, n: int) -> Iterator[Figure]:
 
 def _own(setting: Setting) -> Iterator[Figure]:
     """Measure a workflow of the user's own on a history of its own."""
-    from replay.testing.replaying import replay as replay_history
+    from replay.testing.checks.replaying import replay as replay_history
 
     history, definition = setting.history, setting.workflow
     if history is None or definition is None:

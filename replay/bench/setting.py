@@ -7,8 +7,8 @@ from typing import Any
 import attrs
 
 from replay.bench.harness import Say
+from replay.client.histories import History
 from replay.definition import Workflow
-from replay.histories import History
 
 
 @attrs.frozen

@@ -7,40 +7,40 @@ from typing import Any
 
 import click
 
-from replay.cli import configuring
-from replay.cli.running import ReaderGone
+from replay.cli import config_file as configuring
+from replay.cli.exit_codes import ReaderGone
 
 _COMMANDS = {
-    "bench": "benching",
-    "cancel": "operating",
-    "check": "checking",
-    "completion": "watching",
-    "config": "showing",
-    "delete": "operating",
+    "bench": "bench",
+    "cancel": "operate",
+    "check": "check",
+    "completion": "watch",
+    "config": "config",
+    "delete": "operate",
     "demo": "demo",
-    "describe": "describing",
-    "doctor": "settings",
-    "edit-step-result": "intervening",
-    "export": "looking",
-    "force-fail": "intervening",
-    "fork": "operating",
-    "history": "looking",
-    "lint": "linting",
-    "list": "looking",
-    "purge": "purging",
-    "retry": "operating",
-    "retry-rollback": "operating",
+    "describe": "describe",
+    "doctor": "doctor",
+    "edit-step-result": "interventions",
+    "export": "inspect",
+    "force-fail": "interventions",
+    "fork": "operate",
+    "history": "inspect",
+    "lint": "lint",
+    "list": "inspect",
+    "purge": "purge",
+    "retry": "operate",
+    "retry-rollback": "operate",
     "schedule": "schedules",
-    "show": "looking",
-    "simulate": "simulating",
+    "show": "inspect",
+    "simulate": "simulate",
     "signal": "executions",
-    "skip-step": "intervening",
+    "skip-step": "interventions",
     "start": "executions",
-    "stuck": "operating",
+    "stuck": "operate",
     "wait": "executions",
-    "watch": "watching",
-    "worker": "working",
-    "workers": "settings",
+    "watch": "watch",
+    "worker": "worker",
+    "workers": "doctor",
 }
 
 
@@ -109,7 +109,9 @@ _HELP = {
 
 def load_command(name: str) -> click.Command:
     """Import one command."""
-    found: click.Command = getattr(import_module(f"replay.cli.{_COMMANDS[name]}"), f"{name.replace('-', '_')}_command")
+    found: click.Command = getattr(
+        import_module(f"replay.cli.commands.{_COMMANDS[name]}"), f"{name.replace('-', '_')}_command"
+    )
     return found
 
 

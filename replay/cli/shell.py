@@ -11,9 +11,7 @@ from urllib.parse import unquote
 
 import click
 
-from replay.cli.loading import load_workflows
-from replay.cli.output import bar, emit_done, emit_json, emit_table, plain, progress, safe, when
-from replay.cli.running import (
+from replay.cli.exit_codes import (
     CHECK_FAILED,
     FAILURE,
     INTERRUPTED,
@@ -25,6 +23,8 @@ from replay.cli.running import (
     fail,
     run,
 )
+from replay.cli.output import bar, emit_done, emit_json, emit_table, plain, progress, safe, when
+from replay.cli.targets import load_workflows
 from replay.cli.values import DURATION, INSTANT, PAIR, SINCE, parse_duration, parse_value
 from replay.core.errors import StoreUnavailable
 from replay.definition import Workflow

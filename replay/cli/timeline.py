@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from replay.cli.output import chain_of, message_of, name_of, plain, safe, traceback_of, when
+from replay.client.records import Detail
 from replay.codec.exceptions import safe_repr, safe_text
+from replay.codec.log_rows import Unreadable
 from replay.core import entries as e
 from replay.core.errors import CompensationFailed, ExecutionFailed, StepFailed
-from replay.records import Detail, Unreadable
 
 
 def lines(detail: Detail) -> list[str]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from replay.cli.signals import end_at_once
+from replay.cli.process.signals import end_at_once
 
 
 def main() -> NoReturn:
     """Run `replay-worker`."""
     end_at_once()
     from replay.cli import shell
-    from replay.cli.working import worker_command
+    from replay.cli.commands.worker import worker_command
 
     shell.run(worker_command, "replay-worker")
 

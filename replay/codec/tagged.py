@@ -10,8 +10,8 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, overload
 
-from replay.codec.engines import EngineName, choose, parse, standard_dumps
-from replay.codec.inspecting import Inspector
+from replay.codec.json_backends import EngineName, choose, parse, standard_dumps
+from replay.codec.lenient import Inspector
 from replay.codec.reading import Reader
 from replay.codec.registry import REGISTRY
 from replay.codec.writing import AS_IS, Writer

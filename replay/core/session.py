@@ -15,10 +15,10 @@ from typing import Any
 
 from replay.core import commands as c
 from replay.core import entries as e
-from replay.core.current import Whereabouts
+from replay.core.completion import Ending, at_latest
+from replay.core.decider import Frontier
 from replay.core.driver import Outcome
 from replay.core.effects import AskToStop, Await, Call, Effect, Launch, Returned, Warn, Woken
-from replay.core.ending import Ending, at_latest
 from replay.core.errors import (
     Cancelled,
     Fenced,
@@ -26,13 +26,13 @@ from replay.core.errors import (
     Undecodable,
     UnknownExecution,
 )
-from replay.core.flights import Flights, timed_out
-from replay.core.frontier import Frontier
 from replay.core.ids import child_id, keyed_id
 from replay.core.interpreter import Interpreter
 from replay.core.patches import Patches
+from replay.core.progress import Whereabouts
 from replay.core.recorder import Recorder
 from replay.core.requests import Claimed, Commit, Committed, End, Keep, Load, Message, Park, Restart, Watch, Yield
+from replay.core.running_steps import Flights, timed_out
 from replay.core.settings import Definition, Settings
 
 STUCK_DELAY = 30.0

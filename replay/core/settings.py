@@ -10,6 +10,9 @@ import attrs
 from replay.core.context import Context
 from replay.core.retry import Retry
 
+PAYLOAD_LIMIT = 1_048_576
+"""Bytes that an encoded value may take, unless told otherwise."""
+
 
 class Definition(Protocol):
     """What a session needs of a workflow's definition."""
@@ -68,7 +71,7 @@ class Settings:
     chance: Callable[[], float]
     worker: str = ""
     lease: float = 30.0
-    payload_limit: int = 1_048_576
+    payload_limit: int = PAYLOAD_LIMIT
     log_limit: int = 100_000
     argument_policy: str = "warn"
     cancel_grace: float = 5.0

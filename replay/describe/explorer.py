@@ -19,11 +19,11 @@ from replay.core.outcomes import Completed, Err, Ok, Received, TimedOut, Winner
 from replay.core.requests import Header
 from replay.definition import Workflow
 from replay.describe import source
+from replay.describe.coverage import Seen
 from replay.describe.paths import Paths, Spot, Unsure
-from replay.describe.seen import Seen
 from replay.describe.shape import CANCELLED, END, FAILED, START, Description, Edge, Node
 from replay.describe.standin import HEALING, stand_in
-from replay.determinism import make_context
+from replay.worker.sources import make_context
 
 Site: TypeAlias = tuple[Any, ...]
 """What makes two yielded commands the same node: the id, and the places of all generators that led there."""

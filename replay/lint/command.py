@@ -83,7 +83,7 @@ def _lint_object(target: str) -> list[Finding]:
     except Exception as error:  # whatever a user's module raises while it is imported
         raise click.UsageError(f"{target}: {type(error).__name__}: {error}") from error
     if isinstance(found, Engine):
-        found = list(found._workflows.values())
+        found = list(found.definitions)
     if isinstance(found, FunctionType):
         return lint_module(module)
     workflows = list(found) if isinstance(found, list | tuple | set | frozenset) else [found]

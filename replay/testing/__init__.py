@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from replay.testing.checks import assert_recovers, assert_replay_equivalent
-from replay.testing.clock import VirtualClock
-from replay.testing.faults import CrashPoint, Faults
-from replay.testing.golden import assert_replays, histories
-from replay.testing.seeds import Seed, try_seeds
-from replay.testing.simulation import SimHandle, Simulation
-from replay.testing.stubs import REAL, fails, hangs, returns, takes
+from replay.testing.checks.golden import assert_replays, histories
+from replay.testing.checks.recovery import assert_recovers, assert_replay_equivalent
+from replay.testing.simulation.clock import VirtualClock
+from replay.testing.simulation.faults import CrashPoint, Faults
+from replay.testing.simulation.seeds import Seed, try_seeds
+from replay.testing.simulation.simulation import SimHandle, Simulation
+from replay.testing.simulation.stubs import REAL, fails, hangs, returns, takes
 
 if TYPE_CHECKING:
     from replay.testing.contracts import BusContract, QueueContract, StoreContract
     from replay.testing.contracts.agreement import store_agreement
-    from replay.testing.drawing import Run, run_plan, scenarios
-    from replay.testing.machine import WorkflowMachine
+    from replay.testing.scenarios.machine import WorkflowMachine
+    from replay.testing.scenarios.strategy import Run, run_plan, scenarios
 
 __all__ = [
     "REAL",
@@ -48,11 +48,11 @@ __all__ = [
 _LAZY = {
     "BusContract": "contracts",
     "QueueContract": "contracts",
-    "Run": "drawing",
+    "Run": "scenarios.strategy",
     "StoreContract": "contracts",
-    "WorkflowMachine": "machine",
-    "run_plan": "drawing",
-    "scenarios": "drawing",
+    "WorkflowMachine": "scenarios.machine",
+    "run_plan": "scenarios.strategy",
+    "scenarios": "scenarios.strategy",
     "store_agreement": "contracts.agreement",
 }
 

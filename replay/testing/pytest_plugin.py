@@ -15,7 +15,7 @@ import pytest
 
 if TYPE_CHECKING:
     from replay.engine import Engine
-    from replay.testing.simulation import Simulation
+    from replay.testing.simulation.simulation import Simulation
 
 _MADE: pytest.StashKey[list[Any]] = pytest.StashKey()
 """The simulations that a test has made."""
@@ -69,7 +69,7 @@ def replay_seed(request: pytest.FixtureRequest) -> int:
 @pytest.fixture
 def replay_sim(request: pytest.FixtureRequest, replay_seed: int) -> Iterator[Callable[..., Simulation]]:
     """Make simulations: `sim = replay_sim([approve_order], steps=...)`; seeded, and closed after the test."""
-    from replay.testing.simulation import Simulation
+    from replay.testing.simulation.simulation import Simulation
 
     made = request.node.stash[_MADE] = []
 

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator
 
 from replay.core import requests as r
-from replay.options import Options
+from replay.worker.options import Options
 
 PASS_EVERY = 0.05
 """Seconds between words to other workers that there is more to do than this one can take."""

@@ -13,11 +13,13 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from replay.backends import common, redis, sqlite_find
+from replay.backends import common
 from replay.backends.memory import MemoryStore
 from replay.backends.redis import open_store
-from replay.backends.redis_scripts import Script, load_scripts
+from replay.backends.redis import store as redis
+from replay.backends.redis.scripts import Script, load_scripts
 from replay.backends.sqlite import SqliteStore
+from replay.backends.sqlite import find as sqlite_find
 from replay.core import requests as r
 from replay.testing.contracts.agreement import store_agreement
 from tests.contract.example_store import RequestLogStore

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from replay.backends.memory_hints import MemoryBus, MemoryQueue
+from replay.backends.memory.queue_and_bus import MemoryBus, MemoryQueue
 from replay.testing import BusContract, QueueContract
 
 

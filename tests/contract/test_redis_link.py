@@ -11,8 +11,8 @@ import attrs
 import pytest
 
 from replay.backends.redis import open_store
-from replay.backends.redis_nodes import Connection, Node, Sentinels, connector, options_of
-from replay.backends.redis_url import read_url
+from replay.backends.redis.topology import Connection, Node, Sentinels, connector, options_of
+from replay.backends.redis.url import read_url
 from replay.core import requests as r
 from replay.core.errors import ConfigError, ReplayError, StoreUnavailable
 from tests.servers.ports import free_port

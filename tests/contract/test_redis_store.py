@@ -13,7 +13,7 @@ import pytest
 from replay.backends.redis import RedisStore, open_store
 from replay.core import requests as r
 from replay.core.errors import ConfigError, StoreUnavailable, Undecodable
-from replay.testing.clock import VirtualClock
+from replay.testing.simulation.clock import VirtualClock
 from tests.servers.ports import free_port
 from tests.servers.redis import RedisCluster, RedisServer
 
@@ -114,7 +114,7 @@ def test_what_a_dead_process_owed_to_other_shards_is_handed_to_a_claimer(
 
 def abandon(store: RedisStore, request: r.Request[Any]) -> None:
     """Perform *request* and die before what it owes to other shards is delivered."""
-    from replay.backends.redis_plans import together
+    from replay.backends.redis.plans import together
 
     store._run(together([store._plans.of(request, lambda shard, items: None)]))
 

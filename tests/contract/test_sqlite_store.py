@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from replay.backends.sqlite import SqliteStore
-from replay.backends.sqlite_lock import FileLock
+from replay.backends.sqlite.file_lock import FileLock
 from replay.core import requests as r
 from replay.core.errors import ConfigError, ReplayError, StoreUnavailable, Undecodable
 from tests.servers.process import until

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from replay.backends import sqlite_find
 from replay.backends.memory import MemoryStore
 from replay.backends.redis import open_store
 from replay.backends.sqlite import SqliteStore
+from replay.backends.sqlite import find as sqlite_find
 from replay.core import requests as r
 from replay.testing import StoreContract
-from replay.testing.clock import VirtualClock
+from replay.testing.simulation.clock import VirtualClock
 from tests.contract.example_store import RequestLogStore
 
 

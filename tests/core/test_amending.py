@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from replay.amending import awaited, restarted, retry_voids
+from replay.client.amendments import awaited, restarted, retry_voids
 
 BEGAN = ["Began", 0.0, 0, "", "w", 1]
 

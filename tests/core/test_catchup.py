@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from replay.catchup import GRACE, Plan, jitter_of, plan
 from replay.core.errors import ScheduleError
-from replay.cron import Cron, Every
+from replay.scheduling.catchup import GRACE, Plan, jitter_of, plan
+from replay.scheduling.cron import Cron, Every
 
 START = 1_761_400_000.0  # 2025-10-25T13:46:40Z: clocks change in Europe that night
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from replay.core.errors import ScheduleError
-from replay.cron import Cron, Every
+from replay.scheduling.cron import Cron, Every
 
 ZONES = [
     "Europe/Berlin",
@@ -333,7 +333,7 @@ def test_an_instant_with_a_fraction_is_followed_by_the_very_next_second() -> Non
 
 
 def test_importing_recurrences_does_not_import_croniter() -> None:
-    program = "import sys, replay.cron, replay.catchup; sys.exit('croniter' in sys.modules)"
+    program = "import sys, replay.scheduling.cron, replay.scheduling.catchup; sys.exit('croniter' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 

@@ -50,5 +50,5 @@ def test_help_through_the_real_entry_loads_neither_the_engine_nor_a_command() ->
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     modules = set(found.splitlines()[-1].split())
-    assert "replay.cli.running" in modules
+    assert "replay.cli.exit_codes" in modules
     assert modules & {"replay.engine", "replay.cli.shell", "redis", "pika", "rich", "croniter", "sqlite3"} == set()

@@ -49,7 +49,7 @@ def test_the_sdist_holds_what_the_wheel_is_built_from(built: Path) -> None:
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert {"setup.cfg", "pyproject.toml", "README.md", "LICENSE", "replay/py.typed"} <= names
-    assert "replay/backends/lua/do_commit.lua" in names
+    assert "replay/backends/redis/lua/do_commit.lua" in names
 
 
 def test_the_wheel_runs_where_it_is_unpacked(built: Path, tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_the_wheel_runs_where_it_is_unpacked(built: Path, tmp_path: Path) -> Non
     zipfile.ZipFile(wheel).extractall(tmp_path)
     code = (
         "import replay, replay.backends.redis, replay.backends.rabbitmq, replay.demo.orders as demo, pathlib; "
-        "from replay.backends.redis_scripts import *; print(replay.__file__); "
+        "from replay.backends.redis.scripts import *; print(replay.__file__); "
         "assert (pathlib.Path(demo.__file__).parent / 'orders.csv').exists()"
     )
     environment = {"PYTHONPATH": str(tmp_path), "PATH": ""}

@@ -10,8 +10,8 @@ import pytest
 
 from replay import Engine, ExecutionFailed, workflow
 from replay.core.effects import Call, Returned
-from replay.pool import Pool
-from replay.steps import Flag
+from replay.worker.pool import Pool
+from replay.worker.steps import Flag
 
 PATIENCE = 10.0
 

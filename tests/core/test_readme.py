@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from replay.cli.working import worker_command
+from replay.cli.commands.worker import worker_command
 
 ROOT = Path(__file__).parents[2]
 PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]

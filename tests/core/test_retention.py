@@ -12,7 +12,7 @@ from replay import ConfigError, Context, Engine, workflow
 from replay.backends.memory import MemoryStore
 from replay.core import requests as r
 from replay.testing import Simulation
-from replay.testing.clock import VirtualClock
+from replay.testing.simulation.clock import VirtualClock
 
 
 @workflow(retention=timedelta(hours=1))

@@ -8,7 +8,7 @@ from typing import Any
 
 from replay import Engine
 from replay.backends.rabbitmq import open_queue
-from replay.backends.redis_bus import open_bus
+from replay.backends.redis.bus import open_bus
 from tests.e2e.app import all_workflows
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from replay.bench.harness import Figure, curves
-from replay.cli.benching import NAMES
+from replay.cli.commands.bench import NAMES
 from tests.e2e.test_cli import replay
 
 

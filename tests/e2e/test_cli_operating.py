@@ -14,7 +14,7 @@ import attrs
 import pytest
 
 from replay import Engine
-from replay.cli.purging import remove
+from replay.cli.commands.purge import remove
 from replay.core import requests as r
 from tests.e2e.app import GO, fails_at, waits
 from tests.e2e.commands import replay

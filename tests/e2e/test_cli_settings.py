@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from replay import Engine
-from replay.cli import configuring
+from replay.cli import config_file as configuring
 from replay.cli.root import all_commands
 from tests.e2e.app import waits
 from tests.e2e.commands import replay

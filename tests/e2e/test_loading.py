@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import pytest
 
-from replay.cli.loading import load, load_workflows
+from replay.cli.targets import load, load_workflows
 from tests.e2e.processes import ROOT
 
 BROKEN = {

@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from replay import Engine, ExecutionFailed, LogTooLong, workflow
-from replay.backends.memory import MemoryStore, SystemClock
-from replay.backends.memory_hints import MemoryBus
-from replay.cli.health import Probes
+from replay.backends.memory import MemoryStore
+from replay.backends.memory.queue_and_bus import MemoryBus
+from replay.backends.memory.store import SystemClock
+from replay.cli.process.health import Probes
 from replay.core import requests as r
 from replay.core.errors import StoreUnavailable
-from replay.runner import Runner
+from replay.worker.runner import Runner
 from tests.servers.process import until
 
 

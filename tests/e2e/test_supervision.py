@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from replay import Context, Engine, Flow, workflow
-from replay.cli.supervisor import Child
+from replay.cli.process.supervisor import Child
 from tests.e2e import app
 from tests.e2e.processes import ROOT, alive, pids, worker
 from tests.servers.process import until

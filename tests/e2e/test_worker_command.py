@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from replay import Engine
-from replay.metrics import Gauges, Metrics, Surroundings, exposition
+from replay.observability.metrics import Gauges, Metrics, Surroundings, exposition
 from tests.e2e import app
 from tests.e2e.processes import Worker, pids, worker
 from tests.servers.process import until

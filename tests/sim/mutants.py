@@ -14,14 +14,14 @@ from replay.backends.memory import MemoryStore
 from replay.core import entries as e
 from replay.core import requests as r
 from replay.core.context import Context
+from replay.core.decider import Frontier
 from replay.core.driver import Driver
 from replay.core.fibers import Fiber
-from replay.core.frontier import Frontier
 from replay.core.interpreter import Interpreter
 from replay.core.recorder import Recorder
 from replay.core.session import Session
-from replay.determinism import ExecutionSources
 from replay.worker import Worker
+from replay.worker.sources import ExecutionSources
 
 Mutant = Callable[[], contextlib.AbstractContextManager[None]]
 MUTANTS: dict[str, Mutant] = {}

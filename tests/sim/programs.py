@@ -19,8 +19,8 @@ from replay.core.generators import close_generator
 from replay.core.ids import child_id
 from replay.core.outcomes import Completed, Err, Ok, Received, TimedOut, Winner
 from replay.core.requests import Header
-from replay.determinism import ExecutionSources
-from replay.steps import run_call
+from replay.worker.sources import ExecutionSources
+from replay.worker.steps import run_call
 
 
 class Refusal(Exception):

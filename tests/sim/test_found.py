@@ -15,11 +15,11 @@ from replay.backends.sqlite import SqliteStore
 from replay.clock import SystemClock
 from replay.codec import TaggedJson
 from replay.core import requests as r
-from replay.options import Options
-from replay.steps import run_call
 from replay.testing import Simulation, assert_recovers, takes
-from replay.testing.clock import VirtualClock
+from replay.testing.simulation.clock import VirtualClock
 from replay.worker import Worker
+from replay.worker.options import Options
+from replay.worker.steps import run_call
 
 
 def ok() -> int:

@@ -19,7 +19,7 @@ from hypothesis.stateful import invariant, rule, run_state_machine_as_test
 
 from replay import Context, Engine, workflow
 from replay.cli.root import cli
-from replay.histories import History
+from replay.client.histories import History
 from replay.testing import Simulation, WorkflowMachine, assert_recovers, assert_replays, histories
 from tests.sim import corpus
 from tests.sim.corpus import Go, approval, mailbox, small

@@ -25,7 +25,7 @@ from replay.cli.timeline import describe_wait
 from replay.core import entries as e
 from replay.core import requests as r
 from replay.testing import Simulation, fails, hangs, takes
-from replay.testing.clock import VirtualClock
+from replay.testing.simulation.clock import VirtualClock
 
 
 class Busy(Exception):
@@ -563,10 +563,10 @@ def test_bulk_reports_what_ended_or_is_gone_meanwhile_and_goes_on() -> None:
 
 
 def test_what_no_log_can_tell_any_more_is_told_to_the_audit_logger(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO", "replay.audit")
+    caplog.set_level("INFO", "replay.observability.audit")
     sim, handle = failed("plain")
     Operator(sim.engine, by="ann").delete(handle, "asked to")
-    (record,) = [each for each in caplog.records if each.name == "replay.audit"]
+    (record,) = [each for each in caplog.records if each.name == "replay.observability.audit"]
     fields = record.__dict__
     assert [fields[name] for name in ("action", "execution_id", "by", "why")] == [
         "delete",

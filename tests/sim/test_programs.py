@@ -15,10 +15,10 @@ from replay import Context, ExecutionEnded, workflow
 from replay.backends.redis import open_store
 from replay.backends.sqlite import SqliteStore
 from replay.core.requests import Header
-from replay.determinism import ExecutionSources
 from replay.testing import CrashPoint, Simulation
-from replay.testing.checks import record
-from replay.testing.replaying import another_world, replay
+from replay.testing.checks.recovery import record
+from replay.testing.checks.replaying import another_world, replay
+from replay.worker.sources import ExecutionSources
 from tests.sim.programs import Blocked, Naive, child, inboxes, program, programs, run_nodes
 
 HEADER = Header("x-1", "program", "", "default", "pending", b"null", 0.0, 0.0)

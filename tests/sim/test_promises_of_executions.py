@@ -178,7 +178,7 @@ def test_now_uuid_and_random_are_the_same_on_every_replay() -> None:
 
 
 def test_an_execution_that_kills_its_workers_becomes_stuck_and_others_go_on() -> None:
-    from replay.testing.faults import Crash
+    from replay.testing.simulation.faults import Crash
 
     def deadly(call: Any) -> Any:
         raise Crash

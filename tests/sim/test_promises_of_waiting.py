@@ -193,8 +193,8 @@ def test_of_signal_timeout_and_cancel_one_decides_with_a_crash_at_every_point(or
 
 
 def assert_log_replays(sim: Simulation, handle: Any) -> None:
-    from replay.testing.checks import record
-    from replay.testing.replaying import replay
+    from replay.testing.checks.recovery import record
+    from replay.testing.checks.replaying import replay
 
     recorded = record(sim, handle.id)
     if recorded.rows:

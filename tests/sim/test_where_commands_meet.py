@@ -25,12 +25,12 @@ from replay.backends.memory import MemoryStore
 from replay.codec import TaggedJson
 from replay.core import entries as e
 from replay.core import requests as r
-from replay.options import Options
-from replay.steps import run_call
 from replay.testing import Simulation, assert_recovers, assert_replay_equivalent, fails, takes
-from replay.testing.clock import VirtualClock
-from replay.testing.stubs import Takes
+from replay.testing.simulation.clock import VirtualClock
+from replay.testing.simulation.stubs import Takes
 from replay.worker import Worker
+from replay.worker.options import Options
+from replay.worker.steps import run_call
 
 TWICE = Retry(attempts=2, initial=10, jitter=0)
 

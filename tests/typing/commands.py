@@ -30,12 +30,12 @@ from replay import (
     workflow,
 )
 from replay.backends.memory import MemoryStore
-from replay.backends.memory_hints import MemoryBus, MemoryQueue
+from replay.backends.memory.queue_and_bus import MemoryBus, MemoryQueue
 from replay.clock import SystemClock
 from replay.codec import TaggedJson
 from replay.core.effects import Call, Returned
-from replay.pool import Pool
 from replay.ports import Bus, Clock, Codec, Executor, Queue, Store
+from replay.worker.pool import Pool
 
 
 @attrs.frozen

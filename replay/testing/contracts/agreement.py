@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from replay.backends.memory import MemoryStore
 from replay.core import requests as r
 from replay.ports import Clock, Store
-from replay.testing.clock import VirtualClock
+from replay.testing.simulation.clock import VirtualClock
 
 ALL_IDS = ("a", "b", "c~1", "c~2")
 IDS = st.sampled_from(ALL_IDS)

@@ -6,7 +6,7 @@ from typing import Any
 
 from replay.core import requests as r
 from replay.ports import Store
-from replay.testing.clock import VirtualClock
+from replay.testing.simulation.clock import VirtualClock
 
 LEASE = 30.0
 LANES = (("w", ""), ("v", "2"))

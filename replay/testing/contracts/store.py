@@ -9,10 +9,10 @@ import pytest
 from replay.core import requests as r
 from replay.core.errors import ExecutionEnded, Fenced, OperatorRefused, UnknownExecution
 from replay.ports import Clock, Store
-from replay.testing.clock import VirtualClock
 from replay.testing.contracts.asking import LEASE, Asking
 from replay.testing.contracts.leases import LeasePromises
 from replay.testing.contracts.lists import ListPromises
+from replay.testing.simulation.clock import VirtualClock
 
 
 class StoreContract(LeasePromises, ListPromises):

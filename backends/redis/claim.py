@@ -1,0 +1,62 @@
+"""Claims: leases on what is due, from all shards at once, never more than were asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from replay.backends.redis import rows
+from replay.backends.redis.plans import Plan, Shards, portions
+from replay.backends.redis.scripts import Call
+from replay.core import requests as r
+
+
+def claim(shards: Shards, request: r.Claim, now: Callable[[], bytes]) -> Plan[r.Claims]:
+    """Claim from all shards at once, each for its portion; then the rest from those that had more."""
+    order = shards.rotation()
+    again = shards.count > 1 and shards.is_repeated(request.nonce)
+    quotas = dict(zip(order, portions(0 if again else request.limit, len(order)), strict=True))
+    replies = yield [_call(shards, now(), request, shard, quota, b"1") for shard, quota in quotas.items()]
+    answers = dict(zip(quotas, replies, strict=True))
+    claimed = {row[0]: row for reply in replies for row in reply[3]}
+    repeated = again or any(reply[2] for reply in replies)
+    outbox = [(shard, reply[5]) for shard, reply in answers.items()]
+    schedules = [row for reply in replies for row in reply[4]]
+    if shards.count > 1 and not repeated:
+        rest = request.limit - len(claimed)
+        for shard in order:
+            instant, due = answers[shard][0], answers[shard][1]
+            if rest <= 0 or not due or float(due) > float(instant):
+                continue
+            (reply,) = yield [_call(shards, now(), request, shard, rest, b"2")]
+            claimed |= {row[0]: row for row in reply[3]}
+            outbox.append((shard, reply[5]))
+            answers[shard] = reply
+            rest = request.limit - len(claimed)
+    return _reply(shards, list(answers.values()), list(claimed.values()), schedules, outbox)
+
+
+def _call(shards: Shards, now: bytes, request: r.Claim, shard: int, limit: int, round: bytes) -> Call:
+    lanes = [f"{q}\x1f{w}\x1f{v}" for q in request.queues for w, v in request.workflows]
+    known = list(dict.fromkeys(w for w, _ in request.workflows))
+    return shards.script(
+        shard, "claim", now, request.nonce, request.worker, limit, repr(request.lease),
+        b"1" if request.revive else b"0", round, len(lanes), len(known), *lanes, *known,
+    )  # fmt: skip
+
+
+def _reply(shards: Shards, replies: list[Any], claimed: list[Any], schedules: list[Any], outbox: list[Any]) -> r.Claims:
+    now = max(float(reply[0]) for reply in replies)
+    if shards.count > 1:
+        claimed.sort(key=lambda row: float(row[4]))  # longest due first
+    dues = [float(reply[1]) for reply in replies if reply[1]]
+    due_schedules = sorted(filter(None, map(rows.schedule, schedules)), key=lambda s: s.next_at or 0.0)
+    return r.Claims(
+        now,
+        tuple(r.Claimed(rows.header(row), rows.messages(row[3])) for row in claimed),
+        max(min(dues), now) if dues else None,
+        tuple(due_schedules[:16]),
+        tuple(
+            rows.read_owed(shard, items[i], items[i + 1]) for shard, items in outbox for i in range(0, len(items), 2)
+        ),
+    )

@@ -1,0 +1,242 @@
+"""How requests and replies look in Redis: headers, messages, schedules, what one shard owes to another."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import attrs
+
+from replay.backends import common
+from replay.backends.redis.scripts import Argument
+from replay.core import requests as r
+from replay.core.errors import Undecodable
+
+SEPARATOR = b"\x1f"  # between the parts of names in keys and messages; ids cannot contain it
+
+
+def _optional(value: Any) -> Argument:
+    return b"" if value is None else value if isinstance(value, bytes | str) else repr(value)
+
+
+optional: Callable[[Any], Argument] = _optional
+"""Write a value that may be None (which no stored value is: `''`)."""
+
+# --- headers --------------------------------------------------------------------------------------------
+
+_text = bytes.decode
+_FIELDS: dict[bytes, tuple[str, Callable[[bytes], Any]]] = {
+    b"wf": ("workflow", _text),
+    b"v": ("version", _text),
+    b"q": ("queue", _text),
+    b"st": ("status", _text),
+    b"ca": ("created_at", float),
+    b"ua": ("updated_at", float),
+    b"ea": ("ended_at", float),
+    b"par": ("parent_id", _text),
+    b"pri": ("priority", int),
+    b"ret": ("retention", float),
+    b"dl": ("deadline", float),
+    b"at": ("attempt", int),
+    b"run": ("run", int),
+    b"len": ("length", int),
+    b"am": ("amendments", int),
+    b"arr": ("arrivals", int),
+    b"lc": ("last_commit", _text),
+    b"tok": ("token", _text),
+    b"wk": ("worker", _text),
+    b"lost": ("lost", int),
+    b"due": ("due_at", float),
+    b"in": ("input", bytes),
+    b"res": ("result", bytes),
+    b"err": ("error", bytes),
+    b"md": ("metadata", bytes),
+    b"cur": ("current", bytes),
+}
+
+
+def header(row: Sequence[Any]) -> r.Header:
+    """Return the header of `{id, fields, payloads}`."""
+    values: dict[str, Any] = {}
+    for half in (row[1], row[2]):
+        for i in range(0, len(half), 2):
+            field = _FIELDS.get(half[i])  # those of a newer version, and our own marks, are passed over
+            if field is not None:
+                values[field[0]] = field[1](half[i + 1])
+    return r.Header(id=row[0].decode(), **values)
+
+
+# --- messages and log entries -----------------------------------------------------------------------------
+
+
+def message(seq: bytes, data: bytes) -> r.Message:
+    """Return a message as it stands in an inbox."""
+    kind, at, size, rest = data.split(SEPARATOR, 3)
+    name = int(size)
+    return r.Message(int(seq), kind.decode(), rest[:name].decode(), rest[name:], float(at))
+
+
+def messages(flat: Sequence[bytes]) -> tuple[r.Message, ...]:
+    """Return the messages of a flat list of numbers and data, oldest first."""
+    found = [message(flat[i], flat[i + 1]) for i in range(0, len(flat), 2)]
+    found.sort(key=lambda each: each.seq)
+    return tuple(found)
+
+
+def entry(data: bytes) -> bytes:
+    """Return a log entry as it is stored, its checksum in front."""
+    return zlib.crc32(data).to_bytes(4, "big") + data
+
+
+def checked(request: r.Load, stored: Sequence[bytes]) -> list[bytes]:
+    """Return the entries that *request* asked for, without their checksums.
+
+    Raises:
+        Undecodable: One does not fit its checksum.
+    """
+    crc32, entries = zlib.crc32, [each[4:] for each in stored]
+    for index, (data, each) in enumerate(zip(entries, stored, strict=True)):
+        if crc32(data) == int.from_bytes(each[:4], "big"):
+            continue
+        if not request.inspect:
+            raise Undecodable(
+                f"execution {request.id!r}, log entry #{request.after + index}: its checksum is wrong (damaged data). "
+                f"Fix: restore Redis from a backup, or end the execution (`replay cancel`, Operator.force_fail)"
+            )
+        entries[index] = r.DAMAGED
+    return entries
+
+
+# --- creates ----------------------------------------------------------------------------------------------
+
+
+def create_block(request: r.Create, *, foreign: bool) -> list[Argument]:
+    """Return what `create.lua` reads; *foreign*: the parent lives on another shard."""
+    return [
+        request.id,
+        request.workflow,
+        request.version,
+        request.queue,
+        request.input,
+        _optional(request.at),
+        _optional(request.timeout),
+        _optional(request.parent_id),
+        b"1" if foreign else b"0",
+        request.metadata,
+        "\x1f".join(common.terms(request.metadata)),
+        request.priority,
+        _optional(request.retention),
+        request.amendments,
+        len(request.entries),
+        *map(entry, request.entries),
+    ]
+
+
+# --- schedules and workers --------------------------------------------------------------------------------------
+
+
+def schedule(row: Sequence[Any]) -> r.Schedule | None:
+    """Return the schedule of `{id, fields}`, None of `{}`."""
+    if not row:
+        return None
+    values = dict(zip(row[1][::2], row[1][1::2], strict=True))
+    return r.Schedule(
+        row[0].decode(),
+        values[b"wf"].decode(),
+        values[b"spec"],
+        values[b"state"],
+        float(values[b"next"]) if values[b"next"] else None,
+        values[b"paused"] == b"1",
+        int(values[b"ver"]),
+    )
+
+
+def worker(name: bytes, data: bytes) -> r.WorkerRow:
+    """Return a worker's row."""
+    seen_at, _, info = data.partition(SEPARATOR)
+    return r.WorkerRow(name.decode(), info, float(seen_at))
+
+
+# --- between shards ----------------------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Owed:
+    """Where an item of an outbox lies."""
+
+    shard: int
+    item: bytes
+
+
+@attrs.frozen(kw_only=True)
+class OwedCreate(r.Create):
+    """A creation that another shard's commit asked for."""
+
+    owed: Owed
+
+
+@attrs.frozen(kw_only=True)
+class OwedDeliver(r.Deliver):
+    """A cancellation, or the news that an execution ended, from another shard."""
+
+    owed: Owed
+
+
+def fields(*values: Argument) -> bytes:
+    """Write values so that `split_fields` finds them again."""
+    out = []
+    for value in values:
+        data = value if isinstance(value, bytes) else str(value).encode()
+        out.append(b"%d:%b" % (len(data), data))
+    return b"".join(out)
+
+
+def split_fields(data: bytes) -> list[bytes]:
+    """Return the values that `fields` (or its twin in `outbox.lua`) wrote."""
+    found, at = [], 0
+    while at < len(data):
+        colon = data.index(b":", at)
+        end = colon + 1 + int(data[at:colon])
+        found.append(data[colon + 1 : end])
+        at = end
+    return found
+
+
+def owed_create(request: r.Create, *, foreign: bool) -> bytes:
+    """Write a creation for another shard."""
+    return fields(b"c", *create_block(request, foreign=foreign))
+
+
+def owed_cancel(id: str) -> bytes:
+    """Write a cancellation for another shard."""
+    return fields(b"x", id)
+
+
+def read_owed(shard: int, item: bytes, value: bytes) -> OwedCreate | OwedDeliver:
+    """Return the request that an item of *shard*'s outbox stands for."""
+    kind, *rest = split_fields(value)
+    owed = Owed(shard, item)
+    if kind == b"x":
+        return OwedDeliver(rest[0].decode(), item.hex(), "cancel", owed=owed)
+    if kind == b"e":
+        return OwedDeliver(rest[0].decode(), item.hex(), "ended", rest[1].decode(), rest[2], owed=owed)
+    id, workflow, version, queue, input, at, timeout, parent, _, metadata, _, priority, retention, amendments, _ = rest[
+        :15
+    ]
+    return OwedCreate(
+        id.decode(),
+        workflow.decode(),
+        input,
+        version.decode(),
+        queue.decode(),
+        float(at) if at else None,
+        float(timeout) if timeout else None,
+        parent.decode() or None,
+        metadata,
+        int(priority),
+        float(retention) if retention else None,
+        tuple(each[4:] for each in rest[15:]),
+        int(amendments),
+        owed=owed,
+    )

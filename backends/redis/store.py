@@ -1,0 +1,240 @@
+"""The store and bus in Redis: one server, a primary behind Sentinels, or a cluster.
+
+Every transition is one Lua script in one hash slot, atomic, fenced and idempotent (`lua/`); a batch of requests is one
+round trip to each server it concerns. An execution is two hashes (`e:ID` small fields, `p:ID` payloads), a log (list
+`l:ID`), an inbox (hash `m:ID`, with `n:ID` for whose ends wait in it), accepted message ids (sorted set `a:ID`, by number of
+arrivals) and watchers (set `w:ID`). A namespace's keys begin with `{namespace:shard}:`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import attrs
+
+from replay.backends.redis import rows
+from replay.backends.redis.bus import RedisBus, open_bus
+from replay.backends.redis.doctor import examine
+from replay.backends.redis.link import Link, Unusable
+from replay.backends.redis.plans import Plan, Shards, together
+from replay.backends.redis.requests import Plans
+from replay.backends.redis.scripts import Call, load_scripts
+from replay.backends.redis.topology import Connect
+from replay.backends.redis.url import RedisUrl, read_url
+from replay.core import requests as r
+from replay.core.errors import ConfigError, ReplayError, StoreUnavailable
+from replay.ports import Clock
+
+__all__ = ["RedisBus", "RedisStore", "open_bus", "open_store"]
+
+log = logging.getLogger("replay.redis")
+
+SCHEMA = 1
+"""Version of the layout of keys. A store with a newer one is not touched."""
+
+OWED_DEADLINE = 1.0
+"""Seconds that an answer may wait for deliveries to other shards; afterwards workers see to them."""
+
+
+_Owed = tuple[int, int, list[bytes]]
+"""Which request of a batch wrote what to which shard's outbox (items and values in turn)."""
+
+
+def _owe(owed: list[_Owed], i: int, shard: int, items: list[bytes]) -> None:
+    owed.append((i, shard, items))
+
+
+class RedisStore:
+    """See `replay.ports.Store`.
+
+    Args:
+        url: Where; see `open_store`.
+        namespace: Keeps applications apart that share a Redis.
+        clock: The store's clock, for simulations; None: the server's.
+        connect: Makes connections (redis-py's classes otherwise), e.g. to count round trips.
+
+    Raises:
+        ConfigError: The login is refused, or the namespace has another number of shards.
+        StoreUnavailable: The server cannot be reached.
+    """
+
+    def __init__(
+        self, url: RedisUrl, *, namespace: str = "default", clock: Clock | None = None, connect: Connect | None = None
+    ) -> None:
+        if not re.fullmatch(r"[^{}\s\x00-\x1f]{1,200}", namespace):
+            raise ConfigError(
+                f"namespace {namespace!r} is not allowed: use 1 to 200 characters without spaces, '{{' and '}}'"
+            )
+        self.namespace = namespace
+        self._url = url
+        scripts = load_scripts()
+        self._link = Link(url, list(scripts.values()), connect)
+        try:
+            self._plans = Plans(Shards(namespace, self._agree_on_shards(), scripts), clock)
+        except BaseException:
+            self._link.close()
+            raise
+
+    def __repr__(self) -> str:
+        return f"RedisStore({self._url.shown!r}, namespace={self.namespace!r})"
+
+    def _agree_on_shards(self) -> int:
+        """Return how many shards the namespace has, deciding it if it is new."""
+        tag = b"{%b}:" % self.namespace.encode()
+        key = tag + b"meta"
+
+        def command(*args: Any) -> Call:
+            return Call(0, tag, None, args, True)
+
+        answers = self._link.perform(
+            [
+                command(b"HSETNX", key, b"shards", self._url.default_shards),
+                command(b"HSETNX", key, b"schema", SCHEMA),
+                command(b"HMGET", key, b"shards", b"schema"),
+            ]
+        )
+        for answer in answers:
+            if isinstance(answer, ReplayError):
+                raise answer
+        shards, schema = answers[2]
+        if int(schema) > SCHEMA:
+            raise ConfigError(
+                f"namespace {self.namespace!r} of {self._url.shown} was written by a newer replay (schema {int(schema)}, "
+                f"this one knows {SCHEMA}). Fix: upgrade this process"
+            )
+        if self._url.shards is not None and int(shards) != self._url.shards:
+            raise ConfigError(
+                f"namespace {self.namespace!r} of {self._url.shown} has {int(shards)} shards, the URL says "
+                f"{self._url.shards}. Fix: leave `shards` out of the URL; the number cannot change later"
+            )
+        return int(shards)
+
+    def close(self) -> None:
+        """See `replay.ports.Store.close`."""
+        self._link.close()
+
+    def apply(self, requests: Sequence[r.Request[Any]]) -> list[Any]:
+        """See `replay.ports.Store.apply`."""
+        owed: list[_Owed] = []
+        plans = [self._plans.of(request, partial(_owe, owed, i)) for i, request in enumerate(requests)]
+        replies = [self._run_one(plans[0])] if len(plans) == 1 else self._run(together(plans))
+        if owed:
+            self._settle(owed, replies)
+        return replies
+
+    def _run_one(self, plan: Plan[Any]) -> Any:
+        """As `_run(together([plan]))[0]`, for the commonest batch there is: an execution's next step."""
+        replies: list[Any] | None = None
+        while True:
+            try:
+                calls = next(plan) if replies is None else plan.send(replies)
+            except StopIteration as end:
+                return end.value
+            except ReplayError as refusal:
+                return refusal
+            replies = self._link.perform(calls)
+
+    def _run(self, plan: Plan[list[Any]], deadline: float | None = None) -> list[Any]:
+        try:
+            calls = next(plan)
+            while True:
+                calls = plan.send(self._link.perform(calls, deadline))
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+
+    # --- between shards -----------------------------------------------------------------------------------
+
+    def _settle(self, owed: Sequence[_Owed], replies: list[Any]) -> None:
+        """Deliver at once what transitions owe to other shards; what cannot be delivered stays in the outboxes."""
+        items = [
+            (i, rows.read_owed(shard, found[n], found[n + 1]))
+            for i, shard, found in owed
+            for n in range(0, len(found), 2)
+        ]
+        more: list[_Owed] = []
+        try:
+            deliveries = [self._plans.of(item, partial(_owe, more, i)) for i, item in items]
+            outcomes = self._run(together(deliveries), OWED_DEADLINE)
+            done = [
+                self._plans.of(r.Forget(item), partial(_owe, more, i))
+                for (i, item), outcome in zip(items, outcomes, strict=True)
+                if type(outcome) is not ReplayError  # which the server refused for reasons of its own
+            ]
+            self._run(together(done), OWED_DEADLINE)
+        except StoreUnavailable as error:
+            log.warning("deliveries to other shards are left to the workers: %s", error)
+            return
+        for (i, item), outcome in zip(items, outcomes, strict=True):
+            if isinstance(outcome, r.Created):
+                woken: tuple[str, ...] = (item.queue,) if outcome.fresh and isinstance(item, r.Create) else ()
+            else:
+                woken = getattr(outcome, "woken", ())
+            if woken:
+                replies[i] = attrs.evolve(replies[i], woken=tuple(dict.fromkeys((*replies[i].woken, *woken))))
+        if more:  # a cancelled child's end is news to yet another shard
+            self._settle(more, replies)
+
+    # --- operators --------------------------------------------------------------------------------------------
+
+    def warnings(self) -> list[str]:
+        """Return what is unsafe about the servers' settings, each with its remedy.
+
+        Raises:
+            StoreUnavailable: A server cannot be reached.
+        """
+        import redis
+
+        found: dict[str, None] = {}
+        for node in self._link.topology.nodes():
+            connection = node.take()
+            try:
+                found |= dict.fromkeys(examine(connection))
+                node.give(connection)
+            except (redis.RedisError, OSError) as error:
+                with contextlib.suppress(Exception):
+                    connection.disconnect()
+                raise StoreUnavailable(f"Redis {self._url.shown}: {error}") from error
+        return list(found)
+
+
+def open_store(
+    url: str,
+    *,
+    namespace: str = "default",
+    clock: Clock | None = None,
+    shards: int | None = None,
+    ack_replicas: int | None = None,
+    deadline: float | None = None,
+    socket_timeout: float | None = None,
+    connect: Connect | None = None,
+) -> RedisStore:
+    """Open the store in a Redis.
+
+    Args:
+        url: `redis://user:password@host:6379/0`, `rediss://...?ssl_ca_certs=FILE&ssl_cert_reqs=required`,
+            `redis+sentinel://host:26379,host2:26379/service?db=0` or `redis+cluster://host:6379,host2:6379`. The
+            following options may also stand in its query, and `tls=1` where the scheme cannot say so.
+        namespace: Keeps applications apart that share a Redis.
+        clock: The store's clock, for simulations; None: the server's.
+        shards: In how many hash slots a new namespace is split (default: 1, of a cluster 16). It cannot change later.
+        ack_replicas: How many replicas must have each batch before it is answered (WAIT).
+        deadline: Seconds for which requests are tried again before `StoreUnavailable` (default 10).
+        socket_timeout: Seconds that one reply may take (default 5).
+        connect: Makes connections instead of redis-py's classes.
+
+    Raises:
+        ConfigError: The URL is malformed, the login is refused, or the namespace has another number of shards.
+        StoreUnavailable: The server cannot be reached.
+    """
+    understood = read_url(
+        url, shards=shards, ack_replicas=ack_replicas, deadline=deadline, socket_timeout=socket_timeout
+    )
+    try:
+        return RedisStore(understood, namespace=namespace, clock=clock, connect=connect)
+    except Unusable as error:
+        raise ConfigError(str(error)) from error

@@ -1,0 +1,197 @@
+"""`replay-worker MODULE:OBJECT --store URL`: what its flags mean, and which processes they come to."""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from replay.cli import shell
+from replay.cli import targets as loading
+from replay.cli.process.child import supervision
+from replay.cli.process.health import HealthServer, Probes
+from replay.cli.process.logging import set_up_logging
+from replay.cli.process.serve import serve
+from replay.cli.process.signals import end_at_once
+from replay.cli.process.supervisor import Supervisor, command_line
+from replay.engine import Engine, default_name
+from replay.redaction import masked
+
+log = logging.getLogger("replay.worker")
+
+GIVEN = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT, ParameterSource.DEFAULT_MAP)
+"""Where the user may have said something; the rest are defaults of ours."""
+
+
+@click.command(
+    "worker",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Example: replay-worker shop.workflows:all --store sqlite:///orders.db -c 8",
+)
+@click.argument("target", metavar="MODULE:OBJECT")
+@click.option("--store", "-s", metavar="URL", help="sqlite:///FILE, redis://HOST, ...")
+@click.option("--queue", metavar="URL", help="amqp://HOST: carries hints between processes.")
+@click.option("--bus", metavar="URL", help="Default: the store's own.")
+@click.option("--namespace", default="default", show_default=True)
+@click.option(
+    "--queues",
+    "-Q",
+    default="default",
+    show_default=True,
+    metavar="NAME[=N],...",
+    help="Execution queues to serve; =N: at most N of that queue at once.",
+)
+@click.option("--processes", "-p", default=1, show_default=True, type=click.IntRange(1), help="Worker processes.")
+@click.option(
+    "--health-port",
+    type=click.IntRange(0, 65535),
+    help="Serve /livez, /readyz, /metrics; with -p, from this port on.",
+)
+@click.option("--reload", is_flag=True, help="Start again when a Python file below this folder changes.")
+@click.option("--concurrency", "-c", default=16, show_default=True, type=click.IntRange(1), help="Executions at once.")
+@click.option("--name", "-n", help="Unique among workers; default: host-pid-random.")
+@click.option(
+    "--lease",
+    default=30.0,
+    show_default=True,
+    type=click.FloatRange(0.05),
+    help="Seconds after which a silent worker's work passes on.",
+)
+@click.option("--poll-interval", type=click.FloatRange(0.001), help="Longest seconds between looks into the store.")
+@click.option(
+    "--cache-size", default=1000, show_default=True, type=click.IntRange(0), help="Sleeping executions kept live."
+)
+@click.option("--payload-limit", default=1_048_576, show_default=True, type=click.IntRange(1), help="Bytes per value.")
+@click.option("--log-limit", default=100_000, show_default=True, type=click.IntRange(1), help="Entries per execution.")
+@click.option("--retention", metavar="DURATION", help="Keep ended executions for 90s, 15m, 2h, 30d; default: for ever.")
+@click.option("--retention-count", type=click.IntRange(0), help="Keep so many ended executions, the newest.")
+@click.option("--argument-policy", default="warn", show_default=True, type=click.Choice(["warn", "error", "off"]))
+@click.option(
+    "--shutdown-timeout",
+    default=30.0,
+    show_default=True,
+    type=click.FloatRange(0),
+    help="Seconds for running steps to end.",
+)
+@click.option("--burst", is_flag=True, help="Stop when there is nothing to do.")
+@click.option("--max-executions", type=click.IntRange(1), help="Stop after that many visits.")
+@click.option(
+    "--log-level", default="info", show_default=True, type=click.Choice(["debug", "info", "warning", "error"])
+)
+@click.option("--log-format", default="text", show_default=True, type=click.Choice(["text", "json"]))
+def worker_command(target: str, store: str | None, **options: Any) -> int:
+    """Run the workflows of MODULE:OBJECT (a list of them, one, an Engine, or a function giving one).
+
+    The first SIGTERM, SIGINT or SIGHUP drains (running steps end, leases are handed back), a second one stops cold; SIGQUIT dumps
+    stacks.
+    """
+    end_at_once()
+    set_up_logging(options.pop("log_level"), options.pop("log_format"))
+    faulthandler.register(signal.SIGQUIT, all_threads=True)
+    burst, health_port = options.pop("burst"), options.pop("health_port")
+    processes, reload = options.pop("processes"), options.pop("reload")
+    supervisor = supervision()
+    if supervisor is None and (processes > 1 or reload):  # a supervised process supervises none, whatever files say
+        return supervise(processes, reload=reload, burst=burst, name=options["name"], health_port=health_port)
+    probes = Probes()
+    health = _listen(health_port, probes) if health_port is not None else None
+    engine, where = _engine(target, store, options)
+    try:
+        return serve(engine, where, burst=burst, probes=probes, supervisor=supervisor)
+    finally:
+        if health is not None:
+            health.close()
+
+
+def _listen(port: int, probes: Probes) -> HealthServer:
+    """Open the health port: before anything is claimed, since it may be taken."""
+    try:
+        health = HealthServer(port, probes.routes())
+    except OSError as error:
+        shell.fail(f"--health-port {port}: {error.strerror}. Fix: choose another port", shell.USAGE)
+    log.info("health on port %d: /livez /readyz /metrics", health.port)
+    return health
+
+
+def _engine(target: str, store: str | None, options: dict[str, Any]) -> tuple[Engine, str]:
+    """Return the engine that *target* names, or one for its workflows, and where it keeps them, for display."""
+    options["queues"] = _queues(options["queues"])
+    if options["retention"] is not None:
+        options["retention"] = shell.parse_duration(options["retention"])
+    max_executions = options.pop("max_executions")
+    found = loading.load(target)
+    if isinstance(found, Engine):
+        engine, where = found, "the Engine's store"
+        engine.adjust_worker(**_given(options))
+    else:
+        workflows = loading.workflows_of(found, target)
+        if not store:
+            raise click.UsageError("missing --store URL (or REPLAY_STORE). Fix: --store sqlite:///orders.db")
+        if store.startswith("memory:"):
+            raise click.UsageError(
+                "memory:// lives within one process: this worker would never get work. Fix: --store sqlite:///orders.db"
+            )
+        engine, where = Engine(store, workflows=workflows, **options), masked(store)
+    engine.adjust_worker(max_executions=max_executions)
+    return engine, where
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that were given, by flag, variable or file, for an Engine that brings its own.
+
+    Where it lives is not for them to say: a flag that tries is told of, while variables may be there for other commands.
+    """
+    source = click.get_current_context().get_parameter_source
+    places = ("store", "queue", "bus", "namespace")
+    for name in places:
+        if source(name) is ParameterSource.COMMANDLINE:
+            log.warning("--%s has no effect: the Engine brings its own", name)
+    return {name: value for name, value in options.items() if name not in places and source(name) in GIVEN}
+
+
+def supervise(processes: int, *, reload: bool, burst: bool, name: str | None, health_port: int | None) -> int:
+    """Run this very command in *processes* processes, each with a name and a health port of its own."""
+    # Not what click parsed: what it got from the environment and from files, the processes get from there, too.
+    given = _without(sys.argv[1:] if "worker" not in sys.argv[1:2] else sys.argv[2:])
+    commands = []
+    for number in range(processes):
+        own = ["--name", f"{name or default_name()}-{number + 1}"]
+        if health_port is not None:
+            own += ["--health-port", str(health_port + number if health_port else 0)]
+        commands.append(command_line([*given, "--processes", "1", *own]))
+    log.info("%d processes%s", processes, ", started again when code changes" if reload else "")
+    return Supervisor(commands, replace=not burst, watch=Path.cwd() if reload else None).run()
+
+
+def _without(arguments: list[str]) -> list[str]:
+    """Return *arguments* without the options that are the supervisor's."""
+    kept: list[str] = []
+    skip = False
+    for argument in arguments:
+        if skip:
+            skip = False
+        elif argument in ("-p", "--processes", "-n", "--name", "--health-port"):
+            skip = True
+        elif argument != "--reload" and not argument.startswith(
+            ("--processes=", "--name=", "--health-port=", "-p", "-n")
+        ):
+            kept.append(argument)
+    return kept
+
+
+def _queues(text: str) -> dict[str, int | None]:
+    found: dict[str, int | None] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, given, limit = part.partition("=")
+        if given and not limit.isdecimal():
+            raise click.UsageError(f"-Q takes NAME or NAME=N, not {part!r}. Fix: -Q emails=2,default")
+        found[name] = int(limit) if given else None
+    if not found:
+        raise click.UsageError("-Q names no queue. Fix: -Q default")
+    return found

@@ -1,0 +1,1 @@
+"""The process around a worker: logging, POSIX signals, supervision, health port."""

@@ -1,0 +1,121 @@
+"""The health port: `/livez`, `/readyz` and `/metrics` over HTTP, for orchestrators and Prometheus."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from replay.client.records import Status
+from replay.core.errors import ReplayError
+from replay.engine import Engine
+from replay.observability.metrics import Surroundings, exposition
+from replay.worker.runner import Runner
+
+Answer = tuple[int, str]
+
+FRESH = 10.0
+"""Seconds for which executions by status are not counted again: less than any scrape interval, and several may scrape."""
+
+
+class Probes:
+    """What the health port answers. Until the worker begins, it is alive and not ready."""
+
+    def __init__(self) -> None:
+        self._work: tuple[Engine, Runner] | None = None
+        self._counting = threading.Lock()
+        self._counted_at = float("-inf")
+        self._counts: dict[str, int] | None = None
+
+    def begin(self, engine: Engine, runner: Runner) -> None:
+        """Take note that the worker has begun."""
+        self._work = engine, runner
+
+    def routes(self) -> dict[str, Callable[[], Answer]]:
+        """Return all by path."""
+        return {"/livez": self.live, "/readyz": self.ready, "/metrics": self.metrics}
+
+    def live(self) -> Answer:
+        """Tell whether it should go on: 503 has an orchestrator start it again."""
+        if self._work is None:
+            return 200, "starting\n"
+        _, runner = self._work
+        if runner.failure is not None:
+            return 503, f"the worker stopped: {runner.failure!r}\n"
+        if runner.hung:
+            return 503, f"workflow code has kept the loop busy for {runner.busy:.0f} s\n"
+        return 200, "ok\n"
+
+    def ready(self) -> Answer:
+        """Tell whether it takes work."""
+        if self._work is None:
+            return 503, "starting\n"
+        _, runner = self._work
+        if runner.worker.reach.away:
+            return 503, "the store cannot be reached\n"
+        if runner.failure is not None or runner.hung or not runner.worker.gauges().ready:
+            return 503, "it takes no more work\n"
+        return 200, "ok\n"
+
+    def metrics(self) -> Answer:
+        """Return what Prometheus reads."""
+        if self._work is None:
+            return 503, "starting\n"
+        engine, runner = self._work
+        worker = runner.worker
+        counts = None if worker.reach.away else self._executions(engine)
+        return 200, exposition(worker.metrics, worker.gauges(), Surroundings(counts, engine.connected))
+
+    def _executions(self, engine: Engine) -> Mapping[str, int] | None:
+        with self._counting:
+            if time.monotonic() - self._counted_at >= FRESH:
+                try:
+                    counts = engine.count_executions()
+                    self._counts = {status.value: counts.get(status, 0) for status in Status}
+                except ReplayError:
+                    self._counts = None
+                self._counted_at = time.monotonic()
+            return self._counts
+
+
+class HealthServer:
+    """Serves on a daemon thread.
+
+    Args:
+        port: 0 takes any free one; see `port`.
+        routes: What to answer for each path: status code and text.
+        host: Where to listen; all addresses by default, since probes come from outside.
+    """
+
+    def __init__(self, port: int, routes: dict[str, Callable[[], Answer]], host: str = "") -> None:
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:  # the standard library's name
+                self.wfile.write(self._head())
+
+            def do_HEAD(self) -> None:
+                self._head()
+
+            def _head(self) -> bytes:
+                """Send all but the body, and return that."""
+                route = routes.get(self.path.partition("?")[0])
+                code, text = route() if route is not None else (404, f"try {', '.join(routes)}\n")
+                body = text.encode()
+                self.send_response(code)
+                self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                return body
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing: a probe every second must not fill the log."""
+
+        self._server = ThreadingHTTPServer((host, port), Handler)
+        self._server.daemon_threads = True
+        self.port = self._server.server_address[1]
+        threading.Thread(target=self._server.serve_forever, name="replay-health", daemon=True).start()
+
+    def close(self) -> None:
+        """Stop serving."""
+        self._server.shutdown()
+        self._server.server_close()

@@ -1,0 +1,1 @@
+"""Observability: metrics, traces, observers of entries, audit lines."""

@@ -1,0 +1,149 @@
+"""OpenTelemetry spans and metrics, made from entries as they are committed: so never during replay, and never twice.
+
+Needs the extra `otel`, and a tracer or meter provider that the application has set up. All spans of an execution are of one
+trace, whichever processes it ran in: the trace's id is derived from the execution's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import threading
+from collections.abc import Iterator
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from replay.core import entries as e
+from replay.observability.observers import Observable
+
+if TYPE_CHECKING:
+    from replay.core.requests import Header
+
+
+def instrument(engine: Observable, *, tracer_provider: Any = None, meter_provider: Any = None) -> None:
+    """Have *engine*'s worker report spans and metrics; an engine does this by itself where providers are set up globally.
+
+    Spans: `step ID` for each step that came back (attempts, outcome), below `execution` for each that ended here (by an
+    operator, too). Metrics: `replay.worker.steps` and `replay.executions` (counters by outcome and workflow),
+    `replay.step.duration` (histogram, seconds).
+
+    Raises:
+        ImportError: The OpenTelemetry API is not installed.
+    """
+    engine.observe(_Reporter(tracer_provider, meter_provider))
+
+
+def instrument_if_configured(engine: Observable) -> None:
+    """As `instrument`, if the API is installed and the application has set up a provider."""
+    if find_spec("opentelemetry") is None or find_spec("opentelemetry.trace") is None:
+        return
+    from opentelemetry import metrics, trace
+
+    providers = (trace.get_tracer_provider(), metrics.get_meter_provider())
+    if any(not type(provider).__name__.startswith(("Proxy", "_Proxy", "NoOp", "Default")) for provider in providers):
+        instrument(engine)
+
+
+class _Reporter:
+    def __init__(self, tracer_provider: Any, meter_provider: Any) -> None:
+        from opentelemetry import metrics, trace
+
+        self._trace = trace
+        self._tracer = trace.get_tracer("replay", tracer_provider=tracer_provider)
+        self._ids = _Ids.of(self._tracer)
+        meter = metrics.get_meter("replay", meter_provider=meter_provider)
+        self._steps = meter.create_counter("replay.worker.steps", description="Steps that came back, by outcome")
+        self._executions = meter.create_counter("replay.executions", description="Executions that ended, by status")
+        self._seconds = meter.create_histogram("replay.step.duration", unit="s", description="Time a step body took")
+
+    def __call__(self, header: Header, entry: e.Fact) -> None:
+        match entry:
+            case e.StepDone():
+                self._step(header, entry, entry.seconds, entry.attempts, "completed")
+            case e.StepFailed():
+                self._step(header, entry, entry.seconds, entry.attempts, "failed", entry.error)
+            case e.StepRetried():
+                self._step(header, entry, entry.seconds, entry.attempt, "retried", entry.error)
+            case e.Ended():
+                self._executions.add(1, {"status": entry.status, "workflow": header.workflow})
+                self._execution(header, entry)
+            case _:
+                pass
+
+    def _step(
+        self, header: Header, entry: e.Fact, seconds: float, attempt: int, outcome: str, error: Any = None
+    ) -> None:
+        labels = {"outcome": outcome, "workflow": header.workflow}
+        self._steps.add(1, labels)
+        self._seconds.record(seconds, labels)
+        facts = {"replay.step_id": entry.id, "replay.attempt": attempt, "replay.outcome": outcome}
+        span = self._start(header, f"step {entry.id}", entry.at - seconds, facts, self._parent(header))
+        if error is not None:
+            span.set_status(self._trace.Status(self._trace.StatusCode.ERROR, str(error)))
+            if isinstance(error, BaseException):
+                span.record_exception(error)
+        span.end(end_time=int(entry.at * 1e9))
+
+    def _execution(self, header: Header, entry: e.Ended) -> None:
+        facts = {"replay.status": entry.status}
+        if self._ids is None:
+            span = self._start(header, "execution", header.created_at, facts, self._parent(header))
+        else:
+            root = self._trace.set_span_in_context(self._trace.INVALID_SPAN)
+            with self._ids.next(*_derived(header.id)):
+                span = self._start(header, "execution", header.created_at, facts, root)
+        span.end(end_time=int(entry.at * 1e9))
+
+    def _parent(self, header: Header) -> Any:
+        trace = self._trace
+        parent = trace.SpanContext(*_derived(header.id), is_remote=True, trace_flags=trace.TraceFlags(1))
+        return trace.set_span_in_context(trace.NonRecordingSpan(parent))
+
+    def _start(self, header: Header, name: str, start: float, facts: dict[str, Any], context: Any) -> Any:
+        facts = {"replay.execution_id": header.id, "replay.workflow": header.workflow, **facts}
+        return self._tracer.start_span(name, context=context, start_time=int(start * 1e9), attributes=facts)
+
+
+def _derived(execution_id: str) -> tuple[int, int]:
+    """Return the ids of an execution's trace and of its own span: steps name it before it exists, in any process."""
+    digest = hashlib.blake2b(execution_id.encode(), digest_size=24).digest()
+    return int.from_bytes(digest[:16]), int.from_bytes(digest[16:])
+
+
+class _Ids:
+    """Makes the ids of our tracer's spans as the SDK does, except for one that is given."""
+
+    def __init__(self, real: Any) -> None:
+        self._real = real
+        self._given = threading.local()
+
+    @classmethod
+    def of(cls, tracer: Any) -> _Ids | None:
+        """Take the place of the tracer's own generator (it is an SDK's attribute; other tracers have none: None)."""
+        real = getattr(tracer, "id_generator", None)
+        if real is None:
+            return None
+        tracer.id_generator = found = cls(real)
+        return found
+
+    @contextlib.contextmanager
+    def next(self, trace_id: int, span_id: int) -> Iterator[None]:
+        """Have the span that this thread starts meanwhile get these ids."""
+        self._given.ids = (trace_id, span_id)
+        try:
+            yield
+        finally:
+            del self._given.ids
+
+    def generate_trace_id(self) -> int:
+        """See the SDK's `IdGenerator`."""
+        given = getattr(self._given, "ids", None)
+        return given[0] if given is not None else int(self._real.generate_trace_id())
+
+    def generate_span_id(self) -> int:
+        """See the SDK's `IdGenerator`."""
+        given = getattr(self._given, "ids", None)
+        return given[1] if given is not None else int(self._real.generate_span_id())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)  # what later SDKs ask for

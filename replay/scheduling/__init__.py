@@ -1,0 +1,1 @@
+"""Schedules: workflows started again and again, by cron expressions and intervals."""

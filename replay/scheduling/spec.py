@@ -1,0 +1,186 @@
+"""What a schedule does, as stored: strict when it is given, tolerant when it is read (a newer version may have written it)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import attrs
+
+from replay.core.errors import ScheduleError
+from replay.core.times import duration, instant
+
+if TYPE_CHECKING:
+    from replay.core.requests import Schedule
+    from replay.scheduling.catchup import Plan
+    from replay.scheduling.cron import Recurrence
+
+Overlap = Literal["allow", "skip", "buffer_one", "cancel_previous"]
+CatchUp = Literal["skip", "one", "all"]
+OVERLAPS = get_args(Overlap)
+
+DAY = 86_400.0
+MOST_CAUGHT_UP = 1000
+"""Largest `catch_up_limit`: so many executions are created in one transition."""
+
+
+@attrs.frozen
+class Spec:
+    """What a schedule does, as stored. Durations are seconds; `input` is JSON text as the codec wrote it."""
+
+    input: str
+    cron: str | None = None
+    interval: float | None = None
+    anchor: float = 0.0
+    timezone: str = "UTC"
+    overlap: Overlap = "allow"
+    catch_up: CatchUp = "one"
+    catch_up_window: float = DAY
+    catch_up_limit: int = 100
+    jitter: float = 0.0
+    until: float | None = None
+    version: str = ""
+    queue: str = "default"
+    timeout: float | None = None
+    retention: float | None = None
+    priority: int = 0
+
+    def recurrence(self) -> Recurrence:
+        """Return when it is due.
+
+        Raises:
+            ScheduleError: The expression or the zone is not known here.
+        """
+        from replay.scheduling.cron import Cron, Every
+
+        if self.cron is not None:
+            return Cron(self.cron, self.timezone)
+        if self.interval is None:
+            raise ScheduleError("the schedule has neither cron nor interval. Fix: ensure it again")
+        return Every(self.interval, self.anchor)
+
+    def plan(self, id: str, decided: float, now: float) -> Plan:
+        """Decide about the ticks in `(decided, now]`. Raises as `replay.scheduling.catchup.plan`."""
+        from replay.scheduling.catchup import plan
+
+        return plan(
+            self.recurrence(),
+            decided,
+            now,
+            catch_up=self.catch_up,
+            window=self.catch_up_window,
+            limit=self.catch_up_limit,
+            until=self.until,
+            jitter=self.jitter,
+            schedule_id=id,
+        )
+
+    def times(self) -> tuple[Any, ...]:
+        """Return what decides about its instants: while this stays, the next tick does not move."""
+        return self.cron, self.interval, self.timezone, self.jitter, self.until
+
+
+_FIELDS = attrs.fields_dict(Spec)
+OPTIONS = (
+    "cron", "interval", "timezone", "overlap", "catch_up", "catch_up_window", "catch_up_limit", "jitter", "until", "timeout",
+)  # fmt: skip
+"""What callers may say about a schedule, besides its workflow and input."""
+
+
+def specified(base: Spec, options: Mapping[str, Any], now: float) -> Spec:
+    """Return *base* changed by *options* (None: the default), each of them checked.
+
+    Raises:
+        ScheduleError: An option is unknown or invalid.
+    """
+    for name in options:
+        if name not in OPTIONS:
+            raise ScheduleError(f"unknown schedule option {name!r}. Fix: the options are {', '.join(OPTIONS)}")
+    changes: dict[str, Any] = {
+        name: _checked(name, value) if value is not None else _FIELDS[name].default for name, value in options.items()
+    }
+    cron, interval = changes.pop("cron", None), changes.pop("interval", None)
+    if cron is None and interval is None:
+        cron, interval = base.cron, base.interval
+    if (cron is None) == (interval is None):
+        raise ScheduleError("pass exactly one of cron='0 9 * * 1-5' and interval=3600 (seconds or timedelta)")
+    anchor = 0.0 if interval is None else base.anchor if interval == base.interval else now
+    spec = attrs.evolve(base, cron=cron, interval=interval, anchor=anchor, **changes)
+    spec.plan("", now, now)  # refuses what no worker could tick
+    return spec
+
+
+def _checked(name: str, value: Any) -> Any:
+    from replay.scheduling.cron import check_zone
+
+    try:
+        match name:
+            case "interval" | "catch_up_window" | "jitter" | "timeout":
+                value = duration(value, name)
+                if name == "interval" and value <= 0:
+                    raise ScheduleError("interval must be longer than 0 seconds")
+            case "until":
+                value = instant(value, name)
+            case "timezone":
+                check_zone(value)
+            case "overlap" | "catch_up":
+                known = OVERLAPS if name == "overlap" else get_args(CatchUp)
+                if value not in known:
+                    raise ScheduleError(f"{name} is one of {', '.join(known)}, not {value!r}")
+            case "catch_up_limit":
+                if type(value) is not int or not 1 <= value <= MOST_CAUGHT_UP:
+                    raise ScheduleError(f"catch_up_limit is a whole number from 1 to {MOST_CAUGHT_UP:,}, not {value!r}")
+            case _:
+                pass  # cron: its own class checks it
+    except (TypeError, ValueError) as error:
+        raise error if isinstance(error, ScheduleError) else ScheduleError(str(error)) from error
+    return value
+
+
+def unknown_overlap(name: str) -> ScheduleError:
+    """Return the refusal of an `overlap` that a newer version has stored."""
+    return ScheduleError(f"overlap {name!r} is not known here. Fix: upgrade this worker")
+
+
+def spec_of(row: Schedule) -> Spec:
+    """Return what a stored schedule does; fields that this version does not know are passed over.
+
+    Raises:
+        ScheduleError: It cannot be read.
+    """
+    try:
+        found = json.loads(row.spec)
+        return Spec(**{name: value for name, value in found.items() if name in _FIELDS})
+    except (ValueError, TypeError, AttributeError) as error:
+        raise _unreadable(row, "specification", error) from error
+
+
+def state_of(row: Schedule) -> dict[str, Any]:
+    """Return how far a stored schedule has come.
+
+    Raises:
+        ScheduleError: It cannot be read.
+    """
+    try:
+        found = json.loads(row.state)
+        return {**found, "decided": float(found["decided"])}
+    except (ValueError, TypeError, LookupError) as error:
+        raise _unreadable(row, "state", error) from error
+
+
+def _unreadable(row: Schedule, what: str, error: Exception) -> ScheduleError:
+    return ScheduleError(
+        f"schedule {row.id!r}: its stored {what} cannot be read here ({type(error).__name__}: {error}). "
+        f"Fix: upgrade this process, or remove and ensure the schedule"
+    )
+
+
+def dump(spec: Spec) -> bytes:
+    """Return *spec* as it is stored."""
+    return json.dumps(attrs.asdict(spec), sort_keys=True).encode()
+
+
+def dump_state(state: dict[str, Any]) -> bytes:
+    """Return a state as it is stored."""
+    return json.dumps(state, sort_keys=True).encode()

@@ -1,0 +1,1 @@
+"""Checks of a workflow: recovery after crashes, replay equivalence, golden histories."""

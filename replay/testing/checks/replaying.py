@@ -1,0 +1,113 @@
+"""Cold replay of a recorded log against today's code, without a store: the ground of all replay checks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from replay.client.histories import Recorded
+from replay.codec import TaggedJson
+from replay.core import entries as e
+from replay.core.driver import Outcome
+from replay.core.errors import NonDeterminism, RemoteError
+from replay.core.interpreter import Interpreter
+from replay.core.requests import Header
+from replay.definition import Workflow, packages
+from replay.testing.checks.shifted_environment import another_world
+from replay.worker.sources import make_context
+
+
+def replay(
+    workflow: Workflow[Any, Any], recorded: Recorded, *, upto: int | None = None, codec: Any = None
+) -> Interpreter:
+    """Feed the first *upto* entries of a log (default: all) to *workflow*'s code and return the interpreter.
+
+    Raises:
+        NonDeterminism: The code does not do what the log says.
+    """
+    codec = codec or TaggedJson()
+    codec.trust(*packages([workflow]))
+    rows = recorded.rows[:upto]
+    decoded = codec.decode_rows(rows)
+    amended = e.effective(decoded) if recorded.header.amendments else e.Effective()
+    header = recorded.header
+    if upto is not None and upto < len(recorded.rows):  # a prefix knows nothing of later attempts
+        header = attrs.evolve(header, attempt=1 + sum(row[0] == "AttemptFailed" for row in decoded))
+    patches = {row[3] for row in codec.decode_rows(recorded.rows) if row[0] == "Patched"}
+    input = codec.decode(recorded.header.input)
+    interpreter = Interpreter(
+        lambda ctx: workflow.generator(ctx, input),
+        make_context(header, lambda change: change in patches),
+        digest=codec.digest,
+        strict_arguments=True,
+        rollback_on_failure=workflow.rollback_on_failure,
+        changes=amended.changes,
+    )
+    try:
+        interpreter.feed_rows(decoded)
+    except BaseException:
+        interpreter.close()
+        raise
+    return interpreter
+
+
+def check_cold(
+    workflow: Workflow[Any, Any], recorded: Recorded, world: int, *, upto: int | None = None, codec: Any = None
+) -> None:
+    """Replay a log (or its first *upto* entries) in another world: it must fit, and end as it is recorded.
+
+    Raises:
+        AssertionError: It does not; says both sides, and what `replay lint` finds in the workflow.
+    """
+    codec = codec or TaggedJson()
+    length = len(recorded.rows)
+    whole = upto is None or upto == length
+    with another_world(world, workflow, bare=True):
+        try:
+            interpreter = replay(workflow, recorded, upto=upto, codec=codec)
+        except NonDeterminism as error:
+            entries = length if upto is None else upto
+            raise AssertionError(
+                f"workflow {workflow.key!r} is not replay-safe (replaying {entries} of {length} entries in another world):\n"
+                f"{error}{suspects(workflow)}"
+            ) from error
+        outcome = interpreter.outcome
+        problem = _differs(codec, recorded.header, outcome) if whole else None
+        interpreter.close()
+    if problem:
+        raise AssertionError(
+            f"workflow {workflow.key!r} is not replay-safe: {problem}. It depends on something besides its log "
+            f"(time, randomness, environment, a global).{suspects(workflow)}"
+        )
+
+
+def _differs(codec: Any, header: Header, outcome: Outcome | None) -> str | None:
+    """Compare how a replay ended with how the execution did, as far as its log decides that."""
+    if header.status == "completed":
+        if outcome is None or outcome.status != "completed":
+            came = "is not at its end" if outcome is None else f"ends {outcome.status} ({outcome.error!r})"
+            return f"it completed, but a replay of its log {came}"
+        again = codec.encode(outcome.value)
+        if header.result != again:
+            return f"its result was {_text(header.result)}, but a replay of its log gives {_text(again)}"
+    if header.status == "failed" and outcome is not None and outcome.status == "failed" and header.error is not None:
+        error = codec.decode(header.error)
+        if type(error).__name__ != type(outcome.error).__name__ and not isinstance(error, RemoteError):
+            return f"it failed with {error!r}, but a replay of its log with {outcome.error!r}"
+    return None
+
+
+def _text(data: bytes | None) -> str:
+    return "None" if data is None else data.decode(errors="replace")[:200]
+
+
+def suspects(workflow: Workflow[Any, Any]) -> str:
+    """Return what `replay lint` finds in a workflow, as lines to append to a message."""
+    from replay.lint import lint_function
+
+    try:
+        found = [finding.text() for finding in lint_function(workflow)]
+    except (OSError, TypeError, SyntaxError):  # its source is not at hand
+        found = []
+    return "".join(f"\n  lint: {text}" for text in found)

@@ -1,0 +1,1 @@
+"""Scenarios: step outcomes, signals, clocks and crashes drawn by Hypothesis."""

@@ -1,0 +1,102 @@
+"""A state machine for one's own rules and invariants over a simulated cluster."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from hypothesis import note
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from replay.definition import Workflow
+from replay.testing.checks.recovery import wrong
+from replay.testing.simulation.simulation import SimHandle, Simulation
+
+
+class WorkflowMachine(RuleBasedStateMachine):
+    """Subclass it, name the workflows, and add rules that start, signal and cancel, and invariants that must always hold.
+
+        class Orders(WorkflowMachine):
+            workflows = (approve_order,)
+
+            @rule(order=orders())
+            def place(self, order):
+                self.start(approve_order, order)
+
+            @invariant()
+            def nobody_is_charged_twice(self):
+                assert all(count(h) <= 1 for h in self.handles)
+
+        TestOrders = Orders.TestCase
+
+    Built-in rules let the cluster run, let time pass, and crash workers. After each example all faults stop and everything
+    must come to rest; no recorded step may have run twice, and no execution may be stuck.
+
+    Attributes:
+        workflows: What the cluster runs.
+        steps: Stubs, as for `Simulation`.
+        workers: How many workers.
+        sim: The `Simulation`.
+        handles: Of all executions started by `start`.
+    """
+
+    workflows: ClassVar[Sequence[Workflow[Any, Any]]] = ()
+    steps: ClassVar[Mapping[Any, Any] | None] = None
+    workers: ClassVar[int] = 2
+
+    @initialize(seed=st.integers(0, 2**32))
+    def open_cluster(self, seed: int) -> None:
+        """Make the simulated cluster."""
+        self.sim = Simulation(self.workflows, seed=seed, workers=self.workers, steps=self.steps)
+        self.handles: list[SimHandle] = []
+
+    def start(self, workflow: Workflow[Any, Any], input: Any = None, **options: Any) -> SimHandle:
+        """Start an execution; its handle joins `handles`."""
+        self.handles.append(self.sim.start(workflow, input, **options))
+        return self.handles[-1]
+
+    @rule()
+    def let_the_cluster_run(self) -> None:
+        """Do all that can be done without time passing."""
+        self.sim.run()
+
+    @rule(seconds=st.sampled_from([1.0, 60.0, 3600.0, 86_400.0, 7 * 86_400.0]))
+    def let_time_pass(self, seconds: float) -> None:
+        """Move the virtual clock."""
+        self.sim.advance(seconds=seconds)
+
+    @rule(before=st.booleans(), effects=st.integers(1, 12))
+    def crash_a_worker(self, before: bool, effects: int) -> None:
+        """Have the worker die that comes to one of the next effects."""
+        self.sim.crash_in(effects, before=before)
+
+    @invariant()
+    def no_recorded_step_ran_twice(self) -> None:
+        """Invariant I8, and nothing is stuck."""
+        if hasattr(self, "sim"):
+            assert not self.sim.problems, f"{self.sim.problems}\n{self.sim.timeline(40)}"
+            for handle in self.handles:
+                assert handle.status() != "stuck", f"{handle!r} is stuck\n{self.sim.timeline(40)}"
+
+    def teardown(self) -> None:
+        """Stop all faults and let everything come to rest; print the timeline, for the case that something failed.
+
+        Raises:
+            AssertionError: A recorded step ran twice, an execution is stuck, or its log is not legal or does not replay.
+        """
+        if not hasattr(self, "sim"):
+            return
+        failed = sys.exc_info()[0] is not None
+        self.sim.stop_faults()
+        self.sim.run()
+        note(self.sim.timeline(60))
+        try:
+            if not failed:  # else this would hide what failed
+                self.no_recorded_step_ran_twice()
+                for handle in self.handles:
+                    problem = wrong(self.sim, handle)
+                    assert problem is None, f"{handle!r}: {problem}\n{self.sim.timeline(40)}"
+        finally:
+            self.sim.close()

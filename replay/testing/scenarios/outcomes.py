@@ -1,0 +1,133 @@
+"""What becomes of each step of a scenario: chosen once for each step, so that attempts after a crash agree with those before."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+from hypothesis import strategies as st
+
+from replay.core.effects import Call
+from replay.core.retry import ONCE
+from replay.testing.scenarios.plan import Choices
+from replay.testing.simulation.cluster import LEASE
+from replay.testing.simulation.stubs import Hangs, Stubs, Takes, plain, real
+
+PATIENCE = 600.0
+"""Longest timeout, seconds, for which a step is made to hang: leases are renewed all the while, which takes real time."""
+
+
+class Unlucky(Exception):
+    """What a step raises when a scenario has it fail (or the first class that its `Retry(on=...)` names)."""
+
+
+@attrs.frozen
+class Fate:
+    """What becomes of a step: it fails its first `fails` attempts, or hangs on them; the others take `seconds`."""
+
+    fails: int = 0
+    hangs: bool = False
+    seconds: float = 0.0
+
+
+class Fates(Stubs):
+    """Stubs that choose, once for each step, what becomes of it."""
+
+    def __init__(self, steps: Mapping[Any, Any], choices: Choices, *, failures: bool) -> None:
+        stubs = {k: v for k, v in steps.items() if not isinstance(v, st.SearchStrategy)}
+        super().__init__(stubs)
+        self.told: dict[str, str] = {}
+        self._strategies = {k: v for k, v in steps.items() if isinstance(v, st.SearchStrategy)}
+        self._choices = choices
+        self._failures = failures
+        self._fates: dict[str, Fate] = {}
+        self._values: dict[str, Any] = {}
+
+    def prepare(self, call: Call) -> Callable[[], Any]:
+        """See `Stubs.prepare`. What is drawn is drawn here, outside of the body: Hypothesis stops tests by raising."""
+        if call.token not in self._fates:
+            self._fates[call.token] = self._fate(call)
+        fate = self._fates[call.token]
+        if call.attempt <= fate.fails:
+            return lambda: _fail(call, fate)
+        body = self._body(call)
+        return body if not fate.seconds else lambda: _slow(body(), fate.seconds)
+
+    def _fate(self, call: Call) -> Fate:
+        if call.id.startswith("rollback:"):
+            return Fate()
+        draw = self._choices.draw
+        options = getattr(call.command, "options", None)
+        policy = getattr(options, "retry", ONCE)
+        kinds = ["", "", "", "", "", "slow"]
+        if self._failures:
+            kinds += ["fails"] * 4 + ["fails for good"] * 3 if policy.attempts > 1 else ["fails for good"]
+            kinds += ["hangs"] if call.timeout is not None and call.timeout <= PATIENCE else []
+        kind = draw(st.sampled_from(kinds))
+        if kind:
+            self.told[call.id] = kind
+        match kind:
+            case "slow":
+                return Fate(seconds=draw(st.sampled_from([0.01, LEASE / 2, 3 * LEASE])))
+            case "fails":
+                return Fate(fails=draw(st.integers(1, min(policy.attempts - 1, 5))))
+            case "fails for good":
+                return Fate(fails=policy.attempts)
+            case "hangs":
+                return Fate(fails=draw(st.integers(1, min(policy.attempts, 5))), hangs=True)
+            case _:
+                return Fate()
+
+    def _body(self, call: Call) -> Callable[[], Any]:
+        """Return what stands in for the body: a stub, a value that is drawn once, or the body itself."""
+        strategy = next(
+            (self._strategies[k] for k in (call.id, plain(call.id), call.fn) if k in self._strategies), None
+        )
+        stub = self.find(call) if strategy is None else None
+        if strategy is None and stub is None:
+            strategy = strategy_of(call.fn)
+        way = self._choices.fact("stub" if stub is not None else "drawn" if strategy is not None else "real")
+        if way == "real":
+            return lambda: real(call)
+        if way == "stub":
+            return lambda: self._choices.outcome(lambda: stub(call) if stub is not None else None)
+        if call.token not in self._values:
+            self._values[call.token] = self._choices.draw(strategy if strategy is not None else st.none())
+        value = self._values[call.token]
+        return lambda: value
+
+
+def _fail(call: Call, fate: Fate) -> Any:
+    if fate.hangs:
+        raise Hangs
+    policy = getattr(getattr(call.command, "options", None), "retry", ONCE)
+    text = f"{call.id}, attempt {call.attempt} of {policy.attempts}"
+    if not issubclass(Unlucky, policy.on) or issubclass(Unlucky, policy.never):
+        try:
+            raised = policy.on[0](text)
+        except Exception:  # it wants other arguments
+            raised = Unlucky(text)
+        raise raised
+    raise Unlucky(text)
+
+
+def _slow(value: Any, seconds: float) -> Any:
+    return Takes(seconds + value.seconds, value.value) if isinstance(value, Takes) else Takes(seconds, value)
+
+
+def strategy_of(fn: Callable[..., Any]) -> st.SearchStrategy[Any] | None:
+    """Return a strategy of what a function says that it returns, None if it does not say or cannot be drawn."""
+    try:
+        annotation = typing.get_type_hints(fn).get("return")
+    except (TypeError, NameError, AttributeError):
+        return None
+    if annotation is None or annotation is Any:
+        return None
+    try:
+        strategy = st.from_type(annotation)
+        strategy.validate()
+    except Exception:  # an annotation that Hypothesis cannot draw: run the body instead
+        return None
+    return strategy

@@ -1,0 +1,114 @@
+"""Plans: the choices that make a scenario, drawn once, and replayed from a token that fits on one line."""
+
+from __future__ import annotations
+
+import base64
+import sys
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from replay.codec import TaggedJson
+from replay.core.errors import NotSerializable, Undecodable
+from replay.definition import Workflow, packages
+from replay.testing.simulation.stubs import Hangs, Takes
+
+if TYPE_CHECKING:
+    from hypothesis import strategies as st
+
+
+class Choices:
+    """Where a scenario's choices come from: drawn by *draw* and kept, or, given *made*, those again in their order."""
+
+    def __init__(self, draw: Callable[[st.SearchStrategy[Any]], Any] | None, made: Sequence[Any] = ()) -> None:
+        self.made: list[Any] = []
+        self._draw = draw
+        self._again: Iterator[Any] = iter(made)
+
+    def draw(self, strategy: st.SearchStrategy[Any]) -> Any:
+        """Choose a value."""
+        self.made.append(self._draw(strategy) if self._draw is not None else self._next())
+        return self.made[-1]
+
+    def fact(self, value: Any) -> Any:
+        """Take what is known while drawing, and not when the plan is run again, as a choice."""
+        self.made.append(value if self._draw is not None else self._next())
+        return self.made[-1]
+
+    def outcome(self, stub: Callable[[], Any]) -> Any:
+        """Take what a stub comes to as a choice, too: who replays the plan need not have the stub."""
+        if self._draw is None:
+            return _come_to(self._next())
+        try:
+            found = stub()
+        except Hangs:
+            self.made.append(["hangs"])
+            raise
+        except Exception as error:
+            self.made.append(["raises", error])
+            raise
+        self.made.append(["takes", found.seconds, found.value] if isinstance(found, Takes) else ["returns", found])
+        return found
+
+    def _next(self) -> Any:
+        try:
+            return next(self._again)
+        except StopIteration:
+            raise ValueError(
+                "the plan ends before the run does: the workflow, or the kit, has changed since it was drawn"
+            ) from None
+
+
+def _come_to(made: Any) -> Any:
+    match made:
+        case ["hangs"]:
+            raise Hangs
+        case ["raises", BaseException() as error]:
+            raise error
+        case ["takes", seconds, value]:
+            return Takes(seconds, value)
+        case ["returns", value]:
+            return value
+        case _:
+            raise ValueError(
+                f"the plan says {made!r} where it should say what a step comes to: the workflow has changed"
+            )
+
+
+def token(workflow: Workflow[Any, Any], made: Sequence[Any]) -> str | None:
+    """Return the choices as one word; None if one of them cannot be written down."""
+    try:
+        data = _codec([workflow]).encode([workflow.key, *made])
+    except NotSerializable:
+        return None
+    return base64.urlsafe_b64encode(zlib.compress(data, 9)).decode().rstrip("=")
+
+
+def read_token(workflows: Sequence[Workflow[Any, Any]], text: str) -> list[Any]:
+    """Return the choices that `token` wrote for the first of *workflows*.
+
+    Raises:
+        ValueError: It is something else, or of another workflow.
+    """
+    try:
+        data = zlib.decompress(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        key, *made = list(_codec(workflows).decode(data))
+    except (ValueError, TypeError, zlib.error, Undecodable) as error:
+        raise ValueError(f"{text[:40]!r} is not a plan that a failing scenario printed ({error})") from None
+    if key != workflows[0].key:
+        raise ValueError(f"the plan is of workflow {key!r}, not {workflows[0].key!r}")
+    return made
+
+
+def target_of(workflow: Workflow[Any, Any]) -> str | None:
+    """Return `module:name` by which a command finds a workflow, None if it cannot."""
+    module = workflow.fn.__module__
+    names = (name for name, value in vars(sys.modules.get(module, object)).items() if value is workflow)
+    name = next(names, None)
+    return None if name is None or module == "__main__" else f"{module}:{name}"
+
+
+def _codec(workflows: Sequence[Workflow[Any, Any]]) -> TaggedJson:
+    codec = TaggedJson()
+    codec.trust(*packages(workflows))
+    return codec

@@ -1,0 +1,277 @@
+"""Playing a scenario: one run of a workflow in which choices decide what steps come to, what arrives when, and what breaks."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import attrs
+from hypothesis import strategies as st
+
+from replay.client.histories import History
+from replay.client.records import Status, StepRecord
+from replay.core.entries import SignalReceived
+from replay.core.requests import Get
+from replay.definition import Signal, Workflow
+from replay.ports import Clock, Store
+from replay.testing.checks.recovery import wrong
+from replay.testing.scenarios.outcomes import Fates
+from replay.testing.scenarios.plan import Choices, target_of, token
+from replay.testing.simulation.faults import CrashPoint, Faults
+from replay.testing.simulation.simulation import CALM_AFTER, SimHandle, Simulation
+from replay.testing.simulation.stubs import plain
+
+MOST_RESTS = 200
+"""How often a run may come to rest before it is given up as one that never ends."""
+
+MOST_ARRIVALS = 10
+"""Signals in one run."""
+
+HORIZON = 400 * 86400.0
+"""Seconds of virtual time after which a run is left as it stands."""
+
+DISTURBANCES = {
+    "none": None,
+    "one crash": None,
+    "crashes": Faults(crash=0.08),
+    "hints lost, doubled and late": Faults(lose_hint=0.2, double_hint=0.3, delay_hint=0.6),
+    "pauses": Faults(pause=0.1),
+    "store unreachable": Faults(unavailable=0.1),
+}
+"""What may be wrong with the cluster in a run; the rates do not hold beyond `CALM_AFTER` effects."""
+
+
+@attrs.frozen(repr=False)
+class Run:
+    """A finished run. Its `repr` is its plan and its timeline, so that a failing test prints them.
+
+    Attributes:
+        status: How it ended, or where it stands if it waits for ever.
+        result: Its result, None without.
+        error: What ended it.
+        timeline: What happened, one line each.
+        steps: The step records.
+        executed: Ids of the steps that were run, with repetitions, in order.
+        plan: What was chosen.
+        history: Its log, as `replay history --export` would write it.
+        reproduce: The line that runs it again.
+    """
+
+    status: Status
+    result: Any
+    error: Any
+    timeline: str
+    steps: tuple[StepRecord, ...]
+    executed: tuple[str, ...]
+    plan: Mapping[str, Any]
+    history: History
+    reproduce: str
+
+    def count(self, step_id: str) -> int:
+        """Return how many steps of this id (scopes and numbers aside) are recorded as completed."""
+        return sum(plain(step.id) == step_id and step.status == "completed" for step in self.steps)
+
+    def __repr__(self) -> str:
+        plan = ", ".join(f"{key}={value!r}" for key, value in self.plan.items() if value not in (None, (), {}, []))
+        ended = f"{self.status}: {self.result!r}" if self.error is None else f"{self.status}: {self.error!r}"
+        return f"<run ended {ended}\nplan: {plan}\n{self.timeline}\nReproduce: {self.reproduce}\n>"
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """Have Hypothesis print the timeline, not each attribute."""
+        for number, line in enumerate(repr(self).splitlines()):
+            if number:
+                printer.break_()
+            printer.text(line)
+
+
+@attrs.frozen
+class Scope:
+    """Which choices there are; see `scenarios`."""
+
+    workflow: Workflow[Any, Any]
+    steps: Mapping[Any, Any] = attrs.field(factory=dict)
+    signals: Sequence[Signal[Any]] = ()
+    others: Sequence[Workflow[Any, Any]] = ()
+    failures: bool = True
+    crashes: bool = True
+    cancels: bool = True
+    max_workers: int = 3
+    store: Callable[[Clock], Store] | None = None
+
+
+def arrivals(signals: Sequence[Signal[Any]], *, cancels: bool) -> st.SearchStrategy[list[Any]]:
+    """Return a strategy of what is sent: after how many rests and then how many effects, how, which signal with what payload.
+
+    All is drawn at once: what else changes in a run must not change what is sent, or failures could not be made smaller.
+    """
+    events: list[st.SearchStrategy[Any]] = [
+        st.tuples(
+            st.sampled_from(["once", "once", "once", "twice"]),
+            st.just(signal.id),
+            st.integers(0, 3) if signal.payload_type is None else st.from_type(signal.payload_type),
+        )
+        for signal in signals
+    ]
+    if cancels:
+        events.append(st.just(("cancel", "", None)))
+    when = st.sampled_from([0, 0, 0, 0, 0, 1, 2, 4])  # mostly at once: a wait that times out is drawn often enough
+    return st.lists(st.tuples(when, st.integers(0, 8), st.one_of(events)), max_size=MOST_ARRIVALS)
+
+
+class Scenario:
+    """One run, as its choices have it."""
+
+    def __init__(self, scope: Scope, choices: Choices) -> None:
+        self._scope = scope
+        self._choices = choices
+        self._sent: dict[str, list[Any]] = {}
+        self._coming: list[tuple[int, int, tuple[str, str, Any]]] = []
+        self.plan: dict[str, Any] = {}
+        self.sim: Simulation
+
+    def play(self, inputs: st.SearchStrategy[Any] | None) -> Run:
+        """Let it happen.
+
+        Raises:
+            AssertionError: What no run may show: a step that is repeated although recorded, a log that cannot be, or does not replay.
+        """
+        scope, plan, draw = self._scope, self.plan, self._choices.draw
+        cancels = bool(self._choices.fact(scope.cancels)) and draw(st.sampled_from([False, False, False, True]))
+        if self._choices.fact(bool(scope.signals)) or cancels:
+            self._coming = list(draw(arrivals(scope.signals, cancels=cancels)))
+        plan["input"] = draw(inputs if inputs is not None else st.none())
+        plan["workers"] = draw(st.integers(1, scope.max_workers))
+        plan["seed"] = draw(st.integers(0, 999))
+        plan["disturbance"] = disturbance = draw(st.sampled_from(list(DISTURBANCES if scope.crashes else ["none"])))
+        crash = None
+        if disturbance == "one crash":
+            plan["crash"] = crash = CrashPoint(draw(st.integers(1, 40)), draw(st.booleans()))
+        fates = Fates(scope.steps, self._choices, failures=scope.failures)
+        self.sim = Simulation(
+            [scope.workflow, *scope.others],
+            seed=plan["seed"],
+            workers=plan["workers"],
+            steps=fates,
+            faults=DISTURBANCES[disturbance],
+            crash_at=crash,
+            store=scope.store,
+        )
+        with self.sim:
+            handle = self.sim.start(scope.workflow, plan["input"], id="x-1")
+            plan["signals"] = []
+            plan["outcomes"] = fates.told
+            try:
+                self._drive(handle)
+                problem = self._problem(handle)
+            except AssertionError as error:
+                raise AssertionError(f"{error}\nReproduce: {self._reproduce()}") from error
+            run = self._run(handle)
+        if problem:
+            raise AssertionError(f"{problem}\n{run!r}")
+        return run
+
+    # --- what happens, and when ---------------------------------------------------------------------------
+
+    def _drive(self, handle: SimHandle) -> None:
+        sim = self.sim
+        began = sim.now()
+        for _ in range(MOST_RESTS):
+            arrived = self._arrival(handle)
+            sim.run()
+            if sim.engine.get_execution(handle).status.ended:
+                return
+            if sim.injector.effects > CALM_AFTER:
+                sim.stop_faults()
+            if arrived:
+                continue
+            due = sim.next_due(beats=False)
+            if due is not None and due - began <= HORIZON:
+                self._pass(due)
+            elif not self._arrival(handle, now=True):
+                return
+
+    def _pass(self, until: float) -> None:
+        """Let time pass until something is due, but not happen yet: what arrives at that instant may come first."""
+        sim = self.sim
+        while (due := sim.next_due()) is not None and due < until:
+            sim.clock.move_to(due)
+            sim.run()
+        sim.clock.move_to(until)
+
+    def _arrival(self, handle: SimHandle, *, now: bool = False) -> bool:
+        """Send what arrives at this rest, if anything does, in the midst of what happens; whether something was sent."""
+        if not self._coming:
+            return False
+        rests, steps, what = self._coming[0]
+        if rests and not now:
+            self._coming[0] = (rests - 1, steps, what)
+            return False
+        del self._coming[0]
+        for _ in range(steps):
+            if not self.sim.step():
+                break
+        execution = self.sim.engine.get_execution(handle)
+        if execution.status.ended:
+            return False
+        after = round(self.sim.now() - execution.created_at, 3)
+        match what:
+            case "cancel", _, _:
+                self.plan.setdefault("cancelled_after", after)
+                self.sim.cancel(handle, "scenario")
+            case times, id, payload:
+                self.plan["signals"].append((id, payload, after))
+                self._sent.setdefault(id, []).append(payload)
+                for _ in range(2 if times == "twice" else 1):
+                    self.sim.signal(handle, id, payload, dedupe_id=f"m{len(self.plan['signals'])}")
+        return True
+
+    # --- what came of it ----------------------------------------------------------------------------------
+
+    def _problem(self, handle: SimHandle) -> str | None:
+        execution = self.sim.engine.get_execution(handle)
+        if execution.status == "stuck":
+            return f"it is stuck: {'; '.join(str(wait.get('message', wait)) for wait in execution.current)}"
+        return wrong(self.sim, handle) or self._misdelivered(handle)
+
+    def _misdelivered(self, handle: SimHandle) -> str | None:
+        """What was sent is received once, in its order (invariant I19)."""
+        header = self.sim.engine.ask(Get(handle.id))
+        if header is None or header.run:  # it continued as new: its first log is gone, and what that received
+            return None
+        received: dict[str, list[Any]] = {}
+        for entry in self.sim.engine.detail(handle).audit:
+            if isinstance(entry, SignalReceived):
+                received.setdefault(entry.signal, []).append(entry.payload)
+        codec = self.sim.engine.codec
+        for id, payloads in received.items():
+            sent = [codec.encode(each) for each in self._sent.get(id, [])]
+            if [codec.encode(each) for each in payloads] != sent[: len(payloads)]:
+                return f"signal {id!r} was sent as {self._sent.get(id, [])!r}, but received as {payloads!r}"
+        return None
+
+    def _run(self, handle: SimHandle) -> Run:
+        sim = self.sim
+        execution = sim.engine.get_execution(handle)
+        return Run(
+            execution.status,
+            execution.result,
+            execution.error,
+            sim.timeline(),
+            sim.engine.detail(handle).steps,
+            tuple(id for _, id, _ in sim.executed),
+            self.plan,
+            History.of(sim.engine, handle.id),
+            self._reproduce(),
+        )
+
+    def _reproduce(self) -> str:
+        workflow, others = self._scope.workflow, self._scope.others
+        plan = token(workflow, self._choices.made)
+        if plan is None:
+            return "@settings(print_blob=True) (a value of this run cannot be written as text)"
+        targets = [target_of(each) for each in (workflow, *others)]
+        if None in targets:
+            return f"@example(run_plan({workflow.fn.__name__}, {plan!r}))"
+        more = [part for target in targets[1:] for part in ("--other", str(target))]
+        return shlex.join(["replay", "simulate", str(targets[0]), *more, "--plan", plan])

@@ -1,0 +1,1 @@
+"""A simulated cluster: one thread, a virtual clock, real engine code."""

@@ -1,0 +1,83 @@
+"""Seeds: the same workflow in one faulty simulated cluster after another; what `replay simulate` does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from replay.definition import Workflow
+from replay.ports import Clock, Store
+from replay.testing.checks.recovery import Ending, differs, ending, wrong
+from replay.testing.simulation.faults import Faults
+from replay.testing.simulation.simulation import Simulation
+
+
+@attrs.frozen
+class Seed:
+    """One simulated run.
+
+    Attributes:
+        seed: Its number.
+        ending: How the execution ended.
+        problem: What is wrong, None if nothing.
+        timeline: What happened, one line each.
+    """
+
+    seed: int
+    ending: Ending
+    problem: str | None
+    timeline: str
+
+
+def try_seeds(
+    workflow: Workflow[Any, Any],
+    input: Any = None,
+    *,
+    seeds: Sequence[int],
+    signals: Sequence[tuple[Any, Any]] = (),
+    steps: Mapping[Any, Any] | None = None,
+    others: Sequence[Workflow[Any, Any]] = (),
+    workers: int = 3,
+    faults: Faults | bool = True,
+    store: Callable[[Clock], Store] | None = None,
+    same: bool = True,
+) -> Iterator[Seed]:
+    """Run *workflow* under each seed's faults; each must end as it does undisturbed, and run no recorded step again.
+
+    Faults cost virtual time: a workflow that races against the clock may rightly end otherwise; pass `same=False` then.
+    Arguments as for `assert_recovers` and `Simulation`.
+    """
+    options: dict[str, Any] = {"signals": signals, "steps": steps, "others": others, "store": store, "same": same}
+    expected = undisturbed(workflow, input, **options).ending
+    for seed in seeds:
+        run = _run(workflow, input, seed, {"workers": workers, "faults": faults or None}, **options)
+        yield attrs.evolve(run, problem=run.problem or differs(run.ending, expected))
+
+
+def undisturbed(workflow: Workflow[Any, Any], input: Any = None, **options: Any) -> Seed:
+    """Run *workflow* once without faults: what the others are compared with. Arguments as for `try_seeds`."""
+    return _run(workflow, input, 0, {}, **options)
+
+
+def _run(
+    workflow: Workflow[Any, Any],
+    input: Any,
+    seed: int,
+    options: Mapping[str, Any],
+    *,
+    signals: Sequence[tuple[Any, Any]] = (),
+    steps: Mapping[Any, Any] | None = None,
+    others: Sequence[Workflow[Any, Any]] = (),
+    store: Callable[[Clock], Store] | None = None,
+    same: bool = True,
+) -> Seed:
+    with Simulation([workflow, *others], seed=seed, steps=steps, store=store, **options) as sim:
+        handle = sim.start(workflow, input, id="x-1")
+        try:
+            sim.settle(handle, signals)
+            problem = wrong(sim, handle)
+        except AssertionError as error:  # it comes to no rest, or to no end
+            problem = str(error).splitlines()[0]
+        return Seed(seed, ending(sim, handle, same=same), problem, sim.timeline())
