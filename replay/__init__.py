@@ -40,7 +40,7 @@ from replay.core.retry import Retry
 from replay.definition import Event, Signal, Workflow, workflow
 
 if TYPE_CHECKING:
-    from replay.client.handles import Handle, Waited, WorkflowInfo
+    from replay.client.handles import Handle, StartResult, WorkflowInfo
     from replay.client.operator import Operator, Stuck
     from replay.client.records import Detail, Execution, Page, Status, StepRecord, Tree
     from replay.codec import TaggedJson, UnknownValue, serializable
@@ -96,6 +96,7 @@ __all__ = [
     "ScheduleRecord",
     "Signal",
     "SignalRefused",
+    "StartResult",
     "Status",
     "StepFailed",
     "StepFields",
@@ -113,7 +114,6 @@ __all__ = [
     "UnknownValue",
     "UnknownWorkflow",
     "Unreadable",
-    "Waited",
     "Winner",
     "Workflow",
     "WorkflowInfo",
@@ -150,7 +150,7 @@ _LAZY = {
     "Tree": "client.records",
     "UnknownValue": "codec",
     "Unreadable": "codec.log_rows",
-    "Waited": "client.handles",
+    "StartResult": "client.handles",
     "Winner": "core.outcomes",
     "WorkflowInfo": "client.handles",
     "current_step": "worker.steps",

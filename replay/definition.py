@@ -341,7 +341,7 @@ def signal_id(signal: Signal[Any] | str) -> str:
     return check_id(defined_id(signal, "Signal", "signal"), "signal")
 
 
-def packages(workflows: Iterable[Workflow[Any, Any]]) -> list[str]:
+def top_level_packages(workflows: Iterable[Workflow[Any, Any]]) -> list[str]:
     """Return the modules whose classes may appear in the values of *workflows*: their top packages."""
     found = {w.fn.__module__ for w in workflows}
     return sorted({name if name == "__main__" else name.partition(".")[0] for name in found})
@@ -367,5 +367,5 @@ def register(workflows: Iterable[Workflow[Any, Any]], codec: Codec) -> dict[tupl
             raise ValueError(
                 f"two workflows have the key {each.key!r} and version {each.version!r}. Fix: give one another key= or version="
             )
-    codec.trust(*packages(found.values()))
+    codec.trust(*top_level_packages(found.values()))
     return found

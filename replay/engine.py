@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import attrs
 
-from replay.client.client import DEAF_POLL, Client
+from replay.client.client import LOCAL_POLL_INTERVAL, Client
 from replay.client.handles import Handle
 from replay.clock import SystemClock
 from replay.codec import TaggedJson
@@ -28,7 +28,7 @@ from replay.scheduling.schedules import CatchUp, Overlap, ScheduleRecord, Schedu
 from replay.scheduling.ticks import tick
 from replay.urls import open_parts
 from replay.worker import Worker
-from replay.worker.options import Options
+from replay.worker.options import WorkerOptions
 from replay.worker.runner import Runner
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Engine(Client):
         clock: Clock | None = None,
         entropy: random.Random | None = None,
     ) -> None:
-        options = Options(
+        options = WorkerOptions(
             name=name or default_name(),
             queues=(queues,) if isinstance(queues, str) else tuple(queues),
             queue_limits=_limits(queues),
@@ -127,7 +127,7 @@ class Engine(Client):
         self._clock = clock or SystemClock()
         self._shutdown_timeout = shutdown_limit
         deaf = poll_interval is None and not opened.bus_is_shared
-        self._options = attrs.evolve(options, poll_interval=DEAF_POLL) if deaf else options
+        self._options = attrs.evolve(options, poll_interval=LOCAL_POLL_INTERVAL) if deaf else options
         self._runner: Runner | None = None
         self._unsubscribe: list[Callable[[], None]] = []
         self._closed = False
@@ -316,8 +316,8 @@ class Engine(Client):
 
         return Operator(self)
 
-    def _hears_ends(self) -> bool:
-        return super()._hears_ends() or self._runner is not None
+    def _receives_events(self) -> bool:
+        return super()._receives_events() or self._runner is not None
 
     def _check_open(self) -> None:
         if self._closed:

@@ -46,7 +46,7 @@ class MemoryStore:
             r.Create: self._create,
             r.Claim: self._claim,
             r.Commit: self._commit,
-            r.Beat: self._beat,
+            r.RenewLeases: self._beat,
             r.Load: self._load,
             r.Deliver: self._deliver,
             r.Watch: self._watch,
@@ -240,13 +240,13 @@ class MemoryStore:
 
     def _then(self, x: Execution, request: r.Commit) -> r.Committed:
         match request.then:
-            case r.Keep(lease):
+            case r.KeepLease(lease):
                 if (
                     x.due_at is None or self._now + lease > x.due_at + lease / 4
                 ):  # seldom: each move costs an index entry
                     self._set_due(x, self._now + lease)
                 return r.Committed(self._now, x.messages(request.seen), False, tuple(self._woken))
-            case r.Park(status, wake_at, lease):
+            case r.Suspend(status, wake_at, lease):
                 messages = x.messages(request.seen)
                 if messages:
                     self._set_due(x, self._now + lease)
@@ -256,7 +256,7 @@ class MemoryStore:
                 self._set_due(x, wake_at)
                 if wake_at is not None and wake_at <= self._now:
                     self._woken[x.queue] = None
-            case r.Yield():
+            case r.ReleaseLease():
                 x.token = x.worker = None
                 self._set_status(x, "pending")
                 self._make_ready(x)
@@ -310,7 +310,7 @@ class MemoryStore:
         while next(iter(x.dedupe.values())) <= x.arrivals - r.ACCEPTED_LIMIT:
             del x.dedupe[next(iter(x.dedupe))]
 
-    def _beat(self, request: r.Beat) -> r.Beats:
+    def _beat(self, request: r.RenewLeases) -> r.RenewedLeases:
         lost, news = [], []
         for held in request.held:
             x = self._executions.get(held.id)
@@ -320,7 +320,7 @@ class MemoryStore:
             self._set_due(x, self._now + request.lease)
             if x.arrivals > held.seen:
                 news.append(held.id)
-        return r.Beats(self._now, tuple(lost), tuple(news))
+        return r.RenewedLeases(self._now, tuple(lost), tuple(news))
 
     def _load(self, request: r.Load) -> list[bytes]:
         return self._known(request.id).log[request.after :]
@@ -457,24 +457,24 @@ class MemoryStore:
 
     # --- schedules and workers ------------------------------------------------------------------------------------
 
-    def _put_schedule(self, request: r.PutSchedule) -> r.Put:
+    def _put_schedule(self, request: r.PutSchedule) -> r.ScheduleWritten:
         stored = self._schedules.get(request.row.id)
         if (stored.version if stored is not None else 0) != request.expected:
-            return r.Put(False, stored, self._now)
+            return r.ScheduleWritten(False, stored, self._now)
         row = attrs.evolve(request.row, version=request.expected + 1)
         self._schedules[row.id] = row
         for id in request.cancels:
             self._cancel_quietly(id)
         for create in request.creates:
             self._create(create)
-        return r.Put(True, row, self._now, tuple(self._woken))
+        return r.ScheduleWritten(True, row, self._now, tuple(self._woken))
 
-    def _drop_schedule(self, request: r.DropSchedule) -> r.Put:
+    def _drop_schedule(self, request: r.DropSchedule) -> r.ScheduleWritten:
         stored = self._schedules.get(request.id)
         if stored is None or stored.version != request.expected:
-            return r.Put(stored is None, stored, self._now)
+            return r.ScheduleWritten(stored is None, stored, self._now)
         del self._schedules[request.id]
-        return r.Put(True, None, self._now)
+        return r.ScheduleWritten(True, None, self._now)
 
     def _list_schedules(self, request: r.ListSchedules) -> tuple[r.Schedule, ...]:
         ids = sorted(id for id in self._schedules if id > request.after)

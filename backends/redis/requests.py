@@ -49,7 +49,7 @@ class Plans:
             r.Create: self._create,
             rows.OwedCreate: self._create,
             r.Claim: lambda request: claim(shards, request, self._now),
-            r.Beat: self._beat,
+            r.RenewLeases: self._beat,
             r.Load: self._load,
             r.Forget: self._forget,
             r.Get: self._get,
@@ -114,7 +114,7 @@ class Plans:
         return [local, len(stops), len(owed)], [*here, *stops, *owed]
 
     def _commit(self, request: r.Commit, owe: Owe) -> Plan[r.Committed]:
-        if type(request.then) is r.Keep and request.entries and _only_appends(request):
+        if type(request.then) is r.KeepLease and request.entries and _only_appends(request):
             return self._keep(request, request.then.lease)
         return self._commit_all(request, owe)
 
@@ -139,11 +139,11 @@ class Plans:
         shard = self.shards.of(request.id)
         anew: tuple[bytes, ...] = ()
         match request.then:
-            case r.Keep(lease):
+            case r.KeepLease(lease):
                 then: tuple[Argument, ...] = (b"K", repr(lease), b"", b"", b"")
-            case r.Park(status, wake_at, lease):
+            case r.Suspend(status, wake_at, lease):
                 then = (b"P", repr(lease), status, rows.optional(wake_at), b"")
-            case r.Yield():
+            case r.ReleaseLease():
                 then = (b"Y", b"0", b"", b"", b"")
             case r.End(status, result, error):
                 then = (b"E", b"0", status, result or b"", error or b"")
@@ -170,17 +170,17 @@ class Plans:
             owe(shard, owed)
         return r.Committed(float(now), rows.messages(messages), bool(parked), self._names(woken))
 
-    def _beat(self, request: r.Beat) -> Plan[r.Beats]:
+    def _beat(self, request: r.RenewLeases) -> Plan[r.RenewedLeases]:
         now = self._now()
         held: dict[int, list[Argument]] = {}
         for each in request.held:
             held.setdefault(self.shards.of(each.id), []).extend((each.id, each.token, each.seen))
         if not held:
-            return r.Beats((yield from self._ping(r.Ping())))
+            return r.RenewedLeases((yield from self._ping(r.Ping())))
         replies = yield [self._script(s, "beat", now, repr(request.lease), *ids) for s, ids in held.items()]
         lost = {id.decode() for reply in replies for id in reply[1]}
         news = {id.decode() for reply in replies for id in reply[2]}
-        return r.Beats(
+        return r.RenewedLeases(
             max(float(reply[0]) for reply in replies),
             tuple(each.id for each in request.held if each.id in lost),
             tuple(each.id for each in request.held if each.id in news),
@@ -328,7 +328,7 @@ class Plans:
 
     # --- schedules and workers -------------------------------------------------------------------------------------------
 
-    def _put_schedule(self, request: r.PutSchedule, owe: Owe) -> Plan[r.Put]:
+    def _put_schedule(self, request: r.PutSchedule, owe: Owe) -> Plan[r.ScheduleWritten]:
         row = request.row
         shard = self.shards.of(row.id)
         counts, effects = self._effects(shard, request.creates, request.cancels, cancels_first=True)
@@ -342,14 +342,14 @@ class Plans:
         found = rows.schedule(stored)
         if applied and found is not None:
             found = attrs.evolve(row, version=request.expected + 1)
-        return r.Put(bool(applied), found, float(now), self._names(woken))
+        return r.ScheduleWritten(bool(applied), found, float(now), self._names(woken))
 
-    def _drop_schedule(self, request: r.DropSchedule) -> Plan[r.Put]:
+    def _drop_schedule(self, request: r.DropSchedule) -> Plan[r.ScheduleWritten]:
         args = (request.id, request.expected)
         ((now, applied, stored),) = yield [
             self._script(self.shards.of(request.id), "drop_schedule", self._now(), *args)
         ]
-        return r.Put(bool(applied), rows.schedule(stored), float(now))
+        return r.ScheduleWritten(bool(applied), rows.schedule(stored), float(now))
 
     def _get_schedule(self, request: r.GetSchedule) -> Plan[r.Schedule | None]:
         (row,) = yield [self._script(self.shards.of(request.id), "get_schedule", b"0", request.id)]

@@ -87,10 +87,10 @@ class Operations(Transitions):
             self._remove(x, workflow, status)
         return excess
 
-    def _put_schedule(self, request: r.PutSchedule) -> r.Put:
+    def _put_schedule(self, request: r.PutSchedule) -> r.ScheduleWritten:
         stored = self._schedule(request.row.id, self._db)
         if (stored.version if stored is not None else 0) != request.expected:
-            return r.Put(False, stored, self._now)
+            return r.ScheduleWritten(False, stored, self._now)
         row = attrs.evolve(request.row, version=request.expected + 1)
         self._db.execute(
             "INSERT OR REPLACE INTO schedule VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -100,14 +100,14 @@ class Operations(Transitions):
             self._cancel_quietly(id)
         for create in request.creates:
             self._create(create)
-        return r.Put(True, row, self._now, tuple(self._woken))
+        return r.ScheduleWritten(True, row, self._now, tuple(self._woken))
 
-    def _drop_schedule(self, request: r.DropSchedule) -> r.Put:
+    def _drop_schedule(self, request: r.DropSchedule) -> r.ScheduleWritten:
         stored = self._schedule(request.id, self._db)
         if stored is None or stored.version != request.expected:
-            return r.Put(stored is None, stored, self._now)
+            return r.ScheduleWritten(stored is None, stored, self._now)
         self._db.execute("DELETE FROM schedule WHERE ns=? AND id=?", (self._ns, request.id))
-        return r.Put(True, None, self._now)
+        return r.ScheduleWritten(True, None, self._now)
 
     def _register(self, request: r.Register) -> float:
         row = (self._ns, request.row.name, request.row.info, self._now, self._now + request.ttl)

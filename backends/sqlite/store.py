@@ -215,7 +215,7 @@ class SqliteStore(Operations):
                     return self._create(request)
                 case r.Claim():
                     return self._claim(request)
-                case r.Beat():
+                case r.RenewLeases():
                     return self._beat(request)
                 case r.Deliver():
                     return self._deliver(request)

@@ -114,7 +114,7 @@ class Transitions(Rows):
             taken.append((x, id))
         return taken
 
-    def _beat(self, request: r.Beat) -> r.Beats:
+    def _beat(self, request: r.RenewLeases) -> r.RenewedLeases:
         lost, news = [], []
         for held in request.held:
             row = self._db.execute(
@@ -126,7 +126,7 @@ class Transitions(Rows):
             self._set(row[0], due_at=self._now + request.lease)
             if row[2] > held.seen:
                 news.append(held.id)
-        return r.Beats(self._now, tuple(lost), tuple(news))
+        return r.RenewedLeases(self._now, tuple(lost), tuple(news))
 
     # --- committing --------------------------------------------------------------------------------------
 
@@ -171,15 +171,15 @@ class Transitions(Rows):
         # `arrivals` counts consumed messages too, so it only tells that looking is worth while.
         messages = self._messages(x, request.seen, self._db) if arrivals > request.seen else ()
         match request.then:
-            case r.Keep(lease):
+            case r.KeepLease(lease):
                 return self._keep(x, request, length, lease, due_at, extra, messages)
-            case r.Park(_, _, lease) if messages:
+            case r.Suspend(_, _, lease) if messages:
                 return self._keep(x, request, length, lease, None, extra, messages)
-            case r.Park(new, wake_at, _):
+            case r.Suspend(new, wake_at, _):
                 extra |= {"status": new, "due_at": wake_at}
                 if wake_at is not None and wake_at <= self._now:
                     self._woken[queue] = None
-            case r.Yield():
+            case r.ReleaseLease():
                 new = "pending"
                 extra |= {"status": new, "due_at": self._ready_at(queue, priority)}
             case r.Restart(input, entries):

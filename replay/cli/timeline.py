@@ -32,7 +32,7 @@ def _indent(entry: e.Entry) -> str:
 def describe(entry: e.Fact | Unreadable) -> str:
     """Return what *entry* says, in words."""
     match entry:
-        case e.Began():
+        case e.AttemptStarted():
             return f"began on {entry.worker}" + (f", attempt {entry.attempt}" if entry.attempt > 1 else "")
         case e.StepDone():
             tries = f" (attempt {entry.attempts})" if entry.attempts > 1 else ""
@@ -51,7 +51,7 @@ def describe(entry: e.Fact | Unreadable) -> str:
             return f"signal {entry.signal} <- {_short(entry.payload)}"
         case e.WaitTimedOut():
             return f"{entry.id}: timed out"
-        case e.Chosen():
+        case e.BranchChosen():
             return f"switch {entry.id}: {entry.branch}"
         case e.Emitted():
             return f"emitted {entry.event} {_short(entry.payload)}"
@@ -59,9 +59,9 @@ def describe(entry: e.Fact | Unreadable) -> str:
             return f"child {entry.id}: started {entry.workflow} as {entry.execution_id}"
         case e.ExecutionEnded():
             return f"{entry.id}: execution {entry.execution_id} ended {entry.status}"
-        case e.Raced():
+        case e.RaceWon():
             return f"race {entry.id}: won by {entry.winner}"
-        case e.Noted():
+        case e.NoteAdded():
             return f"note: {entry.text}" + (f" {_short(entry.data)}" if entry.data else "")
         case e.Patched():
             return f"patched: {entry.id}"
@@ -71,7 +71,7 @@ def describe(entry: e.Fact | Unreadable) -> str:
             return f"{entry.cause}: {entry.reason or 'no reason given'}"
         case e.AttemptFailed():
             return f"attempt {entry.attempt} failed, again in {max(0.0, entry.due - entry.at):.1f} s: {_error(entry.error)}"
-        case e.Ended():
+        case e.ExecutionClosed():
             return f"ended {entry.status}"
         case e.Retried():
             return f"operator {entry.by} retried: {entry.why}"
@@ -109,7 +109,7 @@ def describe_wait(wait: dict[str, Any]) -> str:
 
 def entry_json(entry: e.Entry) -> dict[str, Any]:
     """Return *entry* for programs: its type, and its fields."""
-    return {"type": type(entry).__name__, **plain(entry)}
+    return {"type": e.kind_of(entry), **plain(entry)}
 
 
 _ENGINE_FRAME = re.compile(r"""File ".*[/\\]replay[/\\](core[/\\]\w+|steps|pool)\.py\"""")

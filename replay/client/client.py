@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from replay.client.handles import Handle, Waited, WorkflowInfo, id_of
+from replay.client.handles import Handle, StartResult, WorkflowInfo, id_of
 from replay.client.inspection import Inspection
 from replay.codec import TaggedJson
 from replay.codec.log_rows import decoded
@@ -29,7 +29,7 @@ from replay.core.errors import (
 from replay.core.ids import check_id, check_key, defined_id, keyed_id
 from replay.core.settings import PAYLOAD_LIMIT
 from replay.core.times import duration, instant
-from replay.definition import Event, Signal, Workflow, check_metadata, check_priority, packages, signal_id
+from replay.definition import Event, Signal, Workflow, check_metadata, check_priority, signal_id, top_level_packages
 from replay.observability.observers import Observer, tell
 from replay.ports import Bus, Codec, Queue, Store
 from replay.urls import open_parts
@@ -46,7 +46,7 @@ WAIT_POLL = 0.5
 """Longest pause between looks of a waiting caller, seconds; a lost wake-up costs no more than this."""
 
 
-DEAF_POLL = 0.1
+LOCAL_POLL_INTERVAL = 0.1
 """The same where nobody in this process is told of ends (SQLite with workers in other processes)."""
 
 
@@ -192,7 +192,7 @@ class Client(Inspection):
             UnknownWorkflow: The key is not registered here.
         """
         if isinstance(workflow, Workflow):
-            self.codec.trust(*packages([workflow]))
+            self.codec.trust(*top_level_packages([workflow]))
             return workflow
         if not isinstance(workflow, str):
             raise TypeError(f"pass a workflow (decorated with @workflow) or its key, not {workflow!r}")
@@ -307,7 +307,7 @@ class Client(Inspection):
         timeout: Any = None,
         wait_timeout: Any = None,
         **options: Any,
-    ) -> Waited[Out]:
+    ) -> StartResult[Out]:
         """Start an execution and wait up to *wait_timeout* for its result; *timeout* and *options* as in `start`.
 
         Raises:
@@ -315,7 +315,7 @@ class Client(Inspection):
             ExecutionFailed, ExecutionCancelled: It ended without a result.
         """
         handle = self.start(workflow, input, timeout=timeout, **options)
-        return Waited(handle.id, handle.result(wait_timeout))
+        return StartResult(handle.id, handle.result(wait_timeout))
 
     def schedule(
         self,
@@ -366,7 +366,7 @@ class Client(Inspection):
         woken = threading.Event()
         unsubscribe = self._bus.subscribe(f"ended:{id}", lambda _: woken.set())
         try:
-            pause, most = (WAIT_POLL, WAIT_POLL) if self._hears_ends() else (0.02, DEAF_POLL)
+            pause, most = (WAIT_POLL, WAIT_POLL) if self._receives_events() else (0.02, LOCAL_POLL_INTERVAL)
             while True:
                 try:
                     header = self.header(id)
@@ -384,7 +384,7 @@ class Client(Inspection):
         finally:
             unsubscribe()
 
-    def _hears_ends(self) -> bool:
+    def _receives_events(self) -> bool:
         """Tell whether this process is told of an end at once, so that polling is only the safety net."""
         return self._bus_is_shared
 

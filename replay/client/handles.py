@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 @attrs.frozen
-class Waited(Generic[T]):
+class StartResult(Generic[T]):
     """What `start_and_wait` gives: the execution's id, and its result as `data`."""
 
     execution_id: str

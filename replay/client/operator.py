@@ -80,7 +80,7 @@ class Operator:
 
     def detail(self, execution: str | Handle[Any]) -> Detail:
         """Return an execution with its steps and audit trail."""
-        return self._engine.detail(execution)
+        return self._engine.detail(id_of(execution))
 
     def stuck(self, limit: int = 1000) -> tuple[Stuck, ...]:
         """List what needs help, newest first: at most *limit* of what stands still, and as many of what is late."""
@@ -118,7 +118,7 @@ class Operator:
 
     def cancel(self, execution: str | Handle[Any], reason: str | None = None) -> None:
         """Ask an execution to stop. See `Engine.cancel`."""
-        self._engine.cancel(execution, f"{reason or 'cancelled'} (by {self._by})")
+        self._engine.cancel(id_of(execution), f"{reason or 'cancelled'} (by {self._by})")
 
     def force_fail(self, execution: str | Handle[Any], reason: str) -> Execution:
         """End an execution `failed` at once, whatever it does; nothing is cleaned up.
@@ -130,7 +130,7 @@ class Operator:
         error = self._engine.codec.encode(OperatorRefused(f"failed by {self._by}: {reason}"))
         entry = e.Intervened(self._now(), 0, "", self._by, reason, "force_fail")
         return self._amend(
-            header, OPEN, (entry, e.Ended(self._now(), 0, "", "failed")), then=r.End("failed", error=error)
+            header, OPEN, (entry, e.ExecutionClosed(self._now(), 0, "", "failed")), then=r.End("failed", error=error)
         )
 
     def retry(self, execution: str | Handle[Any], reason: str = "") -> Execution:

@@ -14,7 +14,7 @@ from replay.core.fibers import Fiber
 
 
 @attrs.frozen
-class Done:
+class Compensation:
     """A step that can be undone: what `ctx.rollback()` needs to know."""
 
     id: str
@@ -31,12 +31,12 @@ class Compensations:
     """
 
     def __init__(self) -> None:
-        self._undoable: list[Done] = []
-        self._undoing: Done | None = None
-        self._undone: list[Done] = []
+        self._undoable: list[Compensation] = []
+        self._undoing: Compensation | None = None
+        self._undone: list[Compensation] = []
         self._rollbacks: deque[tuple[Fiber, list[str]]] = deque()  # with their reports; the first is under way
 
-    def register(self, done: Done) -> None:
+    def register(self, done: Compensation) -> None:
         """Note a step that can be undone."""
         self._undoable.append(done)
 

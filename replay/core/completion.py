@@ -13,12 +13,12 @@ from replay.core.effects import Effect
 from replay.core.errors import NotSerializable, PayloadTooLarge
 from replay.core.interpreter import Interpreter
 from replay.core.recorder import Recorder
-from replay.core.requests import End, Header, Load, Park, Restart
-from replay.core.settings import Definition, Settings
+from replay.core.requests import End, Header, Load, Restart, Suspend
+from replay.core.settings import Definition, SessionSettings
 
 
 @attrs.frozen
-class Leave:
+class Exit:
     """What the last commit of a session is, beside what the recorder holds.
 
     Attributes:
@@ -27,19 +27,19 @@ class Leave:
         attempt: The number of the next attempt, None if there is none.
     """
 
-    then: Park | End | Restart
+    then: Suspend | End | Restart
     cancels: tuple[str, ...] = ()
     attempt: int | None = None
 
 
-class Ending:
+class Completion:
     """Decides how the session leaves; the entries that say so go to the recorder."""
 
     def __init__(
         self,
         header: Header,
         definition: Definition,
-        settings: Settings,
+        settings: SessionSettings,
         interpreter: Interpreter,
         recorder: Recorder,
         now: float,
@@ -51,12 +51,12 @@ class Ending:
         self._recorder = recorder
         self._now = now
 
-    def leave(self, outcome: Outcome) -> Generator[Effect, Any, Leave | None]:
+    def leave(self, outcome: Outcome) -> Generator[Effect, Any, Exit | None]:
         """Return how to leave; None if what the code gave cannot be stored, and the outcome is that failure now."""
         try:
             if outcome.again is not None:
                 input = self._recorder.value(outcome.again.input, "the input to continue with")
-                return Leave(Restart(input, self._carried()))
+                return Exit(Restart(input, self._carried()))
             result = None
             if outcome.error is None or outcome.status == "cancelled":
                 result = self._recorder.value(outcome.value, "the workflow's result")
@@ -71,10 +71,10 @@ class Ending:
                 voids = yield from self._voids(outcome.error)
             if outcome.status == "failed" and (again := self._another_attempt(outcome.error, voids)) is not None:
                 return again
-        self._recorder.record_end(e.Ended(self._now, 0, "", outcome.status, voids, outcome.raised))
-        return Leave(End(outcome.status, result, error), self._ours(lambda child: True))
+        self._recorder.record_end(e.ExecutionClosed(self._now, 0, "", outcome.status, voids, outcome.raised))
+        return Exit(End(outcome.status, result, error), self._ours(lambda child: True))
 
-    def _another_attempt(self, error: BaseException, voids: tuple[int, ...]) -> Leave | None:
+    def _another_attempt(self, error: BaseException, voids: tuple[int, ...]) -> Exit | None:
         """Return how to leave for another attempt of the workflow, if its policy and the error allow one."""
         interpreter, policy = self._interpreter, self._definition.retry
         if policy is None or not interpreter.retryable(error) or interpreter.cancelled is not None:
@@ -87,9 +87,9 @@ class Ending:
             return None
         due, void = self._now + delay, frozenset(voids)
         self._recorder.record_end(e.AttemptFailed(self._now, 0, "", error, attempt, due, voids))
-        park = Park("retrying", at_latest(self._header, due), self._settings.lease)
+        park = Suspend("retrying", at_latest(self._header, due), self._settings.lease)
         # Children whose start becomes void: the next attempt knows nothing of them.
-        return Leave(park, self._ours(lambda child: child.index in void), attempt + 1)
+        return Exit(park, self._ours(lambda child: child.index in void), attempt + 1)
 
     def _voids(self, error: BaseException) -> Generator[Effect, Any, tuple[int, ...]]:
         interpreter = self._interpreter

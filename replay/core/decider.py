@@ -20,7 +20,7 @@ from replay.core.interpreter import Interpreter
 from replay.core.requests import Message
 
 
-class Frontier:
+class Decider:
     """What a live interpreter waits for, and what has arrived for it.
 
     Args:
@@ -132,7 +132,7 @@ class Frontier:
             case c.Emit():
                 return e.Emitted(at, number, id, command.event, command.payload)
             case c.Note():
-                return e.Noted(at, number, id, command.text, command.data)
+                return e.NoteAdded(at, number, id, command.text, command.data)
             case c.Start():
                 if fiber.child is None:
                     child = self._child_id(id, command)
@@ -147,7 +147,7 @@ class Frontier:
             case c.Race():
                 join = fiber.join
                 if join is not None and join.winner is not None and not join.live:
-                    return e.Raced(at, number, id, join.command.names[join.winner])
+                    return e.RaceWon(at, number, id, join.command.names[join.winner])
             case c.All() | c.Rollback():
                 pass
             case _:
@@ -204,11 +204,11 @@ class Frontier:
         try:
             for branch in switch.branches:
                 if branch.match(switch.value) if callable(branch.match) else branch.match == switch.value:
-                    return e.Chosen(now, fiber.number, fiber.id, branch.id)
+                    return e.BranchChosen(now, fiber.number, fiber.id, branch.id)
         except Exception as error:  # the matcher is the user's code: what it raises is the workflow's to see
             return e.Refused(now, fiber.number, fiber.id, error)
         if switch.default is not None:
-            return e.Chosen(now, fiber.number, fiber.id, switch.default.id)
+            return e.BranchChosen(now, fiber.number, fiber.id, switch.default.id)
         known = ", ".join(branch.id for branch in switch.branches) or "none"
         return e.Refused(
             now,

@@ -21,7 +21,7 @@ def mismatch(
     ended: tuple[str, BaseException | None] | None,
 ) -> NonDeterminism:
     """Return the error for an *entry* of the log that the code does not want; *ended*: how the code ended, if it did."""
-    recorded = f"{type(entry).__name__}({entry.id!r})" + (f" in member {entry.fiber}" if entry.fiber else "")
+    recorded = f"{e.kind_of(entry)}({entry.id!r})" + (f" in member {entry.fiber}" if entry.fiber else "")
     attempted, location = _attempted(fiber, root) if ended is None else _ended(*ended)
     change = (entry.id or "change").split("#")[0].split("/")[-1]
     return NonDeterminism(

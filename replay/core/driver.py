@@ -34,7 +34,7 @@ from replay.core.errors import (
     ReplayError,
     WorkflowExit,
 )
-from replay.core.fibers import Fiber, Join, Trail
+from replay.core.fibers import FailureTrace, Fiber, Join
 from replay.core.generators import close_generator
 from replay.core.ids import check_step_id, check_text
 
@@ -108,7 +108,7 @@ class Driver:
         self._ids: dict[str, int] = {}
         self._runnable: deque[tuple[Fiber, Any, BaseException | None]] = deque()
         self._compensations = Compensations()
-        self._trails: WeakKeyDictionary[ReplayError, Trail] = WeakKeyDictionary()
+        self._trails: WeakKeyDictionary[ReplayError, FailureTrace] = WeakKeyDictionary()
         self._epilogue = False
         self._misuses = 0
 
@@ -134,7 +134,7 @@ class Driver:
             trail.cuts[fiber.number] = self.position
         self._runnable.append((fiber, value, error))
 
-    def _trail(self, error: BaseException | None) -> Trail | None:
+    def _trail(self, error: BaseException | None) -> FailureTrace | None:
         return self._trails.get(error) if isinstance(error, ReplayError) else None
 
     def _drive(self) -> None:
@@ -347,7 +347,7 @@ class Driver:
         if join.cancelled is not None:
             self._resume(join.fiber, error=join.cancelled)
         else:
-            self._look(join.fiber)  # `Raced` is to be recorded
+            self._look(join.fiber)  # `RaceWon` is to be recorded
 
     # --- rollback -------------------------------------------------------------------------------------------
 
@@ -360,7 +360,7 @@ class Driver:
             fiber.block(step, step.id)
             self._look(fiber)
 
-    def _undoing_failed(self, fiber: Fiber, cause: BaseException, trail: Trail) -> None:
+    def _undoing_failed(self, fiber: Fiber, cause: BaseException, trail: FailureTrace) -> None:
         error = self._compensations.failed(cause)
         trail.cuts[fiber.number] = self.position
         self._trails[error] = trail

@@ -58,14 +58,14 @@ class Returned:
 
 
 @attrs.frozen
-class Launch:
+class StartSteps:
     """Hand calls to the thread pool."""
 
     calls: tuple[Call, ...]
 
 
 @attrs.frozen
-class AskToStop:
+class CancelSteps:
     """Let running bodies see `current_step().cancelled`; with `abandon` their outcomes are refused from now on."""
 
     calls: tuple[Call, ...]
@@ -88,15 +88,15 @@ class Warn:
 
 
 @attrs.frozen
-class Await:
+class Wait:
     """Sleep until `until`, a call's return, or news (from the inbox, of a drain, a lost lease)."""
 
     until: float | None
 
 
 @attrs.frozen
-class Woken:
-    """Reply of `Await`.
+class WakeUp:
+    """Reply of `Wait`.
 
     Attributes:
         now: The store's time.
@@ -113,4 +113,4 @@ class Woken:
     report: bool = False
 
 
-Effect: TypeAlias = Request[Any] | Launch | AskToStop | Publish | Warn | Await
+Effect: TypeAlias = Request[Any] | StartSteps | CancelSteps | Publish | Warn | Wait

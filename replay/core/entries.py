@@ -21,7 +21,7 @@ class Entry:
 
 
 @attrs.frozen
-class Began(Entry):
+class AttemptStarted(Entry):
     """A worker began to run the workflow's code (once for each attempt)."""
 
     worker: str = ""
@@ -91,7 +91,7 @@ class WaitTimedOut(Entry):
 
 
 @attrs.frozen
-class Chosen(Entry):
+class BranchChosen(Entry):
     """A switch chose a branch (its id)."""
 
     branch: str = ""
@@ -128,14 +128,14 @@ class ExecutionEnded(Entry):
 
 
 @attrs.frozen
-class Raced(Entry):
+class RaceWon(Entry):
     """A race was decided; the others are cancelled."""
 
     winner: str = ""
 
 
 @attrs.frozen
-class Noted(Entry):
+class NoteAdded(Entry):
     """A line of the user's own."""
 
     text: str = ""
@@ -173,7 +173,7 @@ class AttemptFailed(Entry):
 
 
 @attrs.frozen
-class Ended(Entry):
+class ExecutionClosed(Entry):
     """The execution ended. `voids`: the entries that a retry must void so that the failed command runs again.
 
     `error`: what the workflow raised although its status says something else (a clean-up that failed after a cancel).
@@ -217,22 +217,36 @@ class Intervened(Entry):
 
 
 Fact: TypeAlias = (
-    Began | StepDone | StepFailed | StepRetried | StepBegun | TimerSet | TimerFired | SignalReceived | WaitTimedOut | Chosen
-    | Emitted | ChildStarted | ExecutionEnded | Raced | Noted | Patched | Refused | CancelReceived | AttemptFailed | Ended
+    AttemptStarted | StepDone | StepFailed | StepRetried | StepBegun | TimerSet | TimerFired | SignalReceived | WaitTimedOut | BranchChosen
+    | Emitted | ChildStarted | ExecutionEnded | RaceWon | NoteAdded | Patched | Refused | CancelReceived | AttemptFailed | ExecutionClosed
     | Retried | Edited | Intervened
 )  # fmt: skip
 """The closed union of entries: every `match` over it ends in `assert_never`."""
 
-KINDS: dict[str, type[Any]] = {cls.__name__: cls for cls in Fact.__args__}
+_STORED_KINDS: dict[type[Any], str] = {
+    AttemptStarted: "Began", BranchChosen: "Chosen", RaceWon: "Raced", NoteAdded: "Noted", ExecutionClosed: "Ended",
+}  # fmt: skip
+"""Kinds whose stored name is older than their class's: logs of 0.1 are read, and today's written, with these."""
+
+KINDS: dict[str, type[Any]] = {_STORED_KINDS.get(cls, cls.__name__): cls for cls in Fact.__args__}
+"""Each class of entries, by the kind that stands in its rows."""
+
+_KIND_OF = {cls: kind for kind, cls in KINDS.items()}
+
 _FIELDS = {cls: tuple(f.name for f in attrs.fields(cls)) for cls in KINDS.values()}
 
-OUTSIDE_FIBERS = (Began, AttemptFailed, Ended, Retried, Edited, Intervened)
+OUTSIDE_FIBERS = (AttemptStarted, AttemptFailed, ExecutionClosed, Retried, Edited, Intervened)
 """Entries about the execution as a whole: replaying them resumes no fiber."""
+
+
+def kind_of(entry: Entry) -> str:
+    """Return the kind of *entry* as its row has it."""
+    return _KIND_OF.get(type(entry), type(entry).__name__)
 
 
 def to_row(entry: Entry) -> list[Any]:
     """Return *entry* as the row to store (values not yet encoded)."""
-    row: list[Any] = [type(entry).__name__]
+    row: list[Any] = [_KIND_OF[type(entry)]]
     for name in _FIELDS[type(entry)]:
         value = getattr(entry, name)
         row.append(list(value) if name == "voids" else value)
@@ -248,7 +262,7 @@ def from_row(row: list[Any]) -> Fact:
     try:
         cls = KINDS[row[0]]
         fields = row[1:]
-        if cls is Ended or cls is AttemptFailed or cls is Retried:
+        if cls is ExecutionClosed or cls is AttemptFailed or cls is Retried:
             at = _FIELDS[cls].index("voids")
             fields[at] = tuple(fields[at])
         entry: Fact = cls(*fields)

@@ -117,7 +117,7 @@ class Join:
                 return tuple(self.results)
 
 
-class Trail:
+class FailureTrace:
     """How one failure spread: what must be void so that a retry runs the failed command again, and nothing else."""
 
     __slots__ = ("cuts", "rows")
@@ -128,7 +128,7 @@ class Trail:
 
 
 def voids(
-    trail: Trail, births: list[tuple[int, int]], rows: list[list[Any]], undone_from: int | None
+    trail: FailureTrace, births: list[tuple[int, int]], rows: list[list[Any]], undone_from: int | None
 ) -> tuple[int, ...]:
     """Return the log indexes to void so that the failure that left *trail* is tried again.
 
@@ -145,7 +145,7 @@ def voids(
     return tuple(found)
 
 
-def _tainted(index: int, fiber: int, trail: Trail, births: list[tuple[int, int]]) -> bool:
+def _tainted(index: int, fiber: int, trail: FailureTrace, births: list[tuple[int, int]]) -> bool:
     cut = trail.cuts.get(fiber)
     if cut is not None and index > cut:
         return True

@@ -30,7 +30,7 @@ from replay.core.commands import (
     WaitForExecution,
     WaitForSignal,
 )
-from replay.core.compensations import Done
+from replay.core.compensations import Compensation
 from replay.core.context import Context
 from replay.core.driver import RAISED, Child, Driver
 from replay.core.errors import (
@@ -41,7 +41,7 @@ from replay.core.errors import (
     NonDeterminism,
     StepFailed,
 )
-from replay.core.fibers import Fiber, Trail, voids
+from replay.core.fibers import FailureTrace, Fiber, voids
 from replay.core.generators import run_branch
 from replay.core.outcomes import Completed, Err, Ok, Received, TimedOut, Winner
 
@@ -194,7 +194,7 @@ class Interpreter(Driver):
         match entry:
             case e.StepDone():
                 self._step_done(self._blocked(entry, Step), entry)
-            case e.Began():
+            case e.AttemptStarted():
                 self.begun, self.resumes_at = entry.attempt, 0.0
                 self.began_at = entry.at if self.began_at is None else self.began_at
                 if self.root.number not in self.fibers and self.outcome is None:
@@ -203,7 +203,7 @@ class Interpreter(Driver):
                 self.resumes_at = due
             case e.Retried():
                 self.resumes_at = 0.0
-            case e.Edited() | e.Intervened() | e.Ended():
+            case e.Edited() | e.Intervened() | e.ExecutionClosed():
                 pass
             case e.Patched():
                 pass  # `ctx.patched` finds them by itself
@@ -231,11 +231,11 @@ class Interpreter(Driver):
                 self._resume(fiber, Received(entry.payload) if timed else entry.payload)
             case e.WaitTimedOut():
                 self._resume(self._blocked(entry, WaitForSignal, WaitForExecution), TimedOut())
-            case e.Chosen():
+            case e.BranchChosen():
                 self._chosen(self._blocked(entry, Switch), entry)
             case e.Emitted():
                 self._resume(self._blocked(entry, Emit))
-            case e.Noted():
+            case e.NoteAdded():
                 self._resume(self._blocked(entry, Note))
             case e.ChildStarted(id=""):
                 self._note_child(entry, tells=False)
@@ -243,7 +243,7 @@ class Interpreter(Driver):
                 self._child_started(self._blocked(entry, Start), entry)
             case e.ExecutionEnded():
                 self._execution_ended(entry)
-            case e.Raced():
+            case e.RaceWon():
                 self._raced(self._blocked(entry, Race), entry)
             case e.Refused():
                 self._resume(
@@ -273,7 +273,7 @@ class Interpreter(Driver):
             return
         if command.options.down is not None:
             self._compensations.register(
-                Done(fiber.id, command.options.down, entry.result, command.options, self.position)
+                Compensation(fiber.id, command.options.down, entry.result, command.options, self.position)
             )
         if fiber.settling:
             self._settle(fiber, keep=True)
@@ -287,7 +287,7 @@ class Interpreter(Driver):
         command = fiber.command
         self._check_arguments(fiber, entry.digest)
         cause = entry.error if isinstance(entry.error, BaseException) else RuntimeError(str(entry.error))
-        trail = Trail([*fiber.rows, self.position])
+        trail = FailureTrace([*fiber.rows, self.position])
         if self._is_compensation(fiber):
             self._undoing_failed(fiber, cause, trail)
             return
@@ -330,7 +330,7 @@ class Interpreter(Driver):
             trail.cuts[fiber.number] = self.position
         self._resume(fiber, error=fiber.cancel or Cancelled())
 
-    def _chosen(self, fiber: Fiber, entry: e.Chosen) -> None:
+    def _chosen(self, fiber: Fiber, entry: e.BranchChosen) -> None:
         switch = fiber.command
         branches = [*switch.branches, *([switch.default] if switch.default is not None else [])]
         branch = next((b for b in branches if b.id == entry.branch), None)
@@ -375,10 +375,10 @@ class Interpreter(Driver):
                 self._resume(fiber, error=ExecutionCancelled(entry.execution_id, str(entry.error or "") or None))
             case status:
                 failure = ExecutionFailed(entry.execution_id, _as_error(entry.error), status=status)
-                self._trails[failure] = Trail([*fiber.rows, self.position])
+                self._trails[failure] = FailureTrace([*fiber.rows, self.position])
                 self._resume(fiber, error=failure)
 
-    def _raced(self, fiber: Fiber, entry: e.Raced) -> None:
+    def _raced(self, fiber: Fiber, entry: e.RaceWon) -> None:
         join = fiber.join
         if join is None or join.winner is None or join.live or join.command.names[join.winner] != entry.winner:
             raise self._mismatch(entry, fiber)
@@ -425,10 +425,10 @@ class Interpreter(Driver):
         if trail is None:
             if undone_from is None:
                 return ()
-            trail = Trail([])
+            trail = FailureTrace([])
         return voids(trail, self.births, rows, undone_from)
 
-    def _trail_of(self, error: BaseException | None) -> Trail | None:
+    def _trail_of(self, error: BaseException | None) -> FailureTrace | None:
         seen = 0
         while error is not None and seen < 20:
             if (trail := self._trail(error)) is not None:

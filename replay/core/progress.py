@@ -10,20 +10,20 @@ from replay.core.errors import NotSerializable, Undecodable
 from replay.core.fibers import Fiber
 from replay.core.interpreter import Interpreter
 from replay.core.requests import Header
-from replay.core.running_steps import Flights
+from replay.core.running_steps import RunningSteps
 from replay.core.settings import Coding
 
 MOST = 20
 """Waits that are told: a fan-out of thousands must not fill the record."""
 
-TELL_AFTER = 1.0
+REPORT_AFTER = 1.0
 """Seconds that a step may run before the store is told that it does: what operators see is not much older."""
 
 
-class Whereabouts:
+class ProgressReporter:
     """What the store is told, and when: early enough for people, seldom enough to cost nothing.
 
-    Parking always tells. While steps run, the store is told when one has run for `TELL_AFTER` seconds, before a step is
+    Parking always tells. While steps run, the store is told when one has run for `REPORT_AFTER` seconds, before a step is
     launched if what was told last is older than that, and when leases are renewed if a body has said how far it got.
     """
 
@@ -59,18 +59,18 @@ class Whereabouts:
 
     def due(self) -> float | None:
         """Return when the store must be told next."""
-        return None if self._launched_at is None else self._launched_at + TELL_AFTER
+        return None if self._launched_at is None else self._launched_at + REPORT_AFTER
 
     def outdated(self, now: float) -> bool:
         """Tell whether what the store was told last is too old to launch a step without a word."""
-        return now - self._told_at >= TELL_AFTER
+        return now - self._told_at >= REPORT_AFTER
 
-    def wanting(self, now: float, flights: Flights, *, renewed: bool) -> bool:
+    def wanting(self, now: float, flights: RunningSteps, *, renewed: bool) -> bool:
         """Tell whether the store is to be told now; *renewed*: leases just were, a good moment for a body's words."""
         due = self.due()
         return bool(flights) and ((due is not None and due <= now) or (renewed and flights.beats != self._beats))
 
-    def tell(self, interpreter: Interpreter, flights: Flights, now: float) -> bytes:
+    def tell(self, interpreter: Interpreter, flights: RunningSteps, now: float) -> bytes:
         """Return what the store is told now, encoded."""
         self._told_at, self._launched_at, self._beats = now, None, flights.beats
         if flights.beats:

@@ -18,13 +18,13 @@ from replay.core.effects import Publish
 from replay.core.errors import Cancelled, LogTooLong, NotSerializable, PayloadTooLarge
 from replay.core.interpreter import Interpreter
 from replay.core.requests import Create, Header
-from replay.core.settings import Settings
+from replay.core.settings import SessionSettings
 
 
 class Recorder:
     """Entries, consumed messages, children to create and to cancel, and events of the commit that comes next."""
 
-    def __init__(self, header: Header, interpreter: Interpreter, settings: Settings) -> None:
+    def __init__(self, header: Header, interpreter: Interpreter, settings: SessionSettings) -> None:
         self.entries: list[bytes] = []
         self.consumed: list[int] = []
         self.creates: list[Create] = []
@@ -50,9 +50,9 @@ class Recorder:
         try:
             if isinstance(entry, e.ChildStarted):
                 self._create(entry)
-            data = self._limited(e.to_row(entry), f"{type(entry).__name__} {entry.id!r}")
+            data = self._limited(e.to_row(entry), f"{e.kind_of(entry)} {entry.id!r}")
         except (NotSerializable, PayloadTooLarge) as refused:
-            if isinstance(entry, e.Emitted | e.Noted):
+            if isinstance(entry, e.Emitted | e.NoteAdded):
                 refused = self._within_the_value(entry, refused)
             elif isinstance(entry, e.StepFailed | e.Refused | e.StepRetried):
                 refused = NotSerializable(f"the error of {entry.id!r} cannot be recorded: {refused}")
@@ -65,7 +65,7 @@ class Recorder:
         self._interpreter.feed_entry(e.from_row(self._codec.decode(data)))
 
     def _within_the_value(
-        self, entry: e.Emitted | e.Noted, refused: NotSerializable | PayloadTooLarge
+        self, entry: e.Emitted | e.NoteAdded, refused: NotSerializable | PayloadTooLarge
     ) -> NotSerializable | PayloadTooLarge:
         """Return the refusal of the user's own value, whose path does not begin with its place in the row."""
         try:
@@ -82,7 +82,7 @@ class Recorder:
         numbers = entry.at, entry.fiber, id, data, digest, entry.attempts, entry.seconds
         self.entries.append(b'["StepDone",%a,%d,%b,%b,%b,%d,%a]' % numbers)
 
-    def record_end(self, entry: e.Ended | e.AttemptFailed) -> None:
+    def record_end(self, entry: e.ExecutionClosed | e.AttemptFailed) -> None:
         """Make *entry* the last one of the workflow's attempt; the workflow does not see it."""
         try:
             self.entries.append(self._codec.encode(e.to_row(entry)))

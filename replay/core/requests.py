@@ -215,14 +215,14 @@ class Claim(Request[Claims]):
 
 
 @attrs.frozen
-class Keep:
+class KeepLease:
     """After the commit the lease goes on, renewed for `lease` seconds."""
 
     lease: float
 
 
 @attrs.frozen
-class Park:
+class Suspend:
     """After the commit the execution is released and sleeps until `wake_at` or a message.
 
     If its inbox holds a message beyond `seen`, it is not released: the lease goes on, as with `Keep(lease)`, and the reply
@@ -235,7 +235,7 @@ class Park:
 
 
 @attrs.frozen
-class Yield:
+class ReleaseLease:
     """After the commit the execution is released and due at once (a draining worker hands it back)."""
 
 
@@ -265,7 +265,7 @@ class Committed:
 
     Attributes:
         messages: Inbox messages beyond `seen` (the lease goes on), empty if it was released or ended.
-        parked: The lease was given up (`Park` took effect, `Yield`, `End` or `Restart`).
+        parked: The lease was given up (`Suspend` took effect, `ReleaseLease`, `End` or `Restart`).
         woken: Queues in which this commit made executions due now (children, parents, watchers, itself): hint these.
     """
 
@@ -298,7 +298,7 @@ class Commit(Request[Committed]):
     token: str
     expected: int
     commit_id: str
-    then: Keep | Park | Yield | End | Restart
+    then: KeepLease | Suspend | ReleaseLease | End | Restart
     entries: tuple[bytes, ...] = ()
     consumed: tuple[int, ...] = ()
     seen: int = 0
@@ -310,7 +310,7 @@ class Commit(Request[Committed]):
 
 
 @attrs.frozen
-class Held:
+class LeaseRef:
     """A lease as its holder knows it."""
 
     id: str
@@ -319,8 +319,8 @@ class Held:
 
 
 @attrs.frozen
-class Beats:
-    """Reply of `Beat`: ids whose lease is lost, and ids with messages beyond `seen`."""
+class RenewedLeases:
+    """Reply of `RenewLeases`: ids whose lease is lost, and ids with messages beyond `seen`."""
 
     now: float
     lost: tuple[str, ...] = ()
@@ -328,10 +328,10 @@ class Beats:
 
 
 @attrs.frozen
-class Beat(Request[Beats]):
+class RenewLeases(Request[RenewedLeases]):
     """Renew leases for `lease` seconds (those whose token still matches)."""
 
-    held: tuple[Held, ...]
+    held: tuple[LeaseRef, ...]
     lease: float
 
 
@@ -513,7 +513,7 @@ class Purge(Request[int]):
 
 
 @attrs.frozen
-class Put:
+class ScheduleWritten:
     """Reply of `PutSchedule`/`DropSchedule`: `row` is what is stored now; `applied` is False if `expected` did not match."""
 
     applied: bool
@@ -523,7 +523,7 @@ class Put:
 
 
 @attrs.frozen
-class PutSchedule(Request[Put]):
+class PutSchedule(Request[ScheduleWritten]):
     """Write a schedule's row if its stored version is `expected` (0: it does not exist), as version `expected + 1`.
 
     `creates` (existing ids are left alone) and `cancels` happen in the same transition: a tick is this request, so no
@@ -537,7 +537,7 @@ class PutSchedule(Request[Put]):
 
 
 @attrs.frozen
-class DropSchedule(Request[Put]):
+class DropSchedule(Request[ScheduleWritten]):
     """Remove a schedule if its version is `expected`; its executions stay."""
 
     id: str

@@ -10,13 +10,13 @@ from replay.core.effects import Call
 from replay.core.errors import StepTimeout
 from replay.core.fibers import Fiber
 from replay.core.requests import Header
-from replay.core.settings import Settings
+from replay.core.settings import SessionSettings
 
 
-class Flights:
+class RunningSteps:
     """Calls that were launched and have neither returned nor been abandoned."""
 
-    def __init__(self, workflow: str, settings: Settings) -> None:
+    def __init__(self, workflow: str, settings: SessionSettings) -> None:
         self._workflow = workflow
         self._settings = settings
         self._calls: dict[int, Call] = {}

@@ -15,10 +15,10 @@ from typing import Any
 
 from replay.core import commands as c
 from replay.core import entries as e
-from replay.core.completion import Ending, at_latest
-from replay.core.decider import Frontier
+from replay.core.completion import Completion, at_latest
+from replay.core.decider import Decider
 from replay.core.driver import Outcome
-from replay.core.effects import AskToStop, Await, Call, Effect, Launch, Returned, Warn, Woken
+from replay.core.effects import Call, CancelSteps, Effect, Returned, StartSteps, Wait, WakeUp, Warn
 from replay.core.errors import (
     Cancelled,
     Fenced,
@@ -29,11 +29,23 @@ from replay.core.errors import (
 from replay.core.ids import child_id, keyed_id
 from replay.core.interpreter import Interpreter
 from replay.core.patches import Patches
-from replay.core.progress import Whereabouts
+from replay.core.progress import ProgressReporter
 from replay.core.recorder import Recorder
-from replay.core.requests import Claimed, Commit, Committed, End, Keep, Load, Message, Park, Restart, Watch, Yield
-from replay.core.running_steps import Flights, timed_out
-from replay.core.settings import Definition, Settings
+from replay.core.requests import (
+    Claimed,
+    Commit,
+    Committed,
+    End,
+    KeepLease,
+    Load,
+    Message,
+    ReleaseLease,
+    Restart,
+    Suspend,
+    Watch,
+)
+from replay.core.running_steps import RunningSteps, timed_out
+from replay.core.settings import Definition, SessionSettings
 
 STUCK_DELAY = 30.0
 """Seconds until a stuck execution is tried again by itself (a fitting worker's start tries at once)."""
@@ -53,7 +65,7 @@ class Session:
     A parked session can be kept and run again with the next claim, if `fits` says that nothing happened in between.
     """
 
-    def __init__(self, claimed: Claimed, definition: Definition, settings: Settings) -> None:
+    def __init__(self, claimed: Claimed, definition: Definition, settings: SessionSettings) -> None:
         self.header = claimed.header
         self.id = claimed.header.id
         self.parked = False
@@ -63,7 +75,7 @@ class Session:
         self._settings = settings
         self._codec = settings.codec
         self._interpreter: Interpreter | None = None
-        self._frontier: Frontier
+        self._frontier: Decider
         self._recorder: Recorder
         self._patches: Patches
         self._token = ""
@@ -71,11 +83,11 @@ class Session:
         self._length = claimed.header.length
         self._commits = 0
         self._last_commit = claimed.header.last_commit
-        self._flights = Flights(definition.key, settings)
+        self._flights = RunningSteps(definition.key, settings)
         self._again: dict[str, int] = {}
         self._draining = False
         self._stop_by: float | None = None
-        self._whereabouts = Whereabouts(settings.codec, settings.payload_limit)
+        self._whereabouts = ProgressReporter(settings.codec, settings.payload_limit)
 
     # --- for the worker ------------------------------------------------------------------------------
 
@@ -119,7 +131,7 @@ class Session:
     def give_back(self) -> Commit:
         """Return the request that hands the lease back without what is not committed."""
         self._commits += 1
-        return Commit(self.id, self._token, self._length, f"{self._token}:{self._commits}", Yield())
+        return Commit(self.id, self._token, self._length, f"{self._token}:{self._commits}", ReleaseLease())
 
     def give_up(self, error: BaseException) -> Commit:
         """Return the request that leaves the execution stuck after an error of the engine's own."""
@@ -129,7 +141,7 @@ class Session:
             self._token,
             self._length,
             f"{self._token}:{self._commits}",
-            Park("stuck", self.now + STUCK_DELAY, self._settings.lease),
+            Suspend("stuck", self.now + STUCK_DELAY, self._settings.lease),
             seen=ALL_SEEN,
             current=self._codec.encode([{"kind": "stuck", "error": type(error).__name__, "message": str(error)}]),
         )
@@ -177,7 +189,7 @@ class Session:
         )
         self._interpreter = self._patches.interpreter = interpreter
         self._recorder = Recorder(header, interpreter, settings)
-        self._frontier = Frontier(
+        self._frontier = Decider(
             interpreter, self._codec.decode, header.deadline, self._child_id, self._definition.signal_ids
         )
         self._frontier.receive_again(amended.receipts, self._codec.encode)
@@ -205,12 +217,12 @@ class Session:
         while self._begins() and self.now < interpreter.resumes_at:
             # Something came during the pause before the next attempt: it waits, as the attempt does.
             yield from self._commit(
-                Park("retrying", at_latest(self.header, interpreter.resumes_at), self._settings.lease)
+                Suspend("retrying", at_latest(self.header, interpreter.resumes_at), self._settings.lease)
             )
             if self.parked:
                 return
         if self._begins():
-            self._recorder.record(e.Began(self.now, 0, "", self._settings.worker, self.header.attempt))
+            self._recorder.record(e.AttemptStarted(self.now, 0, "", self._settings.worker, self.header.attempt))
         while True:
             self._decide()
             if interpreter.outcome is not None:
@@ -219,14 +231,14 @@ class Session:
                 continue
             abandoned = self._flights.abandoned(interpreter.fibers)
             if abandoned:
-                yield AskToStop(abandoned, abandon=True)
+                yield CancelSteps(abandoned, abandon=True)
             if frontier.watches:
                 yield from self._watch()
                 continue
             if frontier.launches and self._stop_by is None and not self._draining:
                 tell = self._whereabouts.outdated(self.now)
                 if (self._recorder.unsaved or tell) and (
-                    yield from self._commit(Keep(self._settings.lease), where=tell)
+                    yield from self._commit(KeepLease(self._settings.lease), where=tell)
                 ):
                     continue  # something arrived meanwhile: decide before launching
                 yield from self._launch()
@@ -235,8 +247,8 @@ class Session:
                     return
                 continue
             elif self._recorder.unsaved:
-                yield from self._commit(Keep(self._settings.lease))
-            woken: Woken = yield Await(self._until())
+                yield from self._commit(KeepLease(self._settings.lease))
+            woken: WakeUp = yield Wait(self._until())
             yield from self._take(woken)
 
     def _begins(self) -> bool:
@@ -289,24 +301,24 @@ class Session:
                 until = instant
         return until
 
-    def _take(self, woken: Woken) -> Steps:
+    def _take(self, woken: WakeUp) -> Steps:
         """Take in what happened."""
         self.now = max(self.now, woken.now)
         self._draining = self._frontier.draining = self._draining or woken.drain
         for returned in woken.returned:
             self._return(returned)
         for call in self._flights.overdue(self.now):
-            yield AskToStop((call,), abandon=True)
+            yield CancelSteps((call,), abandon=True)
             self._return(Returned(call, error=timed_out(call), seconds=self.now - (call.started or self.now)))
         if woken.news:
-            yield from self._commit(Keep(self._settings.lease))
+            yield from self._commit(KeepLease(self._settings.lease))
         elif self._whereabouts.wanting(self.now, self._flights, renewed=woken.report):
-            yield from self._commit(Keep(self._settings.lease), where=True)
+            yield from self._commit(KeepLease(self._settings.lease), where=True)
         if self._frontier.cancel is not None and self._stop_by is None and self._flights:
             assert self._interpreter is not None
             if self._interpreter.cancelled is None:
                 self._stop_by = self.now + self._settings.cancel_grace
-                yield AskToStop(self._flights.calls(), abandon=False)
+                yield CancelSteps(self._flights.calls(), abandon=False)
 
     # --- steps ----------------------------------------------------------------------------------------------
 
@@ -320,7 +332,7 @@ class Session:
             calls.append(self._flights.launch(self.header, fiber, again, details))
         if calls:
             self._whereabouts.launched(self.now)
-            yield Launch(tuple(calls))
+            yield StartSteps(tuple(calls))
 
     def _return(self, returned: Returned) -> None:
         call = returned.call
@@ -371,7 +383,7 @@ class Session:
 
     def _commit(
         self,
-        then: Keep | Park | Yield | End | Restart,
+        then: KeepLease | Suspend | ReleaseLease | End | Restart,
         *,
         where: bool = False,
         cancels: tuple[str, ...] = (),
@@ -410,7 +422,7 @@ class Session:
             return True
         return False
 
-    def _lengthened(self, then: Keep | Park | Yield | End | Restart, entries: int) -> Steps:
+    def _lengthened(self, then: KeepLease | Suspend | ReleaseLease | End | Restart, entries: int) -> Steps:
         """Count committed *entries*; warn once, when the log of what goes on comes near its limit."""
         near, before = self._settings.log_limit * NEAR_LIMIT, self._length
         self._length += entries
@@ -422,7 +434,7 @@ class Session:
 
     def _watch(self) -> Steps:
         if self._recorder.unsaved:
-            yield from self._commit(Keep(self._settings.lease))
+            yield from self._commit(KeepLease(self._settings.lease))
         while self._frontier.watches:
             target = self._frontier.watches.pop(0)
             try:
@@ -432,7 +444,7 @@ class Session:
                 for fiber in self._interpreter.waits():
                     if isinstance(fiber.command, c.WaitForExecution) and fiber.command.execution_id == target:
                         self._recorder.record(e.Refused(self.now, fiber.number, fiber.id, unknown))
-        yield from self._commit(Keep(self._settings.lease))
+        yield from self._commit(KeepLease(self._settings.lease))
 
     # --- leaving ---------------------------------------------------------------------------------------------------
 
@@ -440,11 +452,11 @@ class Session:
         """Release the execution; False if something arrived meanwhile, and the visit goes on."""
         assert self._interpreter is not None
         if self._draining and self._frontier.launches:
-            yield from self._commit(Yield(), where=True)
+            yield from self._commit(ReleaseLease(), where=True)
             self.parked = False  # launches are not in the log: the next visit finds them by itself
             return True
         retrying = any(f.retry_at is not None and isinstance(f.command, c.Step) for f in self._interpreter.waits())
-        park = Park("retrying" if retrying else "sleeping", self._frontier.wake_at(), self._settings.lease)
+        park = Suspend("retrying" if retrying else "sleeping", self._frontier.wake_at(), self._settings.lease)
         yield from self._commit(park, where=True)
         return self.parked
 
@@ -453,14 +465,14 @@ class Session:
         assert self._interpreter is not None
         running = self._flights.abandon()
         if running:
-            yield AskToStop(running, abandon=True)
-        ending = Ending(self.header, self._definition, self._settings, self._interpreter, self._recorder, self.now)
+            yield CancelSteps(running, abandon=True)
+        ending = Completion(self.header, self._definition, self._settings, self._interpreter, self._recorder, self.now)
         leave = yield from ending.leave(outcome)
         if leave is None:
             return False
         if outcome.raised is not None:
             yield Warn(f"execution {self.id!r} raised {outcome.raised!r} after it was cancelled")
-        if isinstance(leave.then, Park):
+        if isinstance(leave.then, Suspend):
             self._seen = ALL_SEEN  # whatever arrived meanwhile waits in the inbox for the next attempt
         yield from self._commit(
             leave.then, cancels=leave.cancels, attempt=leave.attempt, amendments=int(leave.attempt is not None)
@@ -475,7 +487,7 @@ class Session:
             self._recorder.clear()
         running = self._flights.abandon()
         if running:
-            yield AskToStop(running, abandon=True)
+            yield CancelSteps(running, abandon=True)
         yield Warn(str(error))
         try:
             yield self.give_up(error)

@@ -63,7 +63,7 @@ class Coding(Protocol):
 
 
 @attrs.frozen
-class Settings:
+class SessionSettings:
     """What a session is told by its worker; durations are seconds, sizes bytes, `log_limit` counts entries."""
 
     codec: Coding

@@ -64,7 +64,7 @@ class _Reporter:
                 self._step(header, entry, entry.seconds, entry.attempts, "failed", entry.error)
             case e.StepRetried():
                 self._step(header, entry, entry.seconds, entry.attempt, "retried", entry.error)
-            case e.Ended():
+            case e.ExecutionClosed():
                 self._executions.add(1, {"status": entry.status, "workflow": header.workflow})
                 self._execution(header, entry)
             case _:
@@ -84,7 +84,7 @@ class _Reporter:
                 span.record_exception(error)
         span.end(end_time=int(entry.at * 1e9))
 
-    def _execution(self, header: Header, entry: e.Ended) -> None:
+    def _execution(self, header: Header, entry: e.ExecutionClosed) -> None:
         facts = {"replay.status": entry.status}
         if self._ids is None:
             span = self._start(header, "execution", header.created_at, facts, self._parent(header))

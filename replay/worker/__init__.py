@@ -1,6 +1,6 @@
-"""The worker, which advances executions: `loop` is its heart; what it holds, claims, keeps up and reaches stand beside it."""
+"""The worker, which advances executions: its loop is in `worker`."""
 
-from replay.worker.activations import Lost, News, Turn
+from replay.worker.activations import LeaseLost, NewMessages, TurnResult
 from replay.worker.worker import Worker
 
-__all__ = ["Lost", "News", "Turn", "Worker"]
+__all__ = ["LeaseLost", "NewMessages", "TurnResult", "Worker"]

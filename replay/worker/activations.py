@@ -7,12 +7,12 @@ import collections
 import attrs
 
 from replay.core import requests as r
-from replay.core.effects import Call, Returned, Woken
+from replay.core.effects import Call, Returned, WakeUp
 from replay.core.session import Session
 
 
 @attrs.frozen
-class Turn:
+class TurnResult:
     """What a turn leaves to do.
 
     Attributes:
@@ -28,21 +28,21 @@ class Turn:
 
 
 @attrs.frozen
-class News:
+class NewMessages:
     """Mail: execution `id` may have unseen messages."""
 
     id: str
 
 
 @attrs.frozen
-class Lost:
+class LeaseLost:
     """Mail: the lease under `token` is lost."""
 
     id: str
     token: str
 
 
-class Visit:
+class Activation:
     """A session under way: what it waits for, and what has come for it meanwhile."""
 
     __slots__ = ("events", "gen", "news", "report", "session", "until", "waiting")
@@ -56,9 +56,9 @@ class Visit:
         self.news = False
         self.report = False
 
-    def woken(self, now: float, *, draining: bool) -> Woken:
+    def woken(self, now: float, *, draining: bool) -> WakeUp:
         """Return what has come, which is nothing from then on."""
-        woken = Woken(now, tuple(self.events), self.news, draining, self.report)
+        woken = WakeUp(now, tuple(self.events), self.news, draining, self.report)
         self.events, self.news, self.report = [], False, False
         return woken
 

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator
 
 from replay.core import requests as r
-from replay.worker.options import Options
+from replay.worker.options import WorkerOptions
 
 PASS_EVERY = 0.05
 """Seconds between words to other workers that there is more to do than this one can take."""
@@ -28,7 +28,7 @@ class Claiming:
         looked: The last claim found nothing.
     """
 
-    def __init__(self, options: Options, workflows: Iterable[tuple[str, str]], entropy: random.Random) -> None:
+    def __init__(self, options: WorkerOptions, workflows: Iterable[tuple[str, str]], entropy: random.Random) -> None:
         self.hinted = True
         self.looked = False
         self._options = options

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from replay.core import requests as r
-from replay.worker.options import Options
+from replay.worker.options import WorkerOptions
 
 PURGE_EVERY = 0.05
 """Seconds between purges while there is more to remove: in small portions, so that others need not wait for them."""
 
 
-class Upkeep:
+class Housekeeping:
     """Makes these requests when they are due.
 
     Args:
@@ -22,7 +22,7 @@ class Upkeep:
         info: More to say of it in `replay workers`.
     """
 
-    def __init__(self, options: Options, workflows: Iterable[tuple[str, str]], info: dict[str, Any]) -> None:
+    def __init__(self, options: WorkerOptions, workflows: Iterable[tuple[str, str]], info: dict[str, Any]) -> None:
         self._options = options
         self._info = {
             **info,

@@ -33,7 +33,7 @@ def _policy(_: object, attribute: Any, value: Any) -> None:
 
 
 @attrs.frozen
-class Options:
+class WorkerOptions:
     """How a worker works. Durations are seconds, sizes bytes.
 
     Args:

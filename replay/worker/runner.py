@@ -17,7 +17,7 @@ import traceback
 from replay.core.effects import Call, Returned
 from replay.core.errors import StoreUnavailable
 from replay.ports import Clock, Codec
-from replay.worker import News, Worker
+from replay.worker import NewMessages, Worker
 from replay.worker.pool import Pool
 from replay.worker.steps import run_call
 
@@ -76,7 +76,7 @@ class Runner:
 
     def news(self, id: str) -> None:
         """Say that an execution may have messages. Any thread."""
-        self.worker.post(News(id))
+        self.worker.post(NewMessages(id))
         self._ring.set()
 
     def idle(self) -> bool:

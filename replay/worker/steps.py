@@ -47,7 +47,7 @@ class CurrentStep:
         self._call.beats += 1
 
 
-class Flag:
+class CancelFlag:
     """As a `threading.Event` that cannot be cleared, and is true once set; its lock is made when somebody waits."""
 
     __slots__ = ("_event", "_set")
@@ -105,7 +105,7 @@ def run_call(call: Call, codec: Codec, payload_limit: int) -> Returned:
     """Run one call here and now; never raises what the body raises."""
     began = time.perf_counter()
     if call.cancelled is None:
-        call.cancelled = Flag()
+        call.cancelled = CancelFlag()
     reset = _current.set(CurrentStep(call))
     try:
         value = call.fn(*call.args, **call.kwargs)

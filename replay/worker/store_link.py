@@ -20,7 +20,7 @@ LONGEST_BACKOFF = 5.0
 """Longest pause between attempts to reach an unreachable store, seconds."""
 
 
-class Reach:
+class StoreLink:
     """Sends requests, for the loop and for the heartbeat.
 
     Args:

@@ -14,21 +14,21 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from replay.core import requests as r
-from replay.core.effects import AskToStop, Await, Call, Launch, Publish, Returned, Warn
+from replay.core.effects import Call, CancelSteps, Publish, Returned, StartSteps, Wait, Warn
 from replay.core.errors import Fenced, ReplayError, StoreUnavailable
 from replay.core.session import Session
-from replay.core.settings import Settings
+from replay.core.settings import SessionSettings
 from replay.definition import Workflow
 from replay.observability.metrics import Gauges, Metrics
 from replay.observability.observers import Observer, committed
 from replay.ports import Clock, Codec, Store
-from replay.worker.activations import Lost, News, Parked, Turn, Visit
+from replay.worker.activations import Activation, LeaseLost, NewMessages, Parked, TurnResult
 from replay.worker.claiming import Claiming
-from replay.worker.housekeeping import Upkeep
-from replay.worker.options import Options
+from replay.worker.housekeeping import Housekeeping
+from replay.worker.options import WorkerOptions
 from replay.worker.sources import make_context
-from replay.worker.steps import Flag
-from replay.worker.store_link import Reach
+from replay.worker.steps import CancelFlag
+from replay.worker.store_link import StoreLink
 
 log = logging.getLogger("replay.worker")
 
@@ -53,7 +53,7 @@ class Worker:
         self,
         store: Store,
         workflows: Iterable[Workflow[Any, Any]],
-        options: Options,
+        options: WorkerOptions,
         *,
         codec: Codec,
         clock: Clock,
@@ -75,12 +75,12 @@ class Worker:
         self._announce = announce
         self._tick = tick
         entropy = entropy or random.SystemRandom()
-        self.reach = Reach(store, self.metrics, entropy, self.now)
+        self.reach = StoreLink(store, self.metrics, entropy, self.now)
         self._claiming = Claiming(options, self.workflows, entropy)
-        self._upkeep = Upkeep(options, self.workflows, info or {})
+        self._upkeep = Housekeeping(options, self.workflows, info or {})
         self._observers = observers
         self._codec = codec
-        self._settings = Settings(
+        self._settings = SessionSettings(
             codec,
             make_context,
             entropy.random,
@@ -91,12 +91,12 @@ class Worker:
             options.argument_policy,
             options.cancel_grace,
         )
-        self._visits: dict[str, Visit] = {}
-        self._stirred: list[Visit] = []  # those for which something has come
+        self._visits: dict[str, Activation] = {}
+        self._stirred: list[Activation] = []  # those for which something has come
         self._next_until = math.inf  # when one of them must be woken by itself, at the earliest
         self._beaten = False  # leases were renewed: a moment for all to say where they are
         self._parked = Parked(options.cache_size)
-        self._outbox: list[tuple[Visit | None, r.Request[Any]]] = []
+        self._outbox: list[tuple[Activation | None, r.Request[Any]]] = []
         self._calls: list[Call] = []
         self._abandoned: list[Call] = []
         self._draining = False
@@ -104,7 +104,7 @@ class Worker:
 
     # --- from other threads ---------------------------------------------------------------------------
 
-    def post(self, mail: Returned | News | Lost) -> None:
+    def post(self, mail: Returned | NewMessages | LeaseLost) -> None:
         """Leave something for the next turn. Any thread."""
         self.mail.append(mail)
 
@@ -170,25 +170,25 @@ class Worker:
             StoreUnavailable: The store cannot be reached (which was logged, once for all threads); try again soon.
         """
         held = [
-            r.Held(v.session.id, v.session.token, v.session.seen)
+            r.LeaseRef(v.session.id, v.session.token, v.session.seen)
             for v in list(self._visits.values())
             if v.session.token
         ]
         if not held:
             return
-        reply = self.reach.beside(r.Beat(tuple(held), self.options.lease))
+        reply = self.reach.beside(r.RenewLeases(tuple(held), self.options.lease))
         tokens = {h.id: h.token for h in held}
         for id in reply.lost:
-            self.post(Lost(id, tokens[id]))
+            self.post(LeaseLost(id, tokens[id]))
         for id in reply.news:
-            self.post(News(id))
+            self.post(NewMessages(id))
         for visit in list(self._visits.values()):
             visit.report = True
         self._beaten = True
 
     # --- the turn -----------------------------------------------------------------------------------------
 
-    def turn(self) -> Turn:
+    def turn(self) -> TurnResult:
         """Do all that can be done now."""
         self._calls, self._abandoned = [], []
         if self._outbox and self.now() < self.reach.retry_at:
@@ -209,8 +209,8 @@ class Worker:
                 return self._turned(wake_at)  # another round would find nothing
         return self._turned(self.now(), again=True)
 
-    def _turned(self, wake_at: float, *, again: bool = False) -> Turn:
-        return Turn(self._calls, self._abandoned, wake_at - self._offset, again)
+    def _turned(self, wake_at: float, *, again: bool = False) -> TurnResult:
+        return TurnResult(self._calls, self._abandoned, wake_at - self._offset, again)
 
     def _take_mail(self) -> None:
         while self.mail:
@@ -223,12 +223,12 @@ class Worker:
                     if visit is not None and not call.abandoned:
                         visit.events.append(mail)
                         self._stirred.append(visit)
-                case News(id=id):
+                case NewMessages(id=id):
                     visit = self._visits.get(id)
                     if visit is not None:
                         visit.news = True
                         self._stirred.append(visit)
-                case Lost(id=id, token=token):
+                case LeaseLost(id=id, token=token):
                     visit = self._visits.get(id)
                     if visit is not None and visit.session.token == token and visit.waiting:
                         self._step(visit, error=Fenced(f"execution {id!r}: the lease was lost"))
@@ -276,7 +276,7 @@ class Worker:
             self._answer(visit, request, reply)
         return True
 
-    def _answer(self, visit: Visit | None, request: r.Request[Any], reply: Any) -> None:
+    def _answer(self, visit: Activation | None, request: r.Request[Any], reply: Any) -> None:
         now = getattr(reply, "now", None)
         if now is not None:
             self._offset = now - self._clock.now()
@@ -302,7 +302,7 @@ class Worker:
             case r.End(status=status):
                 self.metrics.ended[status] += 1
                 self._publish(f"ended:{request.id}", b"")
-            case r.Park(wake_at=wake_at) if reply.parked and wake_at is not None:
+            case r.Suspend(wake_at=wake_at) if reply.parked and wake_at is not None:
                 self._claiming.no_later_than(wake_at)
             case _:
                 pass
@@ -357,10 +357,10 @@ class Worker:
             self.metrics.replays += bool(claimed.header.length)
             workflow = self.workflows[claimed.header.workflow, claimed.header.version]
             session = Session(claimed, workflow, self._settings)
-        visit = self._visits[id] = Visit(session, claimed, now)
+        visit = self._visits[id] = Activation(session, claimed, now)
         self._step(visit)
 
-    def _step(self, visit: Visit, value: Any = None, error: BaseException | None = None) -> None:
+    def _step(self, visit: Activation, value: Any = None, error: BaseException | None = None) -> None:
         """Run a session to its next request or wait."""
         visit.waiting = False
         self.metrics.leases_lost += isinstance(error, Fenced)
@@ -372,17 +372,17 @@ class Worker:
                     case r.Request():
                         self._outbox.append((visit, effect))
                         return
-                    case Launch(calls):
+                    case StartSteps(calls):
                         for call in calls:
-                            call.cancelled = Flag()
+                            call.cancelled = CancelFlag()
                         self._calls.extend(calls)
-                    case AskToStop(calls, abandon):
+                    case CancelSteps(calls, abandon):
                         self._stop(calls, abandon=abandon)
                     case Publish(event, payload):
                         self._publish(f"event:{event}", payload)
                     case Warn(text):
                         log.warning("%s", text, extra={"execution_id": visit.session.id})
-                    case Await(until):
+                    case Wait(until):
                         if visit.events or visit.news:
                             value = visit.woken(self.now(), draining=self._draining)
                             continue
@@ -410,7 +410,7 @@ class Worker:
             elif abandon:
                 self._abandoned.append(call)
 
-    def _left(self, visit: Visit) -> None:
+    def _left(self, visit: Activation) -> None:
         session = visit.session
         if self._visits.get(session.id) is visit:
             del self._visits[session.id]

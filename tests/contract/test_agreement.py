@@ -116,12 +116,12 @@ class Doubling(MemoryStore):
 class Trusting(MemoryStore):
     """Renews a lease for whoever asks."""
 
-    def _beat(self, request: r.Beat) -> r.Beats:
-        def held(each: r.Held) -> r.Held:
+    def _beat(self, request: r.RenewLeases) -> r.RenewedLeases:
+        def held(each: r.LeaseRef) -> r.LeaseRef:
             x = self._executions.get(each.id)
             return each if x is None or x.token is None else attrs.evolve(each, token=x.token)
 
-        return super()._beat(r.Beat(tuple(map(held, request.held)), request.lease))
+        return super()._beat(r.RenewLeases(tuple(map(held, request.held)), request.lease))
 
 
 class Undying(MemoryStore):

@@ -66,7 +66,7 @@ def test_a_child_on_another_shard_is_made_and_its_end_is_told(spread: RedisStore
     parent, child = itertools.islice(apart(spread, "p"), 2)
     ask(spread, r.Create(parent, "wf", b"1"))
     claim(spread, "n1")
-    committed = ask(spread, r.Commit(parent, "n1", 0, "c1", r.Park("sleeping", None, 30.0), (b"e",), creates=(
+    committed = ask(spread, r.Commit(parent, "n1", 0, "c1", r.Suspend("sleeping", None, 30.0), (b"e",), creates=(
         r.Create(child, "wf", b"2", parent_id=parent, queue="emails"),)))  # fmt: skip
     assert committed.woken == ("emails",)
     ask(spread, r.Claim("n2", "w", ("emails",), LANES, 5, 30.0))
@@ -91,7 +91,7 @@ def test_what_a_dead_process_owed_to_other_shards_is_handed_to_a_claimer(
             "n1",
             0,
             "c1",
-            r.Keep(60.0),
+            r.KeepLease(60.0),
             (b"e",),
             creates=(r.Create(child, "wf", b"2", parent_id=parent),),
             cancels=(cancelled,),
@@ -163,11 +163,11 @@ def test_ten_thousand_executions_may_be_claimed_at_once_and_cancelled_at_once(st
     store.apply([r.Create(id, "wf", b"1", priority=1, retention=0.0) for id in ids])
     claimed = claim(store, "n", 20_000).claimed
     assert [each.header.id for each in claimed] == [each.header.id for each in claim(store, "n", 20_000).claimed]
-    ask(store, r.Beat(tuple(r.Held(id, "n", 0) for id in ids), 30.0))
+    ask(store, r.RenewLeases(tuple(r.LeaseRef(id, "n", 0) for id in ids), 30.0))
     store.apply([r.Deliver("x1", f"m{n}", "signal", "s") for n in range(10_000)])
     consumed = tuple(range(1, 10_001))
     end = r.Commit("x0", "n", 0, "c", r.End("completed"), cancels=tuple(ids[1:]))
-    store.apply([r.Commit("x1", "n", 0, "c", r.Keep(30.0), consumed=consumed, seen=10_000), end])
+    store.apply([r.Commit("x1", "n", 0, "c", r.KeepLease(30.0), consumed=consumed, seen=10_000), end])
     assert ask(store, r.Count()) == {"completed": 1, "cancelling": 9_999}
     assert len(ask(store, r.Find(limit=10_000, metadata=())).headers) == 10_000
     store.apply([r.Commit(id, "n", 0, "end", r.End("cancelled")) for id in ids[1:]])
@@ -178,7 +178,7 @@ def test_ten_thousand_children_may_start_in_one_commit(store: RedisStore) -> Non
     ask(store, r.Create("x", "wf", b"1"))
     claim(store, "n")
     children = tuple(r.Create(f"x~{n}", "other", b"1", "2", parent_id="x") for n in range(10_000))
-    ask(store, r.Commit("x", "n", 0, "c", r.Keep(30.0), (b"e",) * 10_000, creates=children))
+    ask(store, r.Commit("x", "n", 0, "c", r.KeepLease(30.0), (b"e",) * 10_000, creates=children))
     assert ask(store, r.Count()) == {"running": 1, "pending": 10_000}
     page = ask(store, r.Find(parent_id="x", limit=9_000))
     rest = ask(store, r.Find(parent_id="x", limit=9_000, cursor=page.cursor))
@@ -218,7 +218,7 @@ def test_a_suspended_execution_needs_less_than_three_kilobytes(redis_server: Red
         store.apply([r.Create(id, "orders.approve", b'{"order":"%b","n":[1,2,3,4]}' % (b"x" * 100)) for id in ids])
         store.apply([r.Claim(f"n{first}", "host:1:abc", ("default",), (("orders.approve", ""),), count, 30.0)])
         current = b'[{"kind":"signal","id":"approved","since":1700000000.123456}]'
-        park = r.Park("sleeping", 2e9, 30.0)
+        park = r.Suspend("sleeping", 2e9, 30.0)
         store.apply(
             [
                 r.Commit(id, f"n{first}", 0, f"{n:032x}", park, (b"e" * 200,) * 5, current=current)

@@ -30,7 +30,7 @@ def sleeping(store: SqliteStore, id: str) -> None:
     """Make an execution that sleeps until a message comes."""
     claim = r.Claim(f"n-{id}", "w", ("default",), (("wf", ""),), 1, 30.0)
     store.apply([r.Create(id, "wf", b"1", entries=(b"[1]", b"[2]")), claim])
-    store.apply([r.Commit(id, f"n-{id}", 2, "c", r.Park("sleeping", None, 30.0))])
+    store.apply([r.Commit(id, f"n-{id}", 2, "c", r.Suspend("sleeping", None, 30.0))])
 
 
 def test_of_requests_that_are_committed_together_only_the_bad_one_fails(store: SqliteStore) -> None:

@@ -20,7 +20,7 @@ from replay import (
     Signal,
     workflow,
 )
-from replay.core.entries import Noted
+from replay.core.entries import NoteAdded
 from replay.testing import Simulation
 
 
@@ -215,7 +215,7 @@ def test_the_default_of_an_input_holds_when_there_is_none() -> None:
         handles = [sim.start(counting), sim.start(counting, 0)]
         sim.run()
         assert [handle.result() for handle in handles] == [5, 0]
-        assert [entry.data["n"] for entry in sim.engine.detail(handles[0]).audit if isinstance(entry, Noted)] == [5]
+        assert [entry.data["n"] for entry in sim.engine.detail(handles[0]).audit if isinstance(entry, NoteAdded)] == [5]
 
 
 class Answer:

@@ -11,7 +11,7 @@ import pytest
 from replay import Engine, ExecutionFailed, workflow
 from replay.core.effects import Call, Returned
 from replay.worker.pool import Pool
-from replay.worker.steps import Flag
+from replay.worker.steps import CancelFlag
 
 PATIENCE = 10.0
 
@@ -155,7 +155,7 @@ def test_bodies_that_never_return_leave_the_worker_able_to_work(gate: threading.
 
 
 def test_a_flag_wakes_whoever_waits_for_it() -> None:
-    flag = Flag()
+    flag = CancelFlag()
     assert not flag
     assert not flag.wait(0.0)
     threading.Timer(0.01, flag.set).start()

@@ -50,7 +50,7 @@ def begin(store: RedisStore, id: str) -> None:
 def step(store: RedisStore, id: str, n: int) -> r.Committed:
     """Commit step *n* of an execution."""
     entries = (b"step %d" % n,)
-    return ask(store, r.Commit(id, f"n-{id}", n, f"{id}-{n}", r.Keep(600.0), entries))  # type: ignore[no-any-return]
+    return ask(store, r.Commit(id, f"n-{id}", n, f"{id}-{n}", r.KeepLease(600.0), entries))  # type: ignore[no-any-return]
 
 
 # --- scripts ------------------------------------------------------------------------------------------------------
@@ -61,7 +61,7 @@ def test_scripts_that_the_server_forgot_are_sent_again_in_their_order(server: Re
         begin(store, "x")
         for n in range(5):
             server.run("SCRIPT", "FLUSH")
-            commit = r.Commit("x", "n-x", n, f"c{n}", r.Keep(600.0), (b"e",))
+            commit = r.Commit("x", "n-x", n, f"c{n}", r.KeepLease(600.0), (b"e",))
             _, header, log, _ = store.apply([commit, r.Get("x"), r.Load("x"), r.Deliver("x", f"m{n}", "signal", "s")])
             assert header.length == len(log) == n + 1
         assert len(ask(store, r.Inbox("x"))) == 5
@@ -110,7 +110,7 @@ def test_a_request_whose_connection_is_cut_happens_once(server: RedisServer, aft
         contextlib.closing(open_store(f"redis://{proxy.host}:{proxy.port}")) as store,
     ):
         begin(store, "x")
-        parked = r.Park("sleeping", None, 600.0)
+        parked = r.Suspend("sleeping", None, 600.0)
         proxy.cut_next(after=after, containing=b"EVALSHA")
         assert ask(store, r.Create("y", "other", b"1")).header.id == "y"
         for n in range(10):
@@ -184,12 +184,12 @@ def test_a_server_without_memory_refuses_whole_transitions(server: RedisServer) 
         before = ask(store, r.Get("x"))
         server.run("CONFIG", "SET", "maxmemory", "1")
         for request in (
-            r.Commit("x", "n-x", 0, "c", r.Keep(600.0), (b"e",)),
+            r.Commit("x", "n-x", 0, "c", r.KeepLease(600.0), (b"e",)),
             r.Commit("x", "n-x", 0, "c", r.End("completed")),
-            r.Commit("x", "n-x", 0, "c", r.Park("sleeping", 1.0, 600.0), current=b"[1]"),
+            r.Commit("x", "n-x", 0, "c", r.Suspend("sleeping", 1.0, 600.0), current=b"[1]"),
             r.Deliver("x", "m", "signal"),
             r.Deliver("x", "m", "cancel"),
-            r.Beat((r.Held("x", "n-x", 0),), 9000.0),
+            r.RenewLeases((r.LeaseRef("x", "n-x", 0),), 9000.0),
             r.Amend("x", "a", ("running",), 0),
             r.Amend("x", "a", ("running",), 0, (b"e",), r.End("failed")),
             r.Create("y", "wf", b"1"),
@@ -274,6 +274,6 @@ def test_a_batch_is_one_round_trip_however_many_requests_it_holds(redis_server: 
 
         assert trips(*(r.Create(f"x{n}", "wf", b"1") for n in range(50))) == 1
         assert trips(r.Claim("n", "w", ("default",), WF, 50, 600.0)) == 1
-        assert trips(*(r.Commit(f"x{n}", "n", 0, f"c{n}", r.Keep(600.0), (b"e",) * 20) for n in range(50))) == 1
+        assert trips(*(r.Commit(f"x{n}", "n", 0, f"c{n}", r.KeepLease(600.0), (b"e",) * 20) for n in range(50))) == 1
         assert trips(r.Load("x0"), r.Get("x1"), r.Inbox("x2"), r.Count(), r.Find(limit=10)) == 1
         assert trips(r.Commit("x0", "n", 20, "end", r.End("completed"), creates=(r.Create("y", "wf", b""),))) == 1

@@ -14,7 +14,7 @@ from replay.backends.memory import MemoryStore
 from replay.core import entries as e
 from replay.core import requests as r
 from replay.core.context import Context
-from replay.core.decider import Frontier
+from replay.core.decider import Decider
 from replay.core.driver import Driver
 from replay.core.fibers import Fiber
 from replay.core.interpreter import Interpreter
@@ -125,7 +125,7 @@ def a_cancel_does_not_wake_a_parked_execution(real: Any, store: Any, x: Any, kin
 
 
 @plant(MemoryStore, "_beat")
-def a_beat_does_not_compare_the_token(real: Any, store: Any, request: r.Beat) -> Any:
+def a_beat_does_not_compare_the_token(real: Any, store: Any, request: r.RenewLeases) -> Any:
     held = [attrs.evolve(h, token=store._executions[h.id].token or h.token) for h in request.held]
     return real(store, attrs.evolve(request, held=tuple(held)))
 
@@ -169,12 +169,12 @@ def leased_executions_are_taken(real: Any, store: Any, request: r.Claim, lanes: 
 # --- the session ------------------------------------------------------------------------------------------
 
 
-@plant(Frontier, "next_entry")
+@plant(Decider, "next_entry")
 def timers_fire_early(real: Any, frontier: Any, now: float) -> Any:
     return real(frontier, now + 5.0) if frontier.interpreter.live else real(frontier, now)
 
 
-@plant(Frontier, "wake_at")
+@plant(Decider, "wake_at")
 def timers_are_forgotten_when_parking(real: Any, frontier: Any) -> Any:
     return None
 
@@ -211,7 +211,7 @@ def a_retry_does_not_wait(real: Any, interpreter: Any, fiber: Fiber, entry: e.St
 
 
 @plant(Interpreter, "_raced")
-def the_winner_of_a_race_is_not_taken_from_the_log(real: Any, interpreter: Any, fiber: Fiber, entry: e.Raced) -> None:
+def the_winner_of_a_race_is_not_taken_from_the_log(real: Any, interpreter: Any, fiber: Fiber, entry: e.RaceWon) -> None:
     if not interpreter.live and fiber.join is not None:
         names = fiber.join.command.names
         fiber.join.winner = 0
@@ -226,7 +226,7 @@ def compensations_run_oldest_first(real: Any, driver: Any, fiber: Fiber) -> None
     real(driver, fiber)
 
 
-@plant(Frontier, "_take_up_step")
+@plant(Decider, "_take_up_step")
 def an_at_most_once_step_runs_again(real: Any, frontier: Any, fiber: Fiber, now: float) -> Any:
     if fiber.begun == "recorded":
         fiber.begun = "live"
@@ -265,21 +265,21 @@ def arguments_are_not_compared(real: Any, interpreter: Any, fiber: Fiber, record
 
 
 @plant(Interpreter, "_chosen")
-def a_switch_chooses_again_on_replay(real: Any, interpreter: Any, fiber: Fiber, entry: e.Chosen) -> None:
+def a_switch_chooses_again_on_replay(real: Any, interpreter: Any, fiber: Fiber, entry: e.BranchChosen) -> None:
     if not interpreter.live:
         branches = fiber.command.branches
         entry = attrs.evolve(entry, branch=next((b.id for b in branches if b.match(fiber.command.value)), entry.branch))
     real(interpreter, fiber, entry)
 
 
-@plant(Frontier, "_take_up_step")
+@plant(Decider, "_take_up_step")
 def a_retry_is_at_once_after_a_replay(real: Any, frontier: Any, fiber: Fiber, now: float) -> Any:
     if fiber.retry_at is not None:
         fiber.retry_at = now
     return real(frontier, fiber, now)
 
 
-@plant(Frontier, "_next_signal")
+@plant(Decider, "_next_signal")
 def signals_are_taken_newest_first(real: Any, frontier: Any, now: float) -> Any:
     for waiting in frontier._signals.values():
         if len(waiting) > 1:

@@ -25,7 +25,9 @@ def test_every_command_of_a_run_is_a_node_of_the_description(nodes: Any, inbox: 
     done = {
         re.sub(r"#\d+", "", entry.id)
         for entry in entries
-        if isinstance(entry, e.StepDone | e.StepFailed | e.TimerFired | e.Chosen | e.Emitted | e.Noted | e.Raced)
+        if isinstance(
+            entry, e.StepDone | e.StepFailed | e.TimerFired | e.BranchChosen | e.Emitted | e.NoteAdded | e.RaceWon
+        )
     }
     missing = {id for id in done - shown if not re.search(r"(^|/)rollback:", id)}
     assert not missing or any(CUT_OFF.search(line) for line in found.unexplored), (missing, found)

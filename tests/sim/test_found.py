@@ -18,7 +18,7 @@ from replay.core import requests as r
 from replay.testing import Simulation, assert_recovers, takes
 from replay.testing.simulation.clock import VirtualClock
 from replay.worker import Worker
-from replay.worker.options import Options
+from replay.worker.options import WorkerOptions
 from replay.worker.steps import run_call
 
 
@@ -118,7 +118,7 @@ def test_a_worker_of_limited_queues_takes_no_more_in_all_than_it_may(changes: di
     store = MemoryStore()
     for queue in ("a", "b", "c"):
         store.apply([r.Create(f"{queue}-{n}", "waiting", b"null", queue=queue) for n in range(9)])
-    options = Options(queues=("a", "b", "c"), queue_limits={"a": 3, "b": 4}, **changes)  # type: ignore[arg-type]
+    options = WorkerOptions(queues=("a", "b", "c"), queue_limits={"a": 3, "b": 4}, **changes)  # type: ignore[arg-type]
     worker = Worker(store, [waiting], options, codec=TaggedJson(), clock=SystemClock())
     worker.turn()
     assert worker.metrics.claimed == most
@@ -133,7 +133,7 @@ def test_an_execution_that_has_ended_leaves_nothing_to_the_garbage_collector() -
         return (yield from ctx.step("a", ok))
 
     store, codec = MemoryStore(), TaggedJson()
-    worker = Worker(store, [stepping], Options(), codec=codec, clock=SystemClock())
+    worker = Worker(store, [stepping], WorkerOptions(), codec=codec, clock=SystemClock())
     store.apply([r.Create("x", "stepping", b"null")])
     gc.disable()
     try:
@@ -158,7 +158,7 @@ def test_a_log_that_does_not_fit_makes_its_execution_stuck_without_a_failure_of_
     other = codec.encode(["StepDone", 1.0, 0, "b", 1, None, 1, 0.0])
     began = codec.encode(["Began", 1.0, 0, "", "w", 1])
     store.apply([r.Create("x", "stepping", b"null", entries=(began, other))])
-    worker = Worker(store, [stepping], Options(), codec=codec, clock=SystemClock())
+    worker = Worker(store, [stepping], WorkerOptions(), codec=codec, clock=SystemClock())
     worker.turn()
     (header,) = store.apply([r.Get("x")])
     assert (header.status, b"NonDeterminism" in header.current) == ("stuck", True)

@@ -348,7 +348,9 @@ def test_stuck_lists_what_cannot_be_decoded() -> None:
         sim.advance(seconds=1001)
         assert [found.reason for found in sim.engine.operator.stuck()] == ["undecodable"]
         audit = sim.engine.detail(handle).audit
-        assert [type(entry).__name__ for entry in audit] == ["Began", "Unreadable", "TimerSet"], "the rest is shown"
+        assert [type(entry).__name__ for entry in audit] == ["AttemptStarted", "Unreadable", "TimerSet"], (
+            "the rest is shown"
+        )
 
 
 def test_a_failed_step_is_retried_by_fails_stub_for_the_table_above() -> None:

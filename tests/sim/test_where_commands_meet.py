@@ -29,7 +29,7 @@ from replay.testing import Simulation, assert_recovers, assert_replay_equivalent
 from replay.testing.simulation.clock import VirtualClock
 from replay.testing.simulation.stubs import Takes
 from replay.worker import Worker
-from replay.worker.options import Options
+from replay.worker.options import WorkerOptions
 from replay.worker.steps import run_call
 
 TWICE = Retry(attempts=2, initial=10, jitter=0)
@@ -446,7 +446,7 @@ def test_what_a_cleanup_raises_after_a_cancel_is_in_the_audit() -> None:
         sim.run()
         assert handle.status() == "cancelled"
         end = sim.engine.operator.detail(handle).audit[-1]
-        assert isinstance(end, e.Ended)
+        assert isinstance(end, e.ExecutionClosed)
         assert isinstance(end.error, LookupError)
 
 
@@ -508,7 +508,7 @@ def test_an_at_most_once_step_is_not_begun_by_a_worker_that_drains() -> None:
     store.apply([r.Create("x", "careful", b"null")])
 
     def worker() -> Worker:
-        return Worker(store, [careful], Options(), codec=codec, clock=VirtualClock())
+        return Worker(store, [careful], WorkerOptions(), codec=codec, clock=VirtualClock())
 
     first, second = worker(), worker()
     (call,) = first.turn().calls

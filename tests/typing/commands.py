@@ -23,8 +23,8 @@ from replay import (
     Retry,
     RollbackReport,
     Signal,
+    StartResult,
     TimedOut,
-    Waited,
     Winner,
     Workflow,
     workflow,
@@ -175,7 +175,7 @@ def client(engine: Engine, order: Order) -> None:
     handle = engine.start(small, order, idempotency_key="k")
     assert_type(handle, Handle[str])
     assert_type(handle.result(timeout=3), str)
-    assert_type(engine.start_and_wait(large, order), Waited[int])
+    assert_type(engine.start_and_wait(large, order), StartResult[int])
     assert_type(engine.start_and_wait(large, order).data, int)
     assert_type(engine.schedule(small, order, delay=3), Handle[str])
     engine.start(no_input)

@@ -11,7 +11,7 @@ import click
 
 from replay.cli import shell
 from replay.codec import TaggedJson
-from replay.definition import Workflow, packages
+from replay.definition import Workflow, top_level_packages
 
 WORKS_NOT = ("failed", "compensation_failed", "stuck")
 """Endings of an undisturbed run with which disturbed ones prove nothing."""
@@ -57,7 +57,7 @@ def simulate_command(
     from replay.testing.simulation.stubs import returns
 
     definitions = [*shell.load_workflows(workflow), *(w for other in others for w in shell.load_workflows(other))]
-    TaggedJson().trust(*packages(definitions))
+    TaggedJson().trust(*top_level_packages(definitions))
     if plan is not None:
         return _run_plan(definitions, plan, as_json=as_json)
     value = _value(input_, "--input") if input_ is not None else None

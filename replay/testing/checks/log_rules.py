@@ -24,7 +24,7 @@ def _problems(audit: Sequence[e.Fact]) -> Iterator[str]:
     undoing = _Undoing()
     last = 0.0
     for index, entry in enumerate(audit):
-        where = f"entry #{index}, {type(entry).__name__} {entry.id!r}"
+        where = f"entry #{index}, {e.kind_of(entry)} {entry.id!r}"
         if entry.at < last:
             yield f"{where}: time goes back by {last - entry.at:g} s"
         last = entry.at
@@ -56,7 +56,7 @@ def _problems(audit: Sequence[e.Fact]) -> Iterator[str]:
             case e.AttemptFailed():
                 due.clear()
                 attempts.clear()
-            case e.Ended() if index != len(audit) - 1:
+            case e.ExecutionClosed() if index != len(audit) - 1:
                 yield f"{where}: entries follow the end"
             case _:
                 pass

@@ -13,7 +13,7 @@ from replay.core.driver import Outcome
 from replay.core.errors import NonDeterminism, RemoteError
 from replay.core.interpreter import Interpreter
 from replay.core.requests import Header
-from replay.definition import Workflow, packages
+from replay.definition import Workflow, top_level_packages
 from replay.testing.checks.shifted_environment import another_world
 from replay.worker.sources import make_context
 
@@ -27,7 +27,7 @@ def replay(
         NonDeterminism: The code does not do what the log says.
     """
     codec = codec or TaggedJson()
-    codec.trust(*packages([workflow]))
+    codec.trust(*top_level_packages([workflow]))
     rows = recorded.rows[:upto]
     decoded = codec.decode_rows(rows)
     amended = e.effective(decoded) if recorded.header.amendments else e.Effective()

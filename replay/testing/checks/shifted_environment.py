@@ -2,7 +2,7 @@
 
 Shifted are the clocks of `time`, `datetime.now` and its like wherever modules of the workflow's package hold them, the global
 random generator, and the environment (empty in a cold replay). `uuid.uuid4`, `secrets` and `os.urandom` differ by themselves.
-Not shifted are what other packages read, clocks in closures and defaults, the file system, and the order of sets: that is the
+Not shifted are what other top_level_packages read, clocks in closures and defaults, the file system, and the order of sets: that is the
 same within one process, so it takes `replay lint`, or `replay check` over histories that another process recorded.
 """
 
@@ -19,7 +19,7 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from replay.definition import Workflow, packages
+from replay.definition import Workflow, top_level_packages
 
 SHIFT = 36.7 * 86_400.0 + 1.37
 """Seconds between worlds: another day, hour and minute, and an odd number of seconds, so that no even division hides it."""
@@ -55,7 +55,7 @@ def _held(workflow: Workflow[Any, Any], modules: int) -> list[tuple[dict[str, An
     """Return where the modules of the workflow's package hold a clock: namespace, name, clock. *modules*: how many are loaded."""
     clocks = set(_clocks(0.0))
     held = []
-    for top in packages([workflow]):
+    for top in top_level_packages([workflow]):
         for name, module in list(sys.modules.items()):
             if (name != top and not name.startswith(f"{top}.")) or name.partition(".")[0] == "replay":
                 continue

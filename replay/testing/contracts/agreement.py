@@ -110,11 +110,11 @@ def store_agreement(
             id = sorted(self.leases)[pick % len(self.leases)]
             token, length = self.leases[id]
             now = self.clock.now()
-            what: dict[str, r.Keep | r.Park | r.Yield | r.End | r.Restart] = {
-                "keep": r.Keep(LEASE),
-                "park": r.Park("sleeping", None, LEASE),
-                "wake": r.Park("retrying", now + 3, LEASE),
-                "yield": r.Yield(),
+            what: dict[str, r.KeepLease | r.Suspend | r.ReleaseLease | r.End | r.Restart] = {
+                "keep": r.KeepLease(LEASE),
+                "park": r.Suspend("sleeping", None, LEASE),
+                "wake": r.Suspend("retrying", now + 3, LEASE),
+                "yield": r.ReleaseLease(),
                 "end": r.End("completed", b"[]"),
                 "fail": r.End("failed", None, b'"e"'),
                 "restart": r.Restart(b"[2]", entries[:1]),
@@ -158,8 +158,8 @@ def store_agreement(
         def beat(self, foreign: bool, seen: int) -> None:
             self.tick()
             suffix = "x" if foreign else ""
-            held = tuple(r.Held(id, token + suffix, seen) for id, (token, _) in sorted(self.leases.items()))
-            self.ask(r.Beat(held, LEASE))
+            held = tuple(r.LeaseRef(id, token + suffix, seen) for id, (token, _) in sorted(self.leases.items()))
+            self.ask(r.RenewLeases(held, LEASE))
 
         @rule(
             id=IDS,

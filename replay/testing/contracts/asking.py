@@ -45,9 +45,9 @@ class Asking:
         return self.ask(r.Claim(nonce, "worker", queues, workflows, limit, LEASE, **options))  # type: ignore[no-any-return]
 
     def commit(self, id: str, token: str, expected: int, then: Any = None, **options: Any) -> r.Committed:
-        """Commit, `Keep` by default, under an id made of what distinguishes it."""
+        """Commit, `KeepLease` by default, under an id made of what distinguishes it."""
         commit_id = options.pop("commit_id", f"{token}:{expected}:{type(then).__name__}")
-        return self.ask(r.Commit(id, token, expected, commit_id, then or r.Keep(LEASE), **options))  # type: ignore[no-any-return]
+        return self.ask(r.Commit(id, token, expected, commit_id, then or r.KeepLease(LEASE), **options))  # type: ignore[no-any-return]
 
     def signal(self, id: str, message_id: str, payload: bytes = b"null") -> r.Delivered:
         """Deliver a signal."""

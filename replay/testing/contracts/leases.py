@@ -13,13 +13,13 @@ class LeasePromises:
         s.create("a")
         assert s.claim("n1") == ["a"]
         s.wait(LEASE / 2)
-        beat = s.ask(r.Beat((r.Held("a", "another", 0),), LEASE))
+        beat = s.ask(r.RenewLeases((r.LeaseRef("a", "another", 0),), LEASE))
         assert beat.lost == ("a",)
-        assert s.ask(r.Beat((r.Held("unknown", "n1", 0),), LEASE)).lost == ("unknown",)
+        assert s.ask(r.RenewLeases((r.LeaseRef("unknown", "n1", 0),), LEASE)).lost == ("unknown",)
         s.wait(LEASE / 2 + 0.01)
         assert s.claim("n2") == ["a"], "the lease was renewed by somebody who does not hold it"
-        assert s.ask(r.Beat((r.Held("a", "n1", 0),), LEASE)).lost == ("a",), "who held it before is not told"
-        assert s.ask(r.Beat((r.Held("a", "n2", 0),), LEASE)).lost == ()
+        assert s.ask(r.RenewLeases((r.LeaseRef("a", "n1", 0),), LEASE)).lost == ("a",), "who held it before is not told"
+        assert s.ask(r.RenewLeases((r.LeaseRef("a", "n2", 0),), LEASE)).lost == ()
 
     def test_a_commit_cancels_what_it_names(self, s: Asking) -> None:
         s.create("p")
@@ -27,7 +27,7 @@ class LeasePromises:
         s.create("p~parked", parent_id="p")
         s.create("p~waiting", parent_id="p", at=s.clock.now() + 1000)
         assert s.claim("n2") == ["p~parked"]
-        s.commit("p~parked", "n2", 0, r.Park("sleeping", None, LEASE), entries=(b"x",))
+        s.commit("p~parked", "n2", 0, r.Suspend("sleeping", None, LEASE), entries=(b"x",))
         s.commit("p", "n1", 0, r.End("cancelled"), entries=(b"x",), cancels=("p~parked", "p~waiting", "unknown"))
         assert s.get("p~waiting").status == "cancelled", "what has not begun ends at once"
         assert [message.kind for message in s.ask(r.Inbox("p~parked"))] == ["cancel"]
@@ -37,7 +37,7 @@ class LeasePromises:
         for id, wake_at in (("timer", s.clock.now() + 1e6), ("message", None)):
             s.create(id)
             assert s.claim(f"{id}-1") == [id]
-            s.commit(id, f"{id}-1", 0, r.Park("sleeping", wake_at, LEASE), entries=(b"x",))
+            s.commit(id, f"{id}-1", 0, r.Suspend("sleeping", wake_at, LEASE), entries=(b"x",))
             assert s.claim(f"{id}-2") == []
             s.ask(r.Deliver(id, "m", "cancel", "", b"null"))
             (claimed,) = s.claims(f"{id}-3").claimed

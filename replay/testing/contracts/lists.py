@@ -86,7 +86,7 @@ class ListPromises:
             only_the_second_changed()
         for change in (
             r.Deliver("moves", "m", "cancel", "", b"null"),
-            r.Commit("moves", "n", 3, "park", r.Park("sleeping", None, LEASE), seen=1),
+            r.Commit("moves", "n", 3, "park", r.Suspend("sleeping", None, LEASE), seen=1),
             r.Amend("moves", "o1", ("sleeping",), 3),
             r.Amend("moves", "o2", ("pending",), 3, then=r.End("cancelled")),
         ):

@@ -92,8 +92,8 @@ class StoreContract(LeasePromises, ListPromises):
         for id in ("parked", "crashed"):
             s.create(id, priority=2)
         assert len(s.claim("n1")) == 2
-        s.commit("parked", "n1", 0, r.Park("sleeping", later, LEASE))
-        s.ask(r.Beat((r.Held("crashed", "n1", 0),), later - s.clock.now()))
+        s.commit("parked", "n1", 0, r.Suspend("sleeping", later, LEASE))
+        s.ask(r.RenewLeases((r.LeaseRef("crashed", "n1", 0),), later - s.clock.now()))
         s.create("later", priority=2, at=later)
         s.create("low", priority=1)
         s.wait(150.0)
@@ -154,7 +154,9 @@ class StoreContract(LeasePromises, ListPromises):
         s.claim("n1")
         s.wait(LEASE - 1.0)
         s.signal("b", "m1")
-        beats = s.ask(r.Beat((r.Held("a", "n1", 0), r.Held("b", "n1", 0), r.Held("c", "n1", 0)), LEASE))
+        beats = s.ask(
+            r.RenewLeases((r.LeaseRef("a", "n1", 0), r.LeaseRef("b", "n1", 0), r.LeaseRef("c", "n1", 0)), LEASE)
+        )
         assert (beats.lost, beats.news) == (("c",), ("b",))
         s.wait(2.0)
         assert s.claim("n2") == []
@@ -185,7 +187,7 @@ class StoreContract(LeasePromises, ListPromises):
         """No earlier."""
         s.create("a")
         s.claim("n1")
-        assert s.commit("a", "n1", 0, r.Park("sleeping", s.clock.now() + 50.0, LEASE)).parked
+        assert s.commit("a", "n1", 0, r.Suspend("sleeping", s.clock.now() + 50.0, LEASE)).parked
         assert (s.get("a").status, s.get("a").token) == ("sleeping", None)
         s.wait(49.0)
         assert s.claim("n2") == []
@@ -197,23 +199,23 @@ class StoreContract(LeasePromises, ListPromises):
         s.create("a")
         s.claim("n1")
         s.signal("a", "m1")
-        kept = s.commit("a", "n1", 0, r.Park("sleeping", None, LEASE), commit_id="c1")
+        kept = s.commit("a", "n1", 0, r.Suspend("sleeping", None, LEASE), commit_id="c1")
         assert (kept.parked, [m.seq for m in kept.messages]) == (False, [1])
-        assert s.commit("a", "n1", 0, r.Park("sleeping", None, LEASE), commit_id="c2", seen=1, consumed=(1,)).parked
+        assert s.commit("a", "n1", 0, r.Suspend("sleeping", None, LEASE), commit_id="c2", seen=1, consumed=(1,)).parked
         s.signal("a", "m2")
         (claimed,) = s.claims("n2").claimed
         assert [m.seq for m in claimed.messages] == [2]
         later = s.clock.now() + 5.0
-        assert s.commit("a", "n2", 0, r.Park("sleeping", later, LEASE), commit_id="c3", seen=2, consumed=(2,)).parked
+        assert s.commit("a", "n2", 0, r.Suspend("sleeping", later, LEASE), commit_id="c3", seen=2, consumed=(2,)).parked
         s.wait(6.0)
         s.claim("n3")
-        assert s.commit("a", "n3", 0, r.Park("sleeping", None, LEASE), commit_id="c4", seen=0).parked
+        assert s.commit("a", "n3", 0, r.Suspend("sleeping", None, LEASE), commit_id="c4", seen=0).parked
 
     def test_handing_back_makes_due_at_once(self, s: Asking) -> None:
-        """`Yield`."""
+        """`ReleaseLease`."""
         s.create("a")
         s.claim("n1")
-        assert s.commit("a", "n1", 0, r.Yield()).parked
+        assert s.commit("a", "n1", 0, r.ReleaseLease()).parked
         assert s.claim("n2") == ["a"]
 
     def test_beginning_anew_keeps_what_has_not_been_received(self, s: Asking) -> None:
@@ -265,7 +267,7 @@ class StoreContract(LeasePromises, ListPromises):
         s.create("parent")
         s.claim("n1")
         child = r.Create("child", "w", b"1", parent_id="parent")
-        s.commit("parent", "n1", 0, r.Park("sleeping", None, LEASE), creates=(child,))
+        s.commit("parent", "n1", 0, r.Suspend("sleeping", None, LEASE), creates=(child,))
         s.claim("n2")
         s.commit("child", "n2", 0, r.End("completed", b'{"a":[]}'))
         (claimed,) = s.claims("n3").claimed

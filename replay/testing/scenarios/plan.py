@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from replay.codec import TaggedJson
 from replay.core.errors import NotSerializable, Undecodable
-from replay.definition import Workflow, packages
+from replay.definition import Workflow, top_level_packages
 from replay.testing.simulation.stubs import Hangs, Takes
 
 if TYPE_CHECKING:
@@ -110,5 +110,5 @@ def target_of(workflow: Workflow[Any, Any]) -> str | None:
 
 def _codec(workflows: Sequence[Workflow[Any, Any]]) -> TaggedJson:
     codec = TaggedJson()
-    codec.trust(*packages(workflows))
+    codec.trust(*top_level_packages(workflows))
     return codec

@@ -24,7 +24,7 @@ from replay.testing.simulation.clock import SkewedClock, VirtualClock
 from replay.testing.simulation.faults import Crash, CrashPoint, Faults, FaultyStore, Injector
 from replay.testing.simulation.stubs import Hangs, Stubs, Takes
 from replay.testing.simulation.timeline import Timeline, Told, short
-from replay.worker import News, Worker
+from replay.worker import NewMessages, Worker
 from replay.worker.steps import run_call
 
 LEASE = 0.5
@@ -339,7 +339,7 @@ class Cluster:
     def news(self, id: str) -> None:
         """Tell all workers that an execution may have messages."""
         for node in self._nodes:
-            node.worker.post(News(id))
+            node.worker.post(NewMessages(id))
 
     # --- words --------------------------------------------------------------------------------------------------
 

@@ -123,7 +123,7 @@ class Timeline:
 
     def _entry(self, entry: e.Fact) -> str:
         match entry:
-            case e.Began(attempt=attempt):
+            case e.AttemptStarted(attempt=attempt):
                 return "begins" if attempt == 1 else f"begins attempt {attempt}"
             case e.StepDone(id=id, result=result):
                 return f"{id} gives {short(result)}"
@@ -141,7 +141,7 @@ class Timeline:
                 return f"receives signal {signal}: {short(payload)}"
             case e.WaitTimedOut(id=id):
                 return f"{id} times out"
-            case e.Chosen(id=id, branch=branch):
+            case e.BranchChosen(id=id, branch=branch):
                 return f"{id} takes branch {branch}"
             case e.Emitted(event=event, payload=payload):
                 return f"emits {event}: {short(payload)}"
@@ -150,9 +150,9 @@ class Timeline:
             case e.ExecutionEnded(execution_id=child, status=status, result=result, error=error):
                 came = short(result) if error is None else _error(error)
                 return f"sees {self.name(child)} end {status}: {came}"
-            case e.Raced(id=id, winner=winner):
+            case e.RaceWon(id=id, winner=winner):
                 return f"{id} is won by {winner}"
-            case e.Noted(text=text, data=data):
+            case e.NoteAdded(text=text, data=data):
                 return f"notes {text} {short(data)}"
             case e.Patched(id=id):
                 return f"takes the new path of {id}"
@@ -162,7 +162,7 @@ class Timeline:
                 return f"is cancelled ({cause}): {reason}"
             case e.AttemptFailed(attempt=attempt, error=error, due=due):
                 return f"attempt {attempt} fails: {_error(error)}; again at {self._instant(due)}"
-            case e.Ended():
+            case e.ExecutionClosed():
                 return ""  # told with what it ended with
             case e.Retried() | e.Edited() | e.Intervened():
                 return f"an operator: {type(entry).__name__} {entry.why}"
