@@ -24,7 +24,7 @@ def instrument(engine: Observable, *, tracer_provider: Any = None, meter_provide
     """Have *engine*'s worker report spans and metrics; an engine does this by itself where providers are set up globally.
 
     Spans: `step ID` for each step that came back (attempts, outcome), below `execution` for each that ended here (by an
-    operator, too). Metrics: `replay.worker.steps` and `replay.executions` (counters by outcome and workflow),
+    operator, too). Metrics: `replay.steps` and `replay.executions` (counters by outcome and workflow),
     `replay.step.duration` (histogram, seconds).
 
     Raises:
@@ -52,7 +52,7 @@ class _Reporter:
         self._tracer = trace.get_tracer("replay", tracer_provider=tracer_provider)
         self._ids = _Ids.of(self._tracer)
         meter = metrics.get_meter("replay", meter_provider=meter_provider)
-        self._steps = meter.create_counter("replay.worker.steps", description="Steps that came back, by outcome")
+        self._steps = meter.create_counter("replay.steps", description="Steps that came back, by outcome")
         self._executions = meter.create_counter("replay.executions", description="Executions that ended, by status")
         self._seconds = meter.create_histogram("replay.step.duration", unit="s", description="Time a step body took")
 

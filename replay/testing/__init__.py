@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from replay.testing.checks.golden import assert_replays, histories
+from replay.testing.checks.golden import assert_replays
 from replay.testing.checks.recovery import assert_recovers, assert_replay_equivalent
+from replay.testing.checks.sweep import Seed, try_seeds
 from replay.testing.simulation.clock import VirtualClock
 from replay.testing.simulation.faults import CrashPoint, Faults
-from replay.testing.simulation.seeds import Seed, try_seeds
 from replay.testing.simulation.simulation import SimHandle, Simulation
 from replay.testing.simulation.stubs import REAL, fails, hangs, returns, takes
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from replay.testing.contracts import BusContract, QueueContract, StoreContract
     from replay.testing.contracts.agreement import store_agreement
     from replay.testing.scenarios.machine import WorkflowMachine
-    from replay.testing.scenarios.strategy import Run, run_plan, scenarios
+    from replay.testing.scenarios.strategy import Run, histories, run_plan, scenarios
 
 __all__ = [
     "REAL",
@@ -51,6 +51,7 @@ _LAZY = {
     "Run": "scenarios.strategy",
     "StoreContract": "contracts",
     "WorkflowMachine": "scenarios.machine",
+    "histories": "scenarios.strategy",
     "run_plan": "scenarios.strategy",
     "scenarios": "scenarios.strategy",
     "store_agreement": "contracts.agreement",

@@ -96,8 +96,8 @@ def test_spans_and_metrics_are_made_once_and_not_by_replay() -> None:
         for metric in metrics.resource_metrics[0].scope_metrics[0].metrics
         for point in metric.data.data_points
     }
-    assert points["replay.worker.steps", "completed", "two_steps"] == 2
-    assert points["replay.worker.steps", "retried", "two_steps"] == 1
+    assert points["replay.steps", "completed", "two_steps"] == 2
+    assert points["replay.steps", "retried", "two_steps"] == 1
     assert points["replay.executions", "completed", "two_steps"] == 1
     *steps, whole = found
     assert whole.parent is None
@@ -142,7 +142,7 @@ def test_failures_of_steps_are_logged_with_fields_and_so_is_what_their_bodies_lo
 
 
 def test_json_logs_tell_by_fields_who_did_what_to_what_and_why(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO", "replay.observability.audit")
+    caplog.set_level("INFO", "replay.audit")
     audit("pause", "schedule", "nightly", by="ann", why="the bank is down")
     audit("delete", "execution", "o-1", by="bob")
     said = [json.loads(JsonFormatter().format(record)) for record in caplog.records]

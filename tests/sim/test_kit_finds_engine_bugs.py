@@ -14,9 +14,9 @@ from replay.backends.memory import MemoryStore
 from replay.core.errors import ReplayError
 from replay.testing import Simulation, VirtualClock, assert_recovers, assert_replay_equivalent, fails, takes
 from replay.testing.checks.recovery import wrong
+from replay.testing.checks.sweep import try_seeds
 from replay.testing.contracts.asking import Asking
 from replay.testing.contracts.leases import LeasePromises
-from replay.testing.simulation.seeds import try_seeds
 from tests.sim.mutants import MUTANTS
 
 SEEDS = 100

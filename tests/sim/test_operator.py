@@ -565,10 +565,10 @@ def test_bulk_reports_what_ended_or_is_gone_meanwhile_and_goes_on() -> None:
 
 
 def test_what_no_log_can_tell_any_more_is_told_to_the_audit_logger(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO", "replay.observability.audit")
+    caplog.set_level("INFO", "replay.audit")
     sim, handle = failed("plain")
     Operator(sim.engine, by="ann").delete(handle, "asked to")
-    (record,) = [each for each in caplog.records if each.name == "replay.observability.audit"]
+    (record,) = [each for each in caplog.records if each.name == "replay.audit"]
     fields = record.__dict__
     assert [fields[name] for name in ("action", "execution_id", "by", "why")] == [
         "delete",

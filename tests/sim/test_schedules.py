@@ -300,7 +300,7 @@ def test_a_triggered_execution_is_a_run_and_counts_for_overlap() -> None:
 
 
 def test_what_is_done_to_schedules_is_logged_with_who_and_what(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO", "replay.observability.audit")
+    caplog.set_level("INFO", "replay.audit")
     with Simulation([job], start=START) as sim:
         engine = sim.engine
         engine.ensure_schedule(job, 0, id="s", interval=3600)
@@ -310,11 +310,7 @@ def test_what_is_done_to_schedules_is_logged_with_who_and_what(caplog: pytest.Lo
         engine.update_schedule("s", interval=60)
         engine.trigger_schedule("s")
         engine.remove_schedule("s")
-    told = [
-        (each.action, each.schedule_id, bool(each.by))
-        for each in caplog.records
-        if each.name == "replay.observability.audit"
-    ]  # type: ignore[attr-defined]
+    told = [(each.action, each.schedule_id, bool(each.by)) for each in caplog.records if each.name == "replay.audit"]  # type: ignore[attr-defined]
     assert told == [(action, "s", True) for action in ("ensure", "pause", "resume", "update", "trigger", "remove")]
 
 

@@ -53,7 +53,7 @@ def simulate_command(
     undisturbed one fails. Steps run for real, unless --stub tells what they return. Faults cost virtual time: pass
     --any-result for a workflow whose result hangs on which of two things was faster.
     """
-    from replay.testing.simulation.seeds import try_seeds, undisturbed
+    from replay.testing.checks.sweep import try_seeds, undisturbed
     from replay.testing.simulation.stubs import returns
 
     definitions = [*shell.load_workflows(workflow), *(w for other in others for w in shell.load_workflows(other))]

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from replay.client.histories import History
 from replay.core.errors import NonDeterminism, Undecodable
 from replay.definition import Workflow
 from replay.testing.checks.log_vs_code import side_by_side
 from replay.testing.checks.replaying import replay
-
-if TYPE_CHECKING:
-    from hypothesis import strategies as st
 
 
 def assert_replays(workflow: Workflow[Any, Any], histories: str | Path) -> int:
@@ -63,15 +60,3 @@ def read_histories(path: Path) -> Iterator[tuple[str, History]]:
                 yield where, History.parse(line, where)
         else:
             yield str(file), History.read(file)
-
-
-def histories(
-    workflow: Workflow[Any, Any], inputs: st.SearchStrategy[Any] | None = None, **options: Any
-) -> st.SearchStrategy[History]:
-    """Return a strategy of recorded logs of *workflow*, from runs as `scenarios` draws them (same arguments).
-
-    For tests of what reads logs: exporters, dashboards, and new code against what old code may have left.
-    """
-    from replay.testing.scenarios.strategy import scenarios
-
-    return scenarios(workflow, inputs, **options).map(lambda run: run.history)

@@ -7,6 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from replay.client.histories import History
 from replay.definition import Signal, Workflow
 from replay.ports import Clock, Store
 from replay.testing.scenarios.outcomes import Unlucky
@@ -70,3 +71,13 @@ def run_plan(
     """
     made = read_token([workflow, *others], plan)
     return Scenario(Scope(workflow, others=tuple(others)), Choices(None, made)).play(None)
+
+
+def histories(
+    workflow: Workflow[Any, Any], inputs: st.SearchStrategy[Any] | None = None, **options: Any
+) -> st.SearchStrategy[History]:
+    """Return a strategy of recorded logs of *workflow*, from runs as `scenarios` draws them (same arguments).
+
+    For tests of what reads logs: exporters, dashboards, and new code against what old code may have left.
+    """
+    return scenarios(workflow, inputs, **options).map(lambda run: run.history)

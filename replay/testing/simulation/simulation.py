@@ -17,10 +17,10 @@ from replay.core.requests import Find, Load
 from replay.core.times import duration
 from replay.definition import Signal, Workflow
 from replay.ports import Clock, Store
-from replay.testing.checks.log_rules import illegal
 from replay.testing.simulation.clock import START
 from replay.testing.simulation.cluster import LEASE, Cluster
 from replay.testing.simulation.faults import CrashPoint, Faults
+from replay.testing.simulation.log_rules import illegal
 from replay.testing.simulation.stubs import Stubs
 
 CALM_AFTER = 400
@@ -187,7 +187,7 @@ class Simulation(Cluster):
         raise AssertionError(f"execution {handle.id!r} comes to no end (seed {self.seed}):\n{self.timeline(40)}")
 
     def illegal(self, id: str) -> str | None:
-        """Return what is wrong with an execution's log, None if nothing is (see `replay.testing.checks.log_rules`)."""
+        """Return what is wrong with an execution's log, None if nothing is (see `replay.testing.simulation.log_rules`)."""
         return illegal(audit_of(self.engine.ask(Load(id)), self.engine.codec))
 
     def stop_faults(self) -> None:
