@@ -53,6 +53,8 @@ if TYPE_CHECKING:
     from replay.worker.log_fields import StepFields
     from replay.worker.steps import CurrentStep, current_step
 
+    __version__: str
+
 __all__ = [
     "Branch",
     "Cancelled",
@@ -160,11 +162,23 @@ _LAZY = {
 
 
 def __getattr__(name: str) -> Any:
-    """Load a name of `_LAZY` (PEP 562)."""
+    """Load a name of `_LAZY`, or the version that is installed (PEP 562)."""
+    if name == "__version__":
+        return _installed_version()
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(f"replay.{_LAZY[name]}"), name)
     return value
+
+
+def _installed_version() -> str:
+    """Return the version of the distribution, or `unknown` for a source tree that was never installed."""
+    from importlib.metadata import PackageNotFoundError, version  # 30 ms
+
+    try:
+        return version("replay-engine")
+    except PackageNotFoundError:
+        return "unknown"
 
 
 def __dir__() -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.metadata import version
 
 HEAVY = (
     "redis",
@@ -52,3 +53,9 @@ def test_help_through_the_real_entry_loads_neither_the_engine_nor_a_command() ->
     modules = set(found.splitlines()[-1].split())
     assert "replay.cli.exit_codes" in modules
     assert modules & {"replay.engine", "replay.cli.shell", "redis", "pika", "rich", "croniter", "sqlite3"} == set()
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    code = "import replay; print(replay.__version__)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert found.strip() == version("replay-engine")
