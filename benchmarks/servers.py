@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterator
 
 from replay.bench.harness import Figure
-from replay.bench.setting import Setting
+from replay.bench.parameters import Parameters
 from replay.bench.workloads import WORKLOADS
 from tests.servers.rabbitmq import RabbitServer
 from tests.servers.redis import RedisServer
@@ -29,7 +29,7 @@ def figures(runs: int, *, quick: bool) -> Iterator[Figure]:
     def say(text: str) -> None:
         print(f"\r\x1b[K{text[:78]}", end="", file=sys.stderr)
 
-    yield from WORKLOADS["replay"].run(Setting("memory://", runs=runs, say=say))
+    yield from WORKLOADS["replay"].run(Parameters("memory://", runs=runs, say=say))
     with (
         tempfile.TemporaryDirectory() as folder,
         RedisServer(appendfsync="everysec") as redis,
@@ -44,7 +44,7 @@ def figures(runs: int, *, quick: bool) -> Iterator[Figure]:
         for store, queue in stores:
             for name in LIVE[:3] if queue else LIVE:
                 size = QUICK if quick else {}
-                yield from WORKLOADS[name].run(Setting(store, queue, n=size.get(name), runs=runs, say=say))
+                yield from WORKLOADS[name].run(Parameters(store, queue, n=size.get(name), runs=runs, say=say))
 
 
 def main() -> None:

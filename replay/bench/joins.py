@@ -8,7 +8,7 @@ from typing import Any
 from replay import Context, workflow
 from replay.bench.harness import Figure, measure, rate
 from replay.bench.live import body, open_engine
-from replay.bench.setting import Setting
+from replay.bench.parameters import Parameters
 
 
 @workflow("bench.fan")
@@ -19,9 +19,9 @@ def fan(ctx: Context, size: list[int]) -> Generator[Any, Any, int]:
     return len(found)
 
 
-def fanout(setting: Setting, n: int) -> Iterator[Figure]:
+def fanout(parameters: Parameters, n: int) -> Iterator[Figure]:
     """Measure members per second at three sizes."""
-    with open_engine(setting, [fan]) as engine:
+    with open_engine(parameters, [fan]) as engine:
 
         def members(count: int, limit: int) -> Callable[[], float]:
             return lambda: rate(count, lambda: engine.start(fan, [count, limit]).result(600))
@@ -34,6 +34,6 @@ def fanout(setting: Setting, n: int) -> Iterator[Figure]:
             f"{n:,} members, 50 at a time": members(n, 50),
         }
         yield from measure(
-            "fanout", "members/s", cases, n=n, runs=setting.runs, system=setting.system,
-            baseline=f"{n // 10:,} members", say=setting.say,
+            "fanout", "members/s", cases, n=n, runs=parameters.runs, system=parameters.system,
+            baseline=f"{n // 10:,} members", say=parameters.say,
         )  # fmt: skip

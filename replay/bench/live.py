@@ -12,8 +12,8 @@ from typing import Any
 
 from replay import Context, Engine, workflow
 from replay.bench.harness import Figure, measure, rate
+from replay.bench.parameters import Parameters
 from replay.bench.raw import raw_cases
-from replay.bench.setting import Setting
 from replay.core.requests import Workers
 
 NAMESPACE = "replay-bench"
@@ -32,14 +32,14 @@ def chain(ctx: Context, n: int) -> Generator[Any, Any, int]:
     return n
 
 
-def open_engine(setting: Setting, workflows: list[Any], **options: Any) -> Engine:
+def open_engine(parameters: Parameters, workflows: list[Any], **options: Any) -> Engine:
     """Return an engine with a worker; ended executions are not kept for long."""
     options = {"worker": True, "concurrency": 100, "retention": 60, **options}
-    return Engine(setting.store, queue=setting.queue, workflows=workflows, namespace=NAMESPACE, **options)
+    return Engine(parameters.store, queue=parameters.queue, workflows=workflows, namespace=NAMESPACE, **options)
 
 
 @contextlib.contextmanager
-def worker_processes(setting: Setting, count: int, target: str = "replay.bench.live:chain") -> Iterator[Engine]:
+def worker_processes(parameters: Parameters, count: int, target: str = "replay.bench.live:chain") -> Iterator[Engine]:
     """Run *count* worker processes beside this one, and give an engine without a worker; they are up when it is given.
 
     *target* names what they serve, `chain` among it.
@@ -50,7 +50,7 @@ def worker_processes(setting: Setting, count: int, target: str = "replay.bench.l
         "replay.cli.worker",
         target,
         "--store",
-        setting.store,
+        parameters.store,
         "-c",
         "100",
     ]
@@ -59,11 +59,11 @@ def worker_processes(setting: Setting, count: int, target: str = "replay.bench.l
         NAMESPACE,
         "--log-level",
         "error",
-        *(["--queue", setting.queue] if setting.queue else []),
+        *(["--queue", parameters.queue] if parameters.queue else []),
     ]
     running = [subprocess.Popen(command) for _ in range(count)]  # noqa: S603  # our own
     try:
-        with open_engine(setting, [chain], worker=False) as engine:
+        with open_engine(parameters, [chain], worker=False) as engine:
             while len(engine.ask(Workers())) < count or engine.start(chain, 1).result(60) != 1:
                 time.sleep(0.02)
             yield engine
@@ -74,58 +74,67 @@ def worker_processes(setting: Setting, count: int, target: str = "replay.bench.l
             process.wait()
 
 
-def _in_processes(setting: Setting, count: int, work: Callable[[Engine], float]) -> Callable[[], float]:
+def _in_processes(parameters: Parameters, count: int, work: Callable[[Engine], float]) -> Callable[[], float]:
     def case() -> float:
-        with worker_processes(setting, count) as engine:
+        with worker_processes(parameters, count) as engine:
             return work(engine)
 
     return case
 
 
-def steps(setting: Setting, n: int) -> Iterator[Figure]:
+def steps(parameters: Parameters, n: int) -> Iterator[Figure]:
     """Measure recorded steps per second."""
     each = max(10, n // 50)
-    raw = raw_cases(setting.store, setting.queue, n)
+    raw = raw_cases(parameters.store, parameters.queue, n)
     cases: dict[str, Callable[[], float]] = {
         **raw,
-        "one execution, in a row": _in_one(setting, lambda engine: rate(n, lambda: engine.start(chain, n).result(600))),
-        "100 executions side by side": _in_one(setting, lambda engine: _side_by_side(engine, 100, each)),
+        "one execution, in a row": _in_one(
+            parameters, lambda engine: rate(n, lambda: engine.start(chain, n).result(600))
+        ),
+        "100 executions side by side": _in_one(parameters, lambda engine: _side_by_side(engine, 100, each)),
     }
-    if setting.is_shared:
+    if parameters.is_shared:
         for count in (1, 2):
             cases[f"100 side by side, {count} worker processes"] = _in_processes(
-                setting, count, lambda engine: _side_by_side(engine, 100, each)
+                parameters, count, lambda engine: _side_by_side(engine, 100, each)
             )
     baseline = next(iter(raw), "one execution, in a row")
     yield from measure(
-        "steps", "steps/s", cases, n=n, runs=setting.runs, system=setting.system, baseline=baseline, say=setting.say
+        "steps",
+        "steps/s",
+        cases,
+        n=n,
+        runs=parameters.runs,
+        system=parameters.system,
+        baseline=baseline,
+        say=parameters.say,
     )
 
 
-def executions(setting: Setting, n: int) -> Iterator[Figure]:
+def executions(parameters: Parameters, n: int) -> Iterator[Figure]:
     """Measure short executions, from the first start until the last has ended."""
-    cases = {"of 3 steps, worker in this process": _in_one(setting, lambda engine: _side_by_side(engine, n, 3) / 3)}
-    if setting.is_shared:
+    cases = {"of 3 steps, worker in this process": _in_one(parameters, lambda engine: _side_by_side(engine, n, 3) / 3)}
+    if parameters.is_shared:
         cases["of 3 steps, one worker process"] = _in_processes(
-            setting, 1, lambda engine: _side_by_side(engine, n, 3) / 3
+            parameters, 1, lambda engine: _side_by_side(engine, n, 3) / 3
         )
     yield from measure(
-        "executions", "executions/s", cases, n=n, runs=setting.runs, system=setting.system, say=setting.say
+        "executions", "executions/s", cases, n=n, runs=parameters.runs, system=parameters.system, say=parameters.say
     )
 
 
-def _in_one(setting: Setting, work: Callable[[Engine], float]) -> Callable[[], float]:
+def _in_one(parameters: Parameters, work: Callable[[Engine], float]) -> Callable[[], float]:
     def case() -> float:
-        with open_engine(setting, [chain]) as engine:
+        with open_engine(parameters, [chain]) as engine:
             engine.start(chain, 1).result(60)
             return work(engine)
 
     return case
 
 
-def latency(setting: Setting, n: int) -> Iterator[Figure]:
+def latency(parameters: Parameters, n: int) -> Iterator[Figure]:
     """Measure one execution at a time, from start to result."""
-    with open_engine(setting, [chain]) as engine:
+    with open_engine(parameters, [chain]) as engine:
         last: dict[int, list[float]] = {}
 
         def times(steps: int) -> list[float]:
@@ -142,7 +151,9 @@ def latency(setting: Setting, n: int) -> Iterator[Figure]:
             "3 steps, p50": lambda: statistics.median(times(3)),
             "3 steps, p99": lambda: statistics.quantiles(last[3], n=100)[98],
         }
-        yield from measure("latency", "ms", cases, n=n, runs=setting.runs, system=setting.system, say=setting.say)
+        yield from measure(
+            "latency", "ms", cases, n=n, runs=parameters.runs, system=parameters.system, say=parameters.say
+        )
 
 
 def _side_by_side(engine: Engine, count: int, steps: int) -> float:

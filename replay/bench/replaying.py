@@ -9,7 +9,7 @@ from typing import Any
 
 from replay import Context, workflow
 from replay.bench.harness import Figure, measure, once, rate
-from replay.bench.setting import Setting
+from replay.bench.parameters import Parameters
 from replay.codec import TaggedJson
 from replay.core.interpreter import Interpreter
 from replay.core.requests import Header
@@ -93,10 +93,10 @@ def peak_ratio(n: int) -> float:
     return peak / size
 
 
-def run(setting: Setting, n: int) -> Iterator[Figure]:
+def run(parameters: Parameters, n: int) -> Iterator[Figure]:
     """Measure synthesised logs; with a workflow and a history of the user's own, these."""
-    if setting.history is not None:
-        yield from _own(setting)
+    if parameters.history is not None:
+        yield from _own(parameters)
         return
     fast, slow = TaggedJson(), TaggedJson("json")
     rows = log_of(n, 42, fast)
@@ -113,23 +113,27 @@ def run(setting: Setting, n: int) -> Iterator[Figure]:
         "replay, small dicts": lambda: rate(n, lambda: replay(plain, n, dicts.copy(), fast)),
         "replay, arguments compared": lambda: rate(n, lambda: replay(with_arguments, n, digests.copy(), fast)),
     }
-    yield from measure("replay", "commands/s", cases, n=n, runs=setting.runs, baseline="bare gen.send", say=setting.say)
+    yield from measure(
+        "replay", "commands/s", cases, n=n, runs=parameters.runs, baseline="bare gen.send", say=parameters.say
+    )
     longer = 100 * n
     long = log_of(longer, 42, fast)
     cases = {
         f"{n:,} steps": lambda: rate(n, lambda: replay(plain, n, rows.copy(), fast)),
         f"{longer:,} steps": lambda: rate(longer, lambda: replay(plain, longer, long.copy(), fast)),
     }
-    few = min(3, setting.runs)
-    yield from measure("linearity", "commands/s", cases, n=longer, runs=few, baseline=f"{n:,} steps", say=setting.say)
+    few = min(3, parameters.runs)
+    yield from measure(
+        "linearity", "commands/s", cases, n=longer, runs=few, baseline=f"{n:,} steps", say=parameters.say
+    )
     yield once("memory", "peak while replaying", "x log bytes", peak_ratio(10 * n), n=10 * n)
 
 
-def _own(setting: Setting) -> Iterator[Figure]:
+def _own(parameters: Parameters) -> Iterator[Figure]:
     """Measure a workflow of the user's own on a history of its own."""
     from replay.testing.checks.replaying import replay as replay_history
 
-    history, definition = setting.history, setting.workflow
+    history, definition = parameters.history, parameters.workflow
     if history is None or definition is None:
         raise ValueError("--history needs --workflow, and the other way round")
     recorded = history.recorded
@@ -144,8 +148,8 @@ def _own(setting: Setting) -> Iterator[Figure]:
         "entries/s",
         cases,
         n=count,
-        runs=setting.runs,
+        runs=parameters.runs,
         baseline="bare gen.send",
-        say=setting.say,
+        say=parameters.say,
         history=True,
     )

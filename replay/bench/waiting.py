@@ -14,8 +14,8 @@ from typing import Any
 from replay import Context, Engine, Signal, workflow
 from replay.bench.harness import Figure, measure, once
 from replay.bench.live import body, chain, open_engine, worker_processes
+from replay.bench.parameters import Parameters
 from replay.bench.replaying import log_of
-from replay.bench.setting import Setting
 from replay.codec import TaggedJson
 from replay.core.requests import Count, Create, Get
 
@@ -56,48 +56,48 @@ SERVED = [chain, waits]
 """What a worker process of these benchmarks serves."""
 
 
-def suspended(setting: Setting, n: int) -> Iterator[Figure]:
+def suspended(parameters: Parameters, n: int) -> Iterator[Figure]:
     """Measure what a waiting execution costs, and how fast many are woken: here, and by a worker process."""
-    with open_engine(setting, [waits]) as engine:
+    with open_engine(parameters, [waits]) as engine:
         before = _memory()
-        yield from _suspended(engine, "", setting, n)
-        yield once("suspended", "process grows by", "MiB", (_memory() - before) / 2**20, n=n, system=setting.system)
-    if setting.is_shared:
-        with worker_processes(setting, 1, "replay.bench.waiting:SERVED") as engine:
-            yield from _suspended(engine, ", one worker process", setting, n)
+        yield from _suspended(engine, "", parameters, n)
+        yield once("suspended", "process grows by", "MiB", (_memory() - before) / 2**20, n=n, system=parameters.system)
+    if parameters.is_shared:
+        with worker_processes(parameters, 1, "replay.bench.waiting:SERVED") as engine:
+            yield from _suspended(engine, ", one worker process", parameters, n)
 
 
-def _suspended(engine: Engine, where: str, setting: Setting, n: int) -> Iterator[Figure]:
+def _suspended(engine: Engine, where: str, parameters: Parameters, n: int) -> Iterator[Figure]:
     done = engine.ask(Count("bench.waits")).get("completed", 0)
 
     def rate_until(status: str, count: int, began: float) -> float:
-        _until_all(engine, "bench.waits", status, count, setting)
+        _until_all(engine, "bench.waits", status, count, parameters)
         return n / (time.perf_counter() - began)
 
     began = time.perf_counter()
     handles = [engine.start(waits) for _ in range(n)]
     started = rate_until("sleeping", n, began)
-    yield once("suspended", f"start until all sleep{where}", "executions/s", started, n=n, system=setting.system)
+    yield once("suspended", f"start until all sleep{where}", "executions/s", started, n=n, system=parameters.system)
     began = time.perf_counter()
     for handle in handles:
         handle.signal(Go)
     ended = rate_until("completed", done + n, began)
-    yield once("suspended", f"signalled until all ended{where}", "executions/s", ended, n=n, system=setting.system)
+    yield once("suspended", f"signalled until all ended{where}", "executions/s", ended, n=n, system=parameters.system)
 
 
-def waking(setting: Setting, n: int) -> Iterator[Figure]:
+def waking(parameters: Parameters, n: int) -> Iterator[Figure]:
     """Measure how long a wake-up takes after *n* and after a thousand times as many steps: live, and from the log."""
     short, long = max(1, n // 1000), n
     names = {short: f"log of {short:,} steps", long: f"log of {long:,} steps"}
     for cached in (True, False):
         options = {"log_limit": 2 * long + 1000, "cache_size": 10 if cached else 0}
-        with open_engine(setting, [wakes], **options) as engine:
+        with open_engine(parameters, [wakes], **options) as engine:
             cases: dict[str, Callable[[], float]] = {
                 f"{name}, {'live' if cached else 'replayed'}": _waker(engine, steps) for steps, name in names.items()
             }
             yield from measure(
-                "waking", "ms", cases, n=n, runs=setting.runs, system=setting.system, baseline=next(iter(cases)),
-                say=setting.say,
+                "waking", "ms", cases, n=n, runs=parameters.runs, system=parameters.system, baseline=next(iter(cases)),
+                say=parameters.say,
             )  # fmt: skip
 
 
@@ -120,22 +120,22 @@ def _waker(engine: Engine, steps: int) -> Callable[[], float]:
     return lambda: statistics.median(once_awake() for _ in range(WAKES))
 
 
-def timers(setting: Setting, n: int) -> Iterator[Figure]:
+def timers(parameters: Parameters, n: int) -> Iterator[Figure]:
     """Measure many timers due at one instant: how long until the last has fired, and whether one was early."""
-    with open_engine(setting, [sleeps]) as engine:
+    with open_engine(parameters, [sleeps]) as engine:
         due = time.time() + 2 + n / 500
         handles = [engine.start(sleeps, due) for _ in range(n)]
-        _until_all(engine, "bench.sleeps", "sleeping", n, setting)
-        _until_all(engine, "bench.sleeps", "completed", n, setting)
-        yield once("timers", "last fired after", "s", max(0.0, time.time() - due), n=n, system=setting.system)
+        _until_all(engine, "bench.sleeps", "sleeping", n, parameters)
+        _until_all(engine, "bench.sleeps", "completed", n, parameters)
+        yield once("timers", "last fired after", "s", max(0.0, time.time() - due), n=n, system=parameters.system)
         early = sum(handle.result() < due for handle in handles[:: max(1, n // 500)])
-        yield once("timers", "fired early (of a sample)", "executions", early, n=n, system=setting.system)
+        yield once("timers", "fired early (of a sample)", "executions", early, n=n, system=parameters.system)
 
 
-def _until_all(engine: Engine, key: str, status: str, count: int, setting: Setting) -> None:
+def _until_all(engine: Engine, key: str, status: str, count: int, parameters: Parameters) -> None:
     first = engine.ask(Count(key)).get(status, 0)
     while (found := engine.ask(Count(key)).get(status, 0)) < count:
-        setting.say(f"{key}: {found - first:,} of {count:,} {status}")
+        parameters.say(f"{key}: {found - first:,} of {count:,} {status}")
         if engine.runner is not None and engine.runner.failure is not None:
             raise RuntimeError("the worker stopped") from engine.runner.failure
         time.sleep(0.02)

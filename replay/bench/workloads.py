@@ -8,19 +8,19 @@ import attrs
 
 from replay.bench import joins, live, replaying, waiting
 from replay.bench.harness import Figure
-from replay.bench.setting import Setting
+from replay.bench.parameters import Parameters
 
 
 @attrs.frozen
 class Workload:
     """Something to measure; `usual` is its size (steps, executions, members) when nobody says another."""
 
-    measure: Callable[[Setting, int], Iterator[Figure]]
+    measure: Callable[[Parameters, int], Iterator[Figure]]
     usual: int
 
-    def run(self, setting: Setting) -> Iterator[Figure]:
-        """Measure it as *setting* says."""
-        yield from self.measure(setting, setting.n or self.usual)
+    def run(self, parameters: Parameters) -> Iterator[Figure]:
+        """Measure it as *parameters* says."""
+        yield from self.measure(parameters, parameters.n or self.usual)
 
 
 WORKLOADS = {

@@ -17,7 +17,8 @@ from replay.backends.sqlite import SqliteStore
 from replay.core.requests import Header
 from replay.testing import CrashPoint, Simulation
 from replay.testing.checks.recovery import record
-from replay.testing.checks.replaying import another_world, replay
+from replay.testing.checks.replaying import replay
+from replay.testing.checks.shifted_environment import shifted_environment
 from replay.worker.sources import ExecutionSources
 from tests.sim.programs import Blocked, Naive, child, inboxes, program, programs, run_nodes
 
@@ -71,7 +72,7 @@ def test_replay_from_every_prefix_of_the_log_wants_what_the_log_says(nodes: Any,
         recorded = record(sim, "x-1")
         status, result = ending(sim)
     for upto in range(len(recorded.rows) + 1):
-        with another_world(upto):
+        with shifted_environment(upto):
             interpreter = replay(program, recorded, upto=upto)
         if upto == len(recorded.rows) and status == "completed":
             assert interpreter.outcome is not None
@@ -190,5 +191,5 @@ def test_a_program_cancelled_at_any_moment_ends_cancelled_or_as_without_and_its_
         assert sim.settle(handle), "a cancelled execution ends"
         found = ending(sim)
         assert found[0] == "cancelled" or found == undisturbed
-        assert sim.illegal("x-1") is None
+        assert sim.violation("x-1") is None
         replay(program, record(sim, "x-1")).close()

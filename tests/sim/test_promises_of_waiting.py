@@ -182,7 +182,7 @@ def test_of_signal_timeout_and_cancel_one_decides_with_a_crash_at_every_point(or
                 happens(what, sim, handle)
             execution = ended(sim, handle)
             assert_log_replays(sim, handle)
-            assert sim.illegal(handle.id) is None
+            assert sim.violation(handle.id) is None
             return (str(execution.status), execution.result), sim.injector.effects
 
     _, effects = run(None)

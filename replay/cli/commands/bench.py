@@ -54,8 +54,8 @@ def bench_command(
     namespace replay-bench of the store.
     """
     from replay.bench.harness import Figure, read, table
+    from replay.bench.parameters import Parameters
     from replay.bench.profiling import profiling
-    from replay.bench.setting import Setting
     from replay.bench.workloads import WORKLOADS
     from replay.client.histories import History
 
@@ -65,7 +65,7 @@ def bench_command(
     names = workloads or (("replay",) if history else NAMES[:4])
     figures: list[Figure] = []
     with tempfile.TemporaryDirectory() as folder:
-        setting = Setting(
+        parameters = Parameters(
             store=store or f"sqlite:///{folder}/bench.db",
             queue=queue,
             n=size,
@@ -75,7 +75,7 @@ def bench_command(
             say=shell.progress,
         )
         with profiling() if profile else contextlib.nullcontext() as profiled:
-            todo = [(name, each) for name in names for each in _sizes(setting, name, sweep=plot is not None)]
+            todo = [(name, each) for name in names for each in _sizes(parameters, name, sweep=plot is not None)]
             for workload, sized in todo:
                 for figure in WORKLOADS[workload].run(sized):
                     figures.append(figure)
@@ -94,14 +94,14 @@ def bench_command(
     return shell.OK
 
 
-def _sizes(setting: Any, name: str, *, sweep: bool) -> list[Any]:
+def _sizes(parameters: Any, name: str, *, sweep: bool) -> list[Any]:
     """Return what to measure of workload *name*: the size that is wanted, with *sweep* smaller ones before it."""
     from replay.bench.workloads import WORKLOADS
 
     if not sweep:
-        return [setting]
-    size = setting.n or WORKLOADS[name].usual
-    return [attrs.evolve(setting, n=n) for n in sorted({max(10, size // 100), max(10, size // 10), size})]
+        return [parameters]
+    size = parameters.n or WORKLOADS[name].usual
+    return [attrs.evolve(parameters, n=n) for n in sorted({max(10, size // 100), max(10, size // 10), size})]
 
 
 def _compare(figure: Any, before: dict[str, Any] | None, *, as_json: bool) -> None:

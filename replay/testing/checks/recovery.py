@@ -13,7 +13,7 @@ from replay.core.errors import StepInterrupted
 from replay.definition import Workflow
 from replay.ports import Clock, Store
 from replay.testing.checks.replaying import check_cold, suspects
-from replay.testing.checks.shifted_environment import another_world
+from replay.testing.checks.shifted_environment import shifted_environment
 from replay.testing.simulation.faults import CrashPoint
 from replay.testing.simulation.simulation import SimHandle, Simulation
 from replay.testing.simulation.timeline import short
@@ -23,7 +23,7 @@ MAX_EFFECTS = 2_000
 
 
 @attrs.frozen
-class Ending:
+class Result:
     """How an execution ended, as far as it must be the same in every run.
 
     Attributes:
@@ -39,7 +39,7 @@ class Ending:
     def __str__(self) -> str:
         return f"{self.status}{f': {self.came}' if self.came else ''}"
 
-    def like(self, other: Ending) -> bool:
+    def like(self, other: Result) -> bool:
         """Whether another run may end so, too."""
         return self == other or (not self.came and (self.excused or other.excused))
 
@@ -73,7 +73,7 @@ def assert_recovers(
     """
     options = {"workflows": [workflow, *others], "steps": steps, "store": store}
     plain, handle = _run(workflow, input, signals, options, None)
-    expected = ending(plain, handle, same=same)
+    expected = result_of(plain, handle, same=same)
     if (problem := wrong(plain, handle)) is not None:
         plain.close()
         raise AssertionError(
@@ -87,7 +87,7 @@ def assert_recovers(
             point = CrashPoint(number, before)
             sim, crashed = _run(workflow, input, signals, options, point)
             tried += 1
-            found = ending(sim, crashed, same=same)
+            found = result_of(sim, crashed, same=same)
             problem = wrong(sim, crashed) or differs(found, expected)
             sim.close()
             if problem:
@@ -123,7 +123,7 @@ def assert_replay_equivalent(
     options = {"workflows": [workflow, *others], "steps": steps, "store": store}
     count = 0
     for changes in ({}, {"cache_size": 0}, {"workers": 3, "seed": 1}, {"concurrency": 1, "seed": 2}):
-        with another_world(count, workflow):
+        with shifted_environment(count, workflow):
             sim, handle = _run(workflow, input, signals, {**options, **changes}, None)
         recorded = record(sim, handle.id)
         try:
@@ -132,7 +132,9 @@ def assert_replay_equivalent(
                 check_cold(workflow, recorded, count, upto=upto, codec=sim.engine.codec)
             problem = wrong(sim, handle)
             if problem or recorded.header.status == "stuck":
-                raise AssertionError(f"workflow {workflow.key!r}: {problem or ending(sim, handle)}{suspects(workflow)}")
+                raise AssertionError(
+                    f"workflow {workflow.key!r}: {problem or result_of(sim, handle)}{suspects(workflow)}"
+                )
         except AssertionError as error:
             run = f"\nThis was with {changes}." if changes else ""
             raise AssertionError(f"{error}{run}\n{sim.timeline(40)}") from error
@@ -161,21 +163,21 @@ def _run(
     return sim, handle
 
 
-def ending(sim: Simulation, handle: SimHandle, *, same: bool = True) -> Ending:
+def result_of(sim: Simulation, handle: SimHandle, *, same: bool = True) -> Result:
     """Return how the execution ended; without *same* what it came to does not count."""
     execution = sim.engine.get_execution(handle)
     error = execution.error
     excused = isinstance(error, StepInterrupted) or isinstance(getattr(error, "cause", None), StepInterrupted)
     excused = excused or (isinstance(error, TimeoutError) and str(error).startswith("the execution did not end"))
     if not same:
-        return Ending(execution.status.value, "", excused)
+        return Result(execution.status.value, "", excused)
     if not execution.status.ended:
         came = f"at {_waits(execution.current)}" if execution.current else ""
     elif error is not None:
         came = f"{type(error).__name__}: {error}"
     else:
         came = repr(execution.result)
-    return Ending(execution.status.value, came, excused)
+    return Result(execution.status.value, came, excused)
 
 
 def _waits(current: Sequence[Mapping[str, Any]]) -> str:
@@ -188,7 +190,7 @@ def _waits(current: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def differs(found: Ending, expected: Ending) -> str | None:
+def differs(found: Result, expected: Result) -> str | None:
     """Say how two endings differ, None if they are alike."""
     if found.like(expected):
         return None
@@ -205,7 +207,7 @@ def wrong(sim: Simulation, handle: SimHandle) -> str | None:
     """Look for a recorded step that was executed again (invariant I8), and for logs that cannot be, or cannot be replayed."""
     if sim.problems:
         return sim.problems[0]
-    problem = sim.illegal(handle.id)
+    problem = sim.violation(handle.id)
     if problem is not None:
         return problem
     for id, key in list(sim.executions.items()):

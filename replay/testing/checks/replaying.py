@@ -14,7 +14,7 @@ from replay.core.errors import NonDeterminism, RemoteError
 from replay.core.interpreter import Interpreter
 from replay.core.requests import Header
 from replay.definition import Workflow, top_level_packages
-from replay.testing.checks.shifted_environment import another_world
+from replay.testing.checks.shifted_environment import shifted_environment
 from replay.worker.sources import make_context
 
 
@@ -63,7 +63,7 @@ def check_cold(
     codec = codec or TaggedJson()
     length = len(recorded.rows)
     whole = upto is None or upto == length
-    with another_world(world, workflow, bare=True):
+    with shifted_environment(world, workflow, bare=True):
         try:
             interpreter = replay(workflow, recorded, upto=upto, codec=codec)
         except NonDeterminism as error:

@@ -30,7 +30,9 @@ _REAL: dict[str, Callable[..., Any]] = {name: getattr(time, name) for name in (*
 
 
 @contextlib.contextmanager
-def another_world(number: int, workflow: Workflow[Any, Any] | None = None, *, bare: bool = False) -> Iterator[None]:
+def shifted_environment(
+    number: int, workflow: Workflow[Any, Any] | None = None, *, bare: bool = False
+) -> Iterator[None]:
     """Go to world *number*, for the modules of *workflow*, too; *bare*: one without environment."""
     clocks = _clocks(SHIFT * number)
     with contextlib.ExitStack() as back:

@@ -9,7 +9,7 @@ import attrs
 
 from replay.definition import Workflow
 from replay.ports import Clock, Store
-from replay.testing.checks.recovery import Ending, differs, ending, wrong
+from replay.testing.checks.recovery import Result, differs, result_of, wrong
 from replay.testing.simulation.faults import Faults
 from replay.testing.simulation.simulation import Simulation
 
@@ -26,7 +26,7 @@ class Seed:
     """
 
     seed: int
-    ending: Ending
+    ending: Result
     problem: str | None
     timeline: str
 
@@ -80,4 +80,4 @@ def _run(
             problem = wrong(sim, handle)
         except AssertionError as error:  # it comes to no rest, or to no end
             problem = str(error).splitlines()[0]
-        return Seed(seed, ending(sim, handle, same=same), problem, sim.timeline())
+        return Seed(seed, result_of(sim, handle, same=same), problem, sim.timeline())

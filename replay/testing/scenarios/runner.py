@@ -16,10 +16,10 @@ from replay.core.requests import Get
 from replay.definition import Signal, Workflow
 from replay.ports import Clock, Store
 from replay.testing.checks.recovery import wrong
-from replay.testing.scenarios.outcomes import Fates
 from replay.testing.scenarios.plan import Choices, target_of, token
+from replay.testing.scenarios.step_outcomes import StepOutcomes
 from replay.testing.simulation.faults import CrashPoint, Faults
-from replay.testing.simulation.simulation import CALM_AFTER, SimHandle, Simulation
+from replay.testing.simulation.simulation import FAULTS_STOP_AFTER, SimHandle, Simulation
 from replay.testing.simulation.stubs import plain
 
 MOST_RESTS = 200
@@ -39,7 +39,7 @@ DISTURBANCES = {
     "pauses": Faults(pause=0.1),
     "store unreachable": Faults(unavailable=0.1),
 }
-"""What may be wrong with the cluster in a run; the rates do not hold beyond `CALM_AFTER` effects."""
+"""What may be wrong with the cluster in a run; the rates do not hold beyond `FAULTS_STOP_AFTER` effects."""
 
 
 @attrs.frozen(repr=False)
@@ -86,7 +86,7 @@ class Run:
 
 
 @attrs.frozen
-class Scope:
+class ScenarioOptions:
     """Which choices there are; see `scenarios`."""
 
     workflow: Workflow[Any, Any]
@@ -119,54 +119,54 @@ def arrivals(signals: Sequence[Signal[Any]], *, cancels: bool) -> st.SearchStrat
     return st.lists(st.tuples(when, st.integers(0, 8), st.one_of(events)), max_size=MOST_ARRIVALS)
 
 
-class Scenario:
+class ScenarioRunner:
     """One run, as its choices have it."""
 
-    def __init__(self, scope: Scope, choices: Choices) -> None:
-        self._scope = scope
+    def __init__(self, options: ScenarioOptions, choices: Choices) -> None:
+        self._options = options
         self._choices = choices
         self._sent: dict[str, list[Any]] = {}
         self._coming: list[tuple[int, int, tuple[str, str, Any]]] = []
         self.plan: dict[str, Any] = {}
         self.sim: Simulation
 
-    def play(self, inputs: st.SearchStrategy[Any] | None) -> Run:
+    def run(self, inputs: st.SearchStrategy[Any] | None) -> Run:
         """Let it happen.
 
         Raises:
             AssertionError: What no run may show: a step that is repeated although recorded, a log that cannot be, or does not replay.
         """
-        scope, plan, draw = self._scope, self.plan, self._choices.draw
-        cancels = bool(self._choices.fact(scope.cancels)) and draw(st.sampled_from([False, False, False, True]))
-        if self._choices.fact(bool(scope.signals)) or cancels:
-            self._coming = list(draw(arrivals(scope.signals, cancels=cancels)))
+        options, plan, draw = self._options, self.plan, self._choices.draw
+        cancels = bool(self._choices.fact(options.cancels)) and draw(st.sampled_from([False, False, False, True]))
+        if self._choices.fact(bool(options.signals)) or cancels:
+            self._coming = list(draw(arrivals(options.signals, cancels=cancels)))
         plan["input"] = draw(inputs if inputs is not None else st.none())
-        plan["workers"] = draw(st.integers(1, scope.max_workers))
+        plan["workers"] = draw(st.integers(1, options.max_workers))
         plan["seed"] = draw(st.integers(0, 999))
-        plan["disturbance"] = disturbance = draw(st.sampled_from(list(DISTURBANCES if scope.crashes else ["none"])))
+        plan["disturbance"] = disturbance = draw(st.sampled_from(list(DISTURBANCES if options.crashes else ["none"])))
         crash = None
         if disturbance == "one crash":
             plan["crash"] = crash = CrashPoint(draw(st.integers(1, 40)), draw(st.booleans()))
-        fates = Fates(scope.steps, self._choices, failures=scope.failures)
+        outcomes = StepOutcomes(options.steps, self._choices, failures=options.failures)
         self.sim = Simulation(
-            [scope.workflow, *scope.others],
+            [options.workflow, *options.others],
             seed=plan["seed"],
             workers=plan["workers"],
-            steps=fates,
+            steps=outcomes,
             faults=DISTURBANCES[disturbance],
             crash_at=crash,
-            store=scope.store,
+            store=options.store,
         )
         with self.sim:
-            handle = self.sim.start(scope.workflow, plan["input"], id="x-1")
+            handle = self.sim.start(options.workflow, plan["input"], id="x-1")
             plan["signals"] = []
-            plan["outcomes"] = fates.told
+            plan["outcomes"] = outcomes.chosen
             try:
                 self._drive(handle)
                 problem = self._problem(handle)
             except AssertionError as error:
                 raise AssertionError(f"{error}\nReproduce: {self._reproduce()}") from error
-            run = self._run(handle)
+            run = self._finished(handle)
         if problem:
             raise AssertionError(f"{problem}\n{run!r}")
         return run
@@ -181,7 +181,7 @@ class Scenario:
             sim.run()
             if sim.engine.get_execution(handle).status.ended:
                 return
-            if sim.injector.effects > CALM_AFTER:
+            if sim.injector.effects > FAULTS_STOP_AFTER:
                 sim.stop_faults()
             if arrived:
                 continue
@@ -250,7 +250,7 @@ class Scenario:
                 return f"signal {id!r} was sent as {self._sent.get(id, [])!r}, but received as {payloads!r}"
         return None
 
-    def _run(self, handle: SimHandle) -> Run:
+    def _finished(self, handle: SimHandle) -> Run:
         sim = self.sim
         execution = sim.engine.get_execution(handle)
         return Run(
@@ -266,7 +266,7 @@ class Scenario:
         )
 
     def _reproduce(self) -> str:
-        workflow, others = self._scope.workflow, self._scope.others
+        workflow, others = self._options.workflow, self._options.others
         plan = token(workflow, self._choices.made)
         if plan is None:
             return "@settings(print_blob=True) (a value of this run cannot be written as text)"

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from replay.client.histories import History
 from replay.definition import Signal, Workflow
 from replay.ports import Clock, Store
-from replay.testing.scenarios.outcomes import Unlucky
 from replay.testing.scenarios.plan import Choices, read_token
-from replay.testing.scenarios.runner import Run, Scenario, Scope
+from replay.testing.scenarios.runner import Run, ScenarioOptions, ScenarioRunner
+from replay.testing.scenarios.step_outcomes import InjectedFailure
 
-__all__ = ["Run", "Unlucky", "run_plan", "scenarios"]
+__all__ = ["InjectedFailure", "Run", "run_plan", "scenarios"]
 
 
 def scenarios(
@@ -39,18 +39,20 @@ def scenarios(
         signals: What may be sent (default: the workflow's own list), payloads from the signal's type; at any moment, while
             steps run, too, and some of them twice.
         others: Further workflows (children).
-        failures: Steps may fail (with `Unlucky`, or what their `Retry(on=...)` names) a few times or for good, and hang where
+        failures: Steps may fail (with `InjectedFailure`, or what their `Retry(on=...)` names) a few times or for good, and hang where
             they have a timeout.
         crashes: Workers may crash once or often, or stand still; hints get lost, doubled or late; the store is not reached.
         cancels: The execution may be cancelled, at any moment.
         store: Makes the store to run on (default: in memory).
     """
     known = tuple(signals if signals is not None else workflow.signals or ())
-    scope = Scope(workflow, steps or {}, known, tuple(others), failures, crashes, cancels, max_workers, store)
+    options = ScenarioOptions(
+        workflow, steps or {}, known, tuple(others), failures, crashes, cancels, max_workers, store
+    )
 
     @st.composite
     def runs(draw: st.DrawFn) -> Run:
-        return Scenario(scope, Choices(draw)).play(inputs)
+        return ScenarioRunner(options, Choices(draw)).run(inputs)
 
     return runs()
 
@@ -70,7 +72,7 @@ def run_plan(
         ValueError: It is not a plan, or the workflow has changed since so that it does not fit any more.
     """
     made = read_token([workflow, *others], plan)
-    return Scenario(Scope(workflow, others=tuple(others)), Choices(None, made)).play(None)
+    return ScenarioRunner(ScenarioOptions(workflow, others=tuple(others)), Choices(None, made)).run(None)
 
 
 def histories(

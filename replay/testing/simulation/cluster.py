@@ -22,8 +22,9 @@ from replay.ports import Clock, Store
 from replay.testing.simulation.bus import LossyBus
 from replay.testing.simulation.clock import SkewedClock, VirtualClock
 from replay.testing.simulation.faults import Crash, CrashPoint, Faults, FaultyStore, Injector
+from replay.testing.simulation.recording import RecordingStore
 from replay.testing.simulation.stubs import Hangs, Stubs, Takes
-from replay.testing.simulation.timeline import Timeline, Told, short
+from replay.testing.simulation.timeline import Timeline, short
 from replay.worker import NewMessages, Worker
 from replay.worker.steps import run_call
 
@@ -101,7 +102,7 @@ class Cluster:
         self._timeline = Timeline(codec, self.clock.now)
         self._bus = LossyBus(self)
         self.engine = Engine(
-            Told(self.store, "user", self._applied),
+            RecordingStore(self.store, "user", self._applied),
             bus=self._bus,
             workflows=workflows,
             clock=self.clock,
@@ -124,8 +125,8 @@ class Cluster:
         self._running: list[_Running] = []
         self._late: list[tuple[float, Callable[[], None]]] = []  # hints on their way
         self._nodes: list[_Node] = []
-        self._dead: list[Worker] = []  # kept: collecting their generators would run the users' `finally` blocks
-        self._born = 0
+        self._killed: list[Worker] = []  # kept: collecting their generators would run the users' `finally` blocks
+        self._spawned = 0
         for _ in range(workers):
             self._add_node()
 
@@ -188,7 +189,7 @@ class Cluster:
             with _outages_are_no_news:
                 turn = node.worker.turn()
         except Crash:
-            self._bury(node)
+            self._kill(node)
             return
         # A turn that changed nothing must not be taken again at once: the next one comes when something is due.
         at_once = turn.calls or turn.again
@@ -203,7 +204,7 @@ class Cluster:
             with _outages_are_no_news:
                 node.worker.beat()
         except Crash:
-            self._bury(node)
+            self._kill(node)
         except StoreUnavailable:
             return
 
@@ -229,7 +230,7 @@ class Cluster:
                     f"step {call.id}", lambda: self._perform(running), lambda t: self._say(node.name, t)
                 )
             except Crash:
-                self._bury(node)
+                self._kill(node)
                 return
             running.returned = returned
             if running.ready_at is None or running.ready_at > self.now():
@@ -292,13 +293,13 @@ class Cluster:
     # --- workers come and go --------------------------------------------------------------------------------
 
     def _add_node(self) -> None:
-        self._born += 1
-        name = f"w{self._born}"
+        self._spawned += 1
+        name = f"w{self._spawned}"
         skew = self.chance.uniform(-1, 1) * self.injector.faults.skew
         node = _Node(name, skew)
         node.worker = self.engine.make_worker(
             store=FaultyStore(
-                Told(self.store, name, partial(self._looked, node)), self.injector, partial(self._say, name)
+                RecordingStore(self.store, name, partial(self._looked, node)), self.injector, partial(self._say, name)
             ),
             clock=SkewedClock(self.clock, skew),
             entropy=random.Random(self.chance.getrandbits(64)),
@@ -313,10 +314,10 @@ class Cluster:
             node.looked = (self._changes, self.now())
         self._applied(who, requests, replies)
 
-    def _bury(self, node: _Node) -> None:
+    def _kill(self, node: _Node) -> None:
         self._say(node.name, "is dead")
         self._nodes.remove(node)
-        self._dead.append(node.worker)
+        self._killed.append(node.worker)
         self._running = [running for running in self._running if running.node is not node]
         self._add_node()
 

@@ -80,7 +80,7 @@ class Injector:
         self._chance = chance
         self._point = point
 
-    def plan(self, point: CrashPoint) -> None:
+    def crash_at(self, point: CrashPoint) -> None:
         """Crash at *point*, instead of at the one planned before."""
         self._point = point
 

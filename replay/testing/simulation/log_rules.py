@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from replay.core import entries as e
 
 
-def illegal(audit: Sequence[e.Fact]) -> str | None:
+def violation(audit: Sequence[e.Fact]) -> str | None:
     """Return what is wrong with a log (of an execution that no operator has touched), None if nothing is.
 
     Checked: time does not go back; no timer, timeout or retry is early; no step is recorded twice, and its attempts are

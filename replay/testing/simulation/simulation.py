@@ -20,13 +20,13 @@ from replay.ports import Clock, Store
 from replay.testing.simulation.clock import START
 from replay.testing.simulation.cluster import LEASE, Cluster
 from replay.testing.simulation.faults import CrashPoint, Faults
-from replay.testing.simulation.log_rules import illegal
+from replay.testing.simulation.log_rules import violation
 from replay.testing.simulation.stubs import Stubs
 
-CALM_AFTER = 400
+FAULTS_STOP_AFTER = 400
 """Effects after which `settle` switches faults off: what has not ended must then end by itself."""
 
-JUDGE_EVERY = 200
+CHECK_LOG_EVERY = 200
 """Instants after which `settle` looks whether the log is legal: a bug that keeps an execution from ending shows there."""
 
 
@@ -167,7 +167,7 @@ class Simulation(Cluster):
         waiting = list(signals)
         for number in range(1, 100_001):
             self.run()
-            if number % JUDGE_EVERY == 0 and (problem := self.illegal(handle.id)) is not None:
+            if number % CHECK_LOG_EVERY == 0 and (problem := self.violation(handle.id)) is not None:
                 raise AssertionError(f"execution {handle.id!r} (seed {self.seed}): {problem}\n{self.timeline(40)}")
             execution = self.engine.get_execution(handle)
             if execution.status.ended:
@@ -179,16 +179,16 @@ class Simulation(Cluster):
             due = self.next_due()
             if due is None or due > until or any(w.get("kind") == "stuck" for w in execution.current):
                 return False
-            if self.injector.effects > CALM_AFTER:
+            if self.injector.effects > FAULTS_STOP_AFTER:
                 self.stop_faults()
             if not self._running and not self.engine.ask(Find(due_before=until, limit=1)).headers:
                 return False  # it waits for a message that nobody sends; only workers' polling goes on
             self.clock.move_to(due)
         raise AssertionError(f"execution {handle.id!r} comes to no end (seed {self.seed}):\n{self.timeline(40)}")
 
-    def illegal(self, id: str) -> str | None:
+    def violation(self, id: str) -> str | None:
         """Return what is wrong with an execution's log, None if nothing is (see `replay.testing.simulation.log_rules`)."""
-        return illegal(audit_of(self.engine.ask(Load(id)), self.engine.codec))
+        return violation(audit_of(self.engine.ask(Load(id)), self.engine.codec))
 
     def stop_faults(self) -> None:
         """From now on nothing goes wrong any more: everything must finish."""
@@ -196,7 +196,7 @@ class Simulation(Cluster):
 
     def crash_in(self, effects: int, *, before: bool) -> None:
         """Have the worker die that comes to the *effects*-th effect from now on (1: the next), before or after it."""
-        self.injector.plan(CrashPoint(self.injector.effects + effects, before))
+        self.injector.crash_at(CrashPoint(self.injector.effects + effects, before))
 
     def waiting_for(self, id: str) -> Any:
         """See `SimHandle.waiting_for`."""
@@ -229,7 +229,7 @@ class Simulation(Cluster):
 
     def close(self) -> None:
         """Close the live generators."""
-        for worker in [node.worker for node in self._nodes] + self._dead:
+        for worker in [node.worker for node in self._nodes] + self._killed:
             worker.close()
 
     def __enter__(self) -> Self:

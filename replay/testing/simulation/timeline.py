@@ -9,8 +9,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-import attrs
-
 from replay.codec.log_rows import audit_of
 from replay.core import entries as e
 from replay.core import requests as r
@@ -169,27 +167,6 @@ class Timeline:
 
     def _instant(self, at: float) -> str:
         return f"{at - self._start:.3f}"
-
-
-@attrs.frozen
-class Told:
-    """A store that tells what it did."""
-
-    store: Any
-    who: str
-    tell: Callable[[str, Sequence[r.Request[Any]], Sequence[Any]], None]
-
-    def apply(self, requests: Sequence[r.Request[Any]]) -> list[Any]:
-        """See `replay.ports.Store.apply`."""
-        replies: list[Any] = self.store.apply(requests)
-        self.tell(self.who, requests, replies)
-        return replies
-
-    def close(self) -> None:
-        """The store belongs to whoever made it."""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.store, name)
 
 
 def short(value: Any) -> str:

@@ -19,12 +19,12 @@ PATIENCE = 600.0
 """Longest timeout, seconds, for which a step is made to hang: leases are renewed all the while, which takes real time."""
 
 
-class Unlucky(Exception):
+class InjectedFailure(Exception):
     """What a step raises when a scenario has it fail (or the first class that its `Retry(on=...)` names)."""
 
 
 @attrs.frozen
-class Fate:
+class StepOutcome:
     """What becomes of a step: it fails its first `fails` attempts, or hangs on them; the others take `seconds`."""
 
     fails: int = 0
@@ -32,32 +32,32 @@ class Fate:
     seconds: float = 0.0
 
 
-class Fates(Stubs):
+class StepOutcomes(Stubs):
     """Stubs that choose, once for each step, what becomes of it."""
 
     def __init__(self, steps: Mapping[Any, Any], choices: Choices, *, failures: bool) -> None:
         stubs = {k: v for k, v in steps.items() if not isinstance(v, st.SearchStrategy)}
         super().__init__(stubs)
-        self.told: dict[str, str] = {}
+        self.chosen: dict[str, str] = {}
         self._strategies = {k: v for k, v in steps.items() if isinstance(v, st.SearchStrategy)}
         self._choices = choices
         self._failures = failures
-        self._fates: dict[str, Fate] = {}
+        self._outcomes: dict[str, StepOutcome] = {}
         self._values: dict[str, Any] = {}
 
     def prepare(self, call: Call) -> Callable[[], Any]:
         """See `Stubs.prepare`. What is drawn is drawn here, outside of the body: Hypothesis stops tests by raising."""
-        if call.token not in self._fates:
-            self._fates[call.token] = self._fate(call)
-        fate = self._fates[call.token]
-        if call.attempt <= fate.fails:
-            return lambda: _fail(call, fate)
+        if call.token not in self._outcomes:
+            self._outcomes[call.token] = self._draw_outcome(call)
+        outcome = self._outcomes[call.token]
+        if call.attempt <= outcome.fails:
+            return lambda: _fail(call, outcome)
         body = self._body(call)
-        return body if not fate.seconds else lambda: _slow(body(), fate.seconds)
+        return body if not outcome.seconds else lambda: _slow(body(), outcome.seconds)
 
-    def _fate(self, call: Call) -> Fate:
+    def _draw_outcome(self, call: Call) -> StepOutcome:
         if call.id.startswith("rollback:"):
-            return Fate()
+            return StepOutcome()
         draw = self._choices.draw
         options = getattr(call.command, "options", None)
         policy = getattr(options, "retry", ONCE)
@@ -67,18 +67,18 @@ class Fates(Stubs):
             kinds += ["hangs"] if call.timeout is not None and call.timeout <= PATIENCE else []
         kind = draw(st.sampled_from(kinds))
         if kind:
-            self.told[call.id] = kind
+            self.chosen[call.id] = kind
         match kind:
             case "slow":
-                return Fate(seconds=draw(st.sampled_from([0.01, LEASE / 2, 3 * LEASE])))
+                return StepOutcome(seconds=draw(st.sampled_from([0.01, LEASE / 2, 3 * LEASE])))
             case "fails":
-                return Fate(fails=draw(st.integers(1, min(policy.attempts - 1, 5))))
+                return StepOutcome(fails=draw(st.integers(1, min(policy.attempts - 1, 5))))
             case "fails for good":
-                return Fate(fails=policy.attempts)
+                return StepOutcome(fails=policy.attempts)
             case "hangs":
-                return Fate(fails=draw(st.integers(1, min(policy.attempts, 5))), hangs=True)
+                return StepOutcome(fails=draw(st.integers(1, min(policy.attempts, 5))), hangs=True)
             case _:
-                return Fate()
+                return StepOutcome()
 
     def _body(self, call: Call) -> Callable[[], Any]:
         """Return what stands in for the body: a stub, a value that is drawn once, or the body itself."""
@@ -99,18 +99,18 @@ class Fates(Stubs):
         return lambda: value
 
 
-def _fail(call: Call, fate: Fate) -> Any:
-    if fate.hangs:
+def _fail(call: Call, outcome: StepOutcome) -> Any:
+    if outcome.hangs:
         raise Hangs
     policy = getattr(getattr(call.command, "options", None), "retry", ONCE)
     text = f"{call.id}, attempt {call.attempt} of {policy.attempts}"
-    if not issubclass(Unlucky, policy.on) or issubclass(Unlucky, policy.never):
+    if not issubclass(InjectedFailure, policy.on) or issubclass(InjectedFailure, policy.never):
         try:
             raised = policy.on[0](text)
         except Exception:  # it wants other arguments
-            raised = Unlucky(text)
+            raised = InjectedFailure(text)
         raise raised
-    raise Unlucky(text)
+    raise InjectedFailure(text)
 
 
 def _slow(value: Any, seconds: float) -> Any:

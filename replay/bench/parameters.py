@@ -12,7 +12,7 @@ from replay.definition import Workflow
 
 
 @attrs.frozen
-class Setting:
+class Parameters:
     """What a workload is given.
 
     Attributes:
