@@ -185,7 +185,7 @@ class ScenarioRunner:
                 sim.stop_faults()
             if arrived:
                 continue
-            due = sim.next_due(beats=False)
+            due = sim.next_due(renewals=False)
             if due is not None and due - began <= HORIZON:
                 self._pass(due)
             elif not self._arrival(handle, now=True):

@@ -1,11 +1,10 @@
-"""The simulated cluster: workers, steps under way, hints, the clock, and the seeded scheduler that picks what happens next.
+"""The simulated cluster: workers, steps under way, hints, the clock, and the seeded scheduler.
 
 The same seed gives the same trace, in any process.
 """
 
 from __future__ import annotations
 
-import logging
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -14,7 +13,7 @@ from typing import Any
 from replay.backends.memory import MemoryStore
 from replay.codec import TaggedJson
 from replay.core import requests as r
-from replay.core.effects import Call, Returned
+from replay.core.effects import Returned
 from replay.core.errors import StoreUnavailable
 from replay.definition import Workflow
 from replay.engine import Engine
@@ -22,55 +21,30 @@ from replay.ports import Clock, Store
 from replay.testing.simulation.bus import LossyBus
 from replay.testing.simulation.clock import SkewedClock, VirtualClock
 from replay.testing.simulation.faults import Crash, CrashPoint, Faults, FaultyStore, Injector
+from replay.testing.simulation.node import Node, RunningStep
+from replay.testing.simulation.outages import quiet_outages
 from replay.testing.simulation.recording import RecordingStore
-from replay.testing.simulation.stubs import Hangs, Stubs, Takes
-from replay.testing.simulation.timeline import Timeline, short
+from replay.testing.simulation.step_bodies import LaunchRules, run_body
+from replay.testing.simulation.stubs import Stubs
+from replay.testing.simulation.timeline import Timeline
 from replay.worker import NewMessages, Worker
-from replay.worker.steps import run_call
 
 LEASE = 0.5
-"""Seconds of virtual time: short, so that a crash costs a simulated workflow little of its timeouts."""
+"""Lease of the simulated workers, seconds of virtual time: short, so that a crash costs little of a workflow's timeouts."""
 
 POLL = 1.0
-"""Seconds after which a worker looks whether it missed a hint."""
+"""Seconds of virtual time after which a worker looks for work whose hint was lost."""
 
 NEVER = 1e7
-"""Poll interval of the workers themselves, seconds: polls that find nothing would only make time pass slowly, so the cluster
-has a worker look only when something has changed since it looked last (`_Node.missed`)."""
+"""Poll interval given to the workers, seconds: an empty poll would only slow down virtual time. The cluster makes a worker poll
+after a change instead (`Node.missed_hint`)."""
 
 CHANGES = (r.Create, r.Commit, r.Deliver, r.Watch, r.Amend, r.PutSchedule)
 """Requests that may make something due."""
 
 
-class _Node:
-    """One simulated worker process."""
-
-    def __init__(self, name: str, skew: float) -> None:
-        self.name = name
-        self.worker: Worker
-        self.skew = skew
-        self.wake_at = 0.0
-        self.paused_until: float | None = None
-        self.beat_at = 0.0
-        self.looked = (-1, 0.0)  # how much had changed when it claimed last, and when that was
-
-    def missed(self, changes: int) -> bool:
-        """Whether something may have become due of which a lost hint would have told."""
-        return self.looked[0] != changes and self.worker.active < self.worker.options.concurrency
-
-
-class _Running:
-    """One step body under way."""
-
-    def __init__(self, node: _Node, call: Call) -> None:
-        self.node = node
-        self.call = call
-        self.returned: Returned | None = None
-        self.ready_at: float | None = 0.0
-
-
 class Cluster:
-    """What `Simulation` is made of. See there for the arguments."""
+    """Base of `Simulation`, which documents the arguments."""
 
     def __init__(
         self,
@@ -119,13 +93,13 @@ class Cluster:
         self.injector.place = self._place
         self._lease = lease
         self._stubs = steps if isinstance(steps, Stubs) else Stubs(steps, strict=strict)
-        self._first: dict[tuple[str, int], Call] = {}  # of each step: with which arguments it ran
+        self._launch_rules = LaunchRules(self.engine, zombies=bool(rates.pause or rates.skew))
         self._changes = 0
         self._may_miss = bool(rates.lose_hint or rates.delay_hint)
-        self._running: list[_Running] = []
-        self._late: list[tuple[float, Callable[[], None]]] = []  # hints on their way
-        self._nodes: list[_Node] = []
-        self._killed: list[Worker] = []  # kept: collecting their generators would run the users' `finally` blocks
+        self._running: list[RunningStep] = []
+        self._late: list[tuple[float, Callable[[], None]]] = []  # delayed hints
+        self._nodes: list[Node] = []
+        self._killed: list[Worker] = []  # kept: garbage collection would run the users' `finally` blocks
         self._spawned = 0
         for _ in range(workers):
             self._add_node()
@@ -136,8 +110,8 @@ class Cluster:
 
     # --- the scheduler ----------------------------------------------------------------------------------
 
-    def next_due(self, *, beats: bool = True) -> float | None:
-        """Return the next instant at which something happens by itself; without *beats*: besides renewing leases."""
+    def next_due(self, *, renewals: bool = True) -> float | None:
+        """Return the next instant at which something is due; without *renewals*, lease renewals do not count."""
         now = self.now()
         instants = [running.ready_at for running in self._running if running.ready_at is not None]
         instants += [at for at, _ in self._late]
@@ -146,19 +120,19 @@ class Cluster:
                 instants.append(node.paused_until)
                 continue
             instants.append(node.wake_at)
-            if self._may_miss and node.missed(self._changes):
-                instants.append(node.looked[1] + POLL)
-            if node.worker.active and beats:
-                instants.append(node.beat_at)
+            if self._may_miss and node.missed_hint(self._changes):
+                instants.append(node.last_claim[0] + POLL)
+            if node.worker.active and renewals:
+                instants.append(node.renew_at)
         return min((i for i in instants if i > now), default=None)
 
     def _event(self) -> bool:
-        """Do one thing, chosen by the seed among all that can be done now; False if there is none."""
+        """Do one thing, chosen by the seed among all that are due now. False if nothing is due."""
         now = self.now()
         choices: list[tuple[Callable[[Any], None], Any]] = []
         for running in self._running:
             if running.returned is None or (running.ready_at is not None and running.ready_at <= now):
-                choices.append((self._go_on, running))
+                choices.append((self._advance_step, running))
         for node in self._nodes:
             if node.paused_until is not None:
                 if node.paused_until <= now:
@@ -166,10 +140,10 @@ class Cluster:
                     self._say(node.name, "goes on")
                 else:
                     continue
-            if node.worker.active and node.beat_at <= now:
-                choices.append((self._beat, node))
-            if self._may_miss and node.looked[1] + POLL <= now and node.missed(self._changes):
-                node.looked = (self._changes, now)
+            if node.worker.active and node.renew_at <= now:
+                choices.append((self._renew, node))
+            if self._may_miss and node.last_claim[0] + POLL <= now and node.missed_hint(self._changes):
+                node.last_claim = (now, self._changes)
                 node.worker.hint()
             if node.wake_at <= now or node.worker.hinted or (node.worker.mail and not node.worker.reach.away):
                 choices.append((self._turn, node))
@@ -180,28 +154,28 @@ class Cluster:
         act(what)
         return True
 
-    def _turn(self, node: _Node) -> None:
+    def _turn(self, node: Node) -> None:
         if self.injector.draws(self.injector.faults.pause):
             node.paused_until = self.now() + self._lease * (1 + self.chance.random())
             self._say(node.name, f"stands still until +{node.paused_until - self.now():.2f} s")
             return
         try:
-            with _outages_are_no_news:
+            with quiet_outages:
                 turn = node.worker.turn()
         except Crash:
             self._kill(node)
             return
-        # A turn that changed nothing must not be taken again at once: the next one comes when something is due.
+        # A turn that changed nothing must not repeat at the same instant.
         at_once = turn.calls or turn.again
         node.wake_at = turn.wake_at - node.skew if at_once else max(turn.wake_at - node.skew, self.now() + 0.001)
         for call in turn.calls:
             self._stubs.launched(call)
-            self._running.append(_Running(node, call))
+            self._running.append(RunningStep(node, call))
 
-    def _beat(self, node: _Node) -> None:
-        node.beat_at = self.now() + self._lease / 4
+    def _renew(self, node: Node) -> None:
+        node.renew_at = self.now() + self._lease / 4
         try:
-            with _outages_are_no_news:
+            with quiet_outages:
                 node.worker.beat()
         except Crash:
             self._kill(node)
@@ -215,19 +189,19 @@ class Cluster:
 
     # --- steps ----------------------------------------------------------------------------------------------
 
-    def _go_on(self, running: _Running) -> None:
+    def _advance_step(self, running: RunningStep) -> None:
         call, node = running.call, running.node
         if running.returned is None:
             if call.abandoned:
                 self._running.remove(running)
                 return
             call.started = node.worker.now()
-            self._check_launch(node, call)
+            self.problems += self._launch_rules.violations(node.worker, call)
             self.executed.append((call.execution_id, call.id, call.attempt))
             self._say(node.name, f"runs {call.id} (attempt {call.attempt}) of {self._timeline.name(call.execution_id)}")
             try:
                 returned = self.injector.around(
-                    f"step {call.id}", lambda: self._perform(running), lambda t: self._say(node.name, t)
+                    f"step {call.id}", lambda: self._run_body(running), lambda t: self._say(node.name, t)
                 )
             except Crash:
                 self._kill(node)
@@ -239,56 +213,12 @@ class Cluster:
         if running.returned is not None and node in self._nodes:
             node.worker.post(running.returned)
 
-    def _check_launch(self, node: _Node, call: Call) -> None:
-        """A step runs again with the arguments it had, and not at all once its result is recorded (invariant I8)."""
-        session = next((s for s in node.worker.sessions() if s.id == call.execution_id), None)
-        if session is None:
-            return  # its lease is lost, and with it what the step will come to
-        first = self._first.setdefault((call.token, session.header.amendments), call)
-        if first.digest != call.digest:
-            fiber = session.interpreter.fibers.get(call.fiber) if session.interpreter is not None else None
-            place = fiber.where() if fiber is not None else ""
-            self.problems.append(
-                f"step {call.id!r} is run again with other arguments, ({_arguments(call)}) instead of ({_arguments(first)})"
-                f"{f', at {place}' if place else ''}: they depend on something besides the log"
-            )
-        # A zombie may well run what another worker has recorded: its result is refused.
-        if self.injector.faults.pause or self.injector.faults.skew or session.header.amendments:
-            return
-        mark = f'"{call.id}"'.encode()
-        log = self.engine.ask(r.Load(call.execution_id))
-        rows = [row for row in log if row.startswith(b'["StepDone"') and mark in row]
-        if rows and any(row[3] == call.id for row in self.engine.codec.decode_rows(rows)):
-            self.problems.append(f"step {call.id!r} runs although its result is recorded")
-
-    def _perform(self, running: _Running) -> Returned:
+    def _run_body(self, running: RunningStep) -> Returned:
         call = running.call
+        stand_in = self._stubs.prepare(call)  # outside of the body: a refusal is not a failure of the step
         limit = running.node.worker.options.payload_limit
-        stand_in = self._stubs.prepare(call)  # before the body's place: what it refuses is no failure of the step
-        original = call.fn
-        result: dict[str, Any] = {}
-
-        def body(*args: Any, **kwargs: Any) -> Any:
-            call.fn = original
-            found = stand_in()
-            if isinstance(found, Takes):
-                result["at"] = self.now() + found.seconds
-                return found.value
-            return found
-
-        call.fn = body
-        try:
-            returned = run_call(call, self.engine.codec, limit)
-        finally:
-            call.fn = original
-        if returned.error is not None and _ends_the_test(returned.error):
-            raise returned.error
-        if isinstance(returned.error, Hangs):
-            running.ready_at = None
-        elif "at" in result:
-            running.ready_at = result["at"]
-        # Real seconds are no part of a simulation: the trace must not depend on them.
-        return Returned(call, returned.value, returned.data, returned.error, 0.0, returned.final)
+        returned, running.ready_at = run_body(call, stand_in, self.engine.codec, limit, self.now())
+        return returned
 
     # --- workers come and go --------------------------------------------------------------------------------
 
@@ -296,25 +226,24 @@ class Cluster:
         self._spawned += 1
         name = f"w{self._spawned}"
         skew = self.chance.uniform(-1, 1) * self.injector.faults.skew
-        node = _Node(name, skew)
-        node.worker = self.engine.make_worker(
-            store=FaultyStore(
-                RecordingStore(self.store, name, partial(self._looked, node)), self.injector, partial(self._say, name)
-            ),
+        store = RecordingStore(self.store, name, self._claimed)
+        worker = self.engine.make_worker(
+            store=FaultyStore(store, self.injector, partial(self._say, name)),
             clock=SkewedClock(self.clock, skew),
             entropy=random.Random(self.chance.getrandbits(64)),
             name=name,
             housekeeping=1e9,
         )
-        node.wake_at = self.now()
-        self._nodes.append(node)
+        self._nodes.append(Node(name, worker, skew, self.now()))
 
-    def _looked(self, node: _Node, who: str, requests: Sequence[r.Request[Any]], replies: Sequence[Any]) -> None:
+    def _claimed(self, who: str, requests: Sequence[r.Request[Any]], replies: Sequence[Any]) -> None:
         if any(isinstance(request, r.Claim) for request in requests):
-            node.looked = (self._changes, self.now())
+            for node in self._nodes:
+                if node.name == who:
+                    node.last_claim = (self.now(), self._changes)
         self._applied(who, requests, replies)
 
-    def _kill(self, node: _Node) -> None:
+    def _kill(self, node: Node) -> None:
         self._say(node.name, "is dead")
         self._nodes.remove(node)
         self._killed.append(node.worker)
@@ -324,7 +253,7 @@ class Cluster:
     # --- hints ------------------------------------------------------------------------------------------------
 
     def send_later(self, seconds: float, arrive: Callable[[], None]) -> None:
-        """Have a hint arrive later."""
+        """Call *arrive* after *seconds* of virtual time."""
         self._late.append((self.now() + seconds, arrive))
 
     def _deliver(self, late: tuple[float, Callable[[], None]]) -> None:
@@ -333,19 +262,19 @@ class Cluster:
         late[1]()
 
     def hint_all(self) -> None:
-        """Tell all workers that there may be work."""
+        """Send every worker a hint."""
         for node in self._nodes:
             node.worker.hint()
 
     def news(self, id: str) -> None:
-        """Tell all workers that an execution may have messages."""
+        """Notify every worker of messages for an execution."""
         for node in self._nodes:
             node.worker.post(NewMessages(id))
 
-    # --- words --------------------------------------------------------------------------------------------------
+    # --- timeline -----------------------------------------------------------------------------------------------
 
     def _place(self) -> str:
-        """Return `file:line` of a yield at which an execution stands that is under way."""
+        """Return `file:line` of the current yield of some running execution, empty if there is none."""
         for node in self._nodes:
             for session in node.worker.sessions():
                 if session.interpreter is not None and (place := session.interpreter.location()):
@@ -354,33 +283,3 @@ class Cluster:
 
     def _say(self, who: str, what: str) -> None:
         self._timeline.say(who, what)
-
-
-class _Outages(logging.Filter):
-    """Drops what a worker says of the store while it is simulated: outages are planned there, and told in the timeline."""
-
-    simulated = False
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """See `logging.Filter`."""
-        return not (self.simulated and str(record.msg).startswith("the store can"))
-
-    def __enter__(self) -> None:
-        self.simulated = True
-
-    def __exit__(self, *exc: object) -> None:
-        self.simulated = False
-
-
-_outages_are_no_news = _Outages()
-logging.getLogger("replay.worker").addFilter(_outages_are_no_news)
-
-
-def _ends_the_test(error: BaseException) -> bool:
-    """Whether this is how Hypothesis, pytest and the user steer a test (`assume`, `skip`, ...): not the step's to record."""
-    package = type(error).__module__.partition(".")[0]
-    return isinstance(error, Crash | KeyboardInterrupt) or package in ("hypothesis", "_pytest")
-
-
-def _arguments(call: Call) -> str:
-    return ", ".join([*map(short, call.args), *(f"{name}={short(value)}" for name, value in call.kwargs.items())])
