@@ -59,7 +59,7 @@ _LAZY = {
 
 
 def __getattr__(name: str) -> Any:
-    """Load what needs Hypothesis or pytest only when it is asked for."""
+    """Import names that need Hypothesis or pytest at their first use."""
     if name in _LAZY:
         from importlib import import_module
 

@@ -1,7 +1,7 @@
 """Fixtures for workflow tests: `replay_sim`, `replay_engine`, and the options `--rw-seeds`, `--rw-seed`.
 
-Loaded by pytest in every project that has replay installed, so everything else is imported when a fixture is used.
-The entry point is called `replay_workflows`, since `replay` belongs to pytest-replay.
+pytest loads this module in every project that has replay installed. Fixtures therefore import the rest at their first use.
+The entry point is called `replay_workflows`: the name `replay` belongs to pytest-replay.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from replay.testing.simulation.simulation import Simulation
 
 _MADE: pytest.StashKey[list[Any]] = pytest.StashKey()
-"""The simulations that a test has made."""
+"""Simulations made by a test."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -40,7 +40,7 @@ def _positive(text: str) -> int:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Tell what happened in the simulations of a test that failed, and how to run their seed again."""
+    """Add the timelines of a failed test's simulations to its report, and the command that runs their seed again."""
     report = yield
     made = item.stash.get(_MADE, [])
     if report.when == "call" and report.failed and made:
@@ -52,7 +52,7 @@ def pytest_runtest_makereport(
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Repeat tests that use `replay_sim` for each seed."""
+    """Repeat each test that uses `replay_sim`, once for each seed."""
     if "replay_seed" not in metafunc.fixturenames:
         return
     seed = metafunc.config.getoption("--rw-seed")
@@ -62,7 +62,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def replay_seed(request: pytest.FixtureRequest) -> int:
-    """The seed of this test's simulations."""
+    """Return the seed of this test's simulations."""
     return int(getattr(request, "param", 0))
 
 

@@ -192,7 +192,7 @@ def test_the_same_seed_gives_the_same_trace_in_processes_that_hash_differently()
     first = trace("1")
     assert first == trace("1")
     assert first == trace("2")
-    for situation in ("crash before", "crash after", "unavailable before", "unavailable after", "stands still"):
+    for situation in ("crash before", "crash after", "unavailable before", "unavailable after", "pauses until"):
         assert situation in first, f"twelve seeds and never: {situation}"
 
 

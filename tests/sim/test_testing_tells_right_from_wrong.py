@@ -304,7 +304,7 @@ def test_scenarios_reach_what_they_promise() -> None:
                 "cancels",
                 "again",
                 "crash",
-                "stands still",
+                "pauses until",
                 "late hint",
                 "unavailable",
                 "lost money",
@@ -315,7 +315,7 @@ def test_scenarios_reach_what_they_promise() -> None:
 
     look()
     wanted = {"slow", "fails", "fails for good", "hangs", "one crash", "crashes", "pauses", "store unreachable"}
-    wanted |= {"sends", "sends during a step", "cancels", "cancels during a step", "again", "crash", "stands still"}
+    wanted |= {"sends", "sends during a step", "cancels", "cancels during a step", "again", "crash", "pauses until"}
     wanted |= {"late hint", "unavailable", "lost money", "ok", "late", "hints lost, doubled and late"}
     assert wanted <= seen, f"500 scenarios and never: {wanted - seen}"
 

@@ -1,4 +1,4 @@
-"""The simulated bus: hints and wake-ups between workers, some of which are lost, doubled or late."""
+"""Simulated bus: hints and wake-ups between workers, with losses, duplicates and delays."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from replay.testing.simulation.faults import Injector
 
 
 class Listener(Protocol):
-    """Where hints arrive: a simulated cluster."""
+    """Receiver of hints: a simulated cluster."""
 
     injector: Injector
     chance: random.Random
 
     def hint_all(self) -> None:
-        """Tell all workers that there may be work."""
+        """Send every worker a hint."""
 
     def news(self, id: str) -> None:
-        """Tell all workers that an execution may have messages."""
+        """Notify every worker of messages for an execution."""
 
     def send_later(self, seconds: float, arrive: Callable[[], None]) -> None:
-        """Call *arrive* so many seconds of virtual time from now."""
+        """Call *arrive* after *seconds* of virtual time."""
 
 
 class LossyBus(MemoryBus):
-    """Wake-ups between simulated workers; some are lost, some come twice or late."""
+    """Bus between simulated workers that loses, doubles and delays messages at the rates of `Faults`."""
 
     def __init__(self, cluster: Listener) -> None:
         super().__init__()

@@ -137,7 +137,7 @@ class Cluster:
             if node.paused_until is not None:
                 if node.paused_until <= now:
                     node.paused_until = None
-                    self._say(node.name, "goes on")
+                    self._say(node.name, "resumes")
                 else:
                     continue
             if node.worker.active and node.renew_at <= now:
@@ -157,7 +157,7 @@ class Cluster:
     def _turn(self, node: Node) -> None:
         if self.injector.draws(self.injector.faults.pause):
             node.paused_until = self.now() + self._lease * (1 + self.chance.random())
-            self._say(node.name, f"stands still until +{node.paused_until - self.now():.2f} s")
+            self._say(node.name, f"pauses until +{node.paused_until - self.now():.2f} s")
             return
         try:
             with quiet_outages:
@@ -244,7 +244,7 @@ class Cluster:
         self._applied(who, requests, replies)
 
     def _kill(self, node: Node) -> None:
-        self._say(node.name, "is dead")
+        self._say(node.name, "dies")
         self._nodes.remove(node)
         self._killed.append(node.worker)
         self._running = [running for running in self._running if running.node is not node]

@@ -1,4 +1,4 @@
-"""What can go wrong in a simulated cluster, how often, and the point at which it does."""
+"""Faults of a simulated cluster: their rates, a single crash point, and their injection."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from replay.ports import Store
 
 
 class Crash(BaseException):
-    """The simulated worker is dead: it does nothing more, not even clean up."""
+    """Death of a simulated worker. No clean-up of the worker runs."""
 
 
 def _rate(instance: Any, attribute: attrs.Attribute[float], value: float) -> None:
@@ -29,16 +29,16 @@ def _seconds(instance: Any, attribute: attrs.Attribute[float], value: float) -> 
 
 @attrs.frozen
 class Faults:
-    """Rates (0 to 1) at each opportunity.
+    """Rates of faults, from 0 to 1 at each opportunity (default: none).
 
     Args:
         crash: A worker dies before or after a store call or a step body.
-        unavailable: A store call fails, before or after it took effect.
-        pause: A worker stands still for longer than its lease, then goes on (a zombie).
+        unavailable: A store call fails, before or after it takes effect.
+        pause: A worker pauses for longer than its lease, then resumes as a zombie.
         lose_hint: A hint or wake-up is lost.
-        double_hint: It comes twice.
-        delay_hint: It comes late, by up to three seconds: after others that were sent later.
-        skew: Largest error of workers' clocks, seconds.
+        double_hint: A hint arrives twice.
+        delay_hint: A hint is delayed by up to three seconds, so that later ones overtake it.
+        skew: Largest error of a worker's clock, seconds.
     """
 
     crash: float = attrs.field(default=0.0, validator=_rate)
@@ -51,7 +51,7 @@ class Faults:
 
     @classmethod
     def swarm(cls, chance: random.Random) -> Faults:
-        """Return rates of which most are zero, so that some seeds have one kind of fault only."""
+        """Return random rates. Most are zero, so that some seeds have a single kind of fault."""
 
         def rate() -> float:
             return chance.choice((0.0, 0.0, 0.02, 0.1))
@@ -68,24 +68,38 @@ class CrashPoint:
 
 
 class Injector:
-    """Decides at each effect whether something goes wrong. One for all workers of a simulation."""
+    """Injects faults at effects. All workers of a simulation share one.
+
+    Attributes:
+        faults: The rates.
+        enabled: False after `Simulation.stop_faults`.
+        effects: Number of effects so far.
+        labels: Label of each effect.
+        places: `file:line` of the workflow at each effect, empty if unknown.
+        place: Returns the current place.
+    """
 
     def __init__(self, faults: Faults, chance: random.Random, point: CrashPoint | None = None) -> None:
         self.faults = faults
         self.enabled = True
         self.effects = 0
         self.labels: list[str] = []
-        self.places: list[str] = []  # the workflow line at each effect, where there is one
+        self.places: list[str] = []
         self.place: Callable[[], str] = lambda: ""
         self._chance = chance
         self._point = point
 
     def crash_at(self, point: CrashPoint) -> None:
-        """Crash at *point*, instead of at the one planned before."""
+        """Set the single crash point; it replaces an earlier one."""
         self._point = point
 
     def around(self, label: str, effect: Callable[[], Any], trace: Callable[[str], None]) -> Any:
-        """Perform *effect*, or not, or half."""
+        """Perform *effect*, with a fault before it, after it, or none.
+
+        Raises:
+            Crash: The worker dies.
+            StoreUnavailable: The request or its reply is lost.
+        """
         self.effects += 1
         self.labels.append(label)
         self.places.append(self.place())
@@ -107,17 +121,17 @@ class Injector:
         return result
 
     def _draws(self, rate: float) -> bool:
-        # Always draw, then look whether faults are on: switching one off leaves the other draws where they were.
+        # Always draw, then check `enabled`: switching faults off must not shift later draws.
         drawn = self._chance.random() < rate
         return drawn and self.enabled
 
     def draws(self, rate: float) -> bool:
-        """Draw once with *rate*."""
+        """Return whether a fault of this *rate* happens now."""
         return self._draws(rate)
 
 
 class FaultyStore:
-    """A worker's way to the store, on which requests and replies get lost and the worker dies."""
+    """A worker's store connection that injects crashes and lost requests or replies."""
 
     def __init__(self, store: Store, injector: Injector, trace: Callable[[str], None]) -> None:
         self._store = store
@@ -131,7 +145,7 @@ class FaultyStore:
         return replies
 
     def close(self) -> None:
-        """Nothing to release."""
+        """Do nothing: there is nothing to release."""
 
 
 def _label(request: r.Request[Any]) -> str:

@@ -1,4 +1,4 @@
-"""What every log must look like, whatever the workflow: the rules by which a recorded history is legal."""
+"""Rules that every log obeys, whatever the workflow (invariant I9)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from replay.core import entries as e
 
 
 def violation(audit: Sequence[e.Fact]) -> str | None:
-    """Return what is wrong with a log (of an execution that no operator has touched), None if nothing is.
+    """Return the first violated rule in the log of an execution without operator actions, None if there is none.
 
-    Checked: time does not go back; no timer, timeout or retry is early; no step is recorded twice, and its attempts are
-    counted without a gap; compensations run newest first, each once; nothing follows the end.
+    * Time does not go back. No timer, timeout or retry is early.
+    * No step is recorded twice, and its attempts have no gap.
+    * Compensations run newest first, each once.
+    * No entry follows the end.
     """
     return next(_problems(audit), None)
 
@@ -63,14 +65,14 @@ def _problems(audit: Sequence[e.Fact]) -> Iterator[str]:
 
 
 class _Undoing:
-    """Follows the order of steps and their compensations."""
+    """Checks the order of compensations."""
 
     def __init__(self) -> None:
         self._done: dict[str, int] = {}  # step -> log index
-        self._last = (-1, -1)  # of the last compensation: index of its step, its own
+        self._last = (-1, -1)  # the last compensation: log index of its step, and its own
 
     def follow(self, index: int, id: str) -> str | None:
-        """Take in that step *id* is done; return what is wrong with it, if it is a compensation."""
+        """Record a completed step or compensation. Return the violated rule, None if there is none."""
         if not id.startswith("rollback:"):
             self._done[id] = index
             return None

@@ -1,7 +1,4 @@
-"""A whole cluster in one thread: the real engine, sessions and workers, a virtual clock, and a seeded scheduler.
-
-What users call; `replay.testing.simulation.cluster` is what they call upon.
-"""
+"""`Simulation`: a whole cluster in one thread, with the real engine and workers, a virtual clock and a seeded scheduler."""
 
 from __future__ import annotations
 
@@ -24,21 +21,26 @@ from replay.testing.simulation.log_rules import violation
 from replay.testing.simulation.stubs import Stubs
 
 FAULTS_STOP_AFTER = 400
-"""Effects after which `settle` switches faults off: what has not ended must then end by itself."""
+"""Effects after which `settle` stops faults: from then on every execution must end."""
 
 CHECK_LOG_EVERY = 200
-"""Instants after which `settle` looks whether the log is legal: a bug that keeps an execution from ending shows there."""
+"""Instants between two checks of the log by `settle`: a bug that keeps an execution from ending shows there."""
 
 
 class SimHandle(Handle[Any]):
-    """A handle that never blocks: time passes only when the simulation is told so."""
+    """Handle that never blocks: time passes only through the simulation."""
 
     def __init__(self, simulation: Simulation, id: str) -> None:
         super().__init__(simulation.engine, id)
         self._simulation = simulation
 
     def result(self, timeout: Any = None) -> Any:
-        """Return the result, raise what ended it, or raise `TimeoutError` if it has not ended."""
+        """Return the result of an ended execution.
+
+        Raises:
+            TimeoutError: It has not ended.
+            ReplayError: It ended without a result; see `Engine.wait`.
+        """
         execution = self._engine.get_execution(self.id)
         if not execution.status.ended:
             raise TimeoutError(f"execution {self.id!r} is {execution.status}, waiting for {self.waiting_for!r}")
@@ -46,24 +48,27 @@ class SimHandle(Handle[Any]):
 
     @property
     def waiting_for(self) -> Any:
-        """What it waits for: a `Signal`, else the id of the command, None if it has ended or is about to go on."""
+        """The awaited `Signal`, or the id of the awaited command. None if it has ended or is runnable."""
         return self._simulation.waiting_for(self.id)
 
 
 class Simulation(Cluster):
-    """See the module.
+    """A simulated cluster. The same seed gives the same trace.
 
     Args:
-        workflows: What the cluster runs.
+        workflows: Workflows that every worker knows.
         seed: Decides every interleaving and every fault.
-        workers: How many workers.
-        steps: Stubs by step id or function (`returns`, `fails`, `hangs`, `takes`, any function of the call); others run for real.
-        start: The virtual time at the beginning, an aware `datetime`.
-        faults: Rates; `True` draws them from the seed; None: nothing goes wrong.
-        crash_at: Crash once at this point (exhaustive checks).
+        workers: Number of workers; 0 leaves an API node alone.
+        steps: Stubs by step id or function: `returns`, `fails`, `hangs`, `takes`, or any function of the call. Other steps run their body.
+        start: Virtual start time, an aware `datetime` (default: 2026-01-01 UTC).
+        faults: Rates of faults. True draws them from the seed, None injects none.
+        crash_at: A single crash, for exhaustive checks.
         store: Makes the store from the clock (default: in memory).
         strict: Refuse steps without a stub.
-        cache_size: Live generators kept by each worker; 0 replays at each visit.
+        cache_size: Live generators kept by each worker; 0 replays at each activation.
+        argument_policy: See `Engine` (default here: `error`).
+        concurrency: Step bodies that one worker runs at a time.
+        lease: Lease of the workers, seconds of virtual time.
     """
 
     def __init__(
@@ -108,28 +113,28 @@ class Simulation(Cluster):
     # --- the user's side ------------------------------------------------------------------------------
 
     def start(self, workflow: Workflow[Any, Any] | str, input: Any = None, **options: Any) -> SimHandle:
-        """As `Engine.start`."""
+        """Start an execution, as `Engine.start` does."""
         return SimHandle(self, self.engine.start(workflow, input, **options).id)
 
     def handle(self, id: str) -> SimHandle:
-        """Return a handle of any execution."""
+        """Return a handle of an execution."""
         return SimHandle(self, id)
 
     def signal(
         self, execution: str | Handle[Any], signal: Signal[Any] | str, payload: Any = None, **options: Any
     ) -> None:
-        """As `Engine.signal`."""
+        """Send a signal, as `Engine.signal` does."""
         self.engine.signal(execution, signal, payload, **options)
 
     def cancel(self, execution: str | Handle[Any], reason: str | None = None) -> None:
-        """As `Engine.cancel`."""
+        """Cancel an execution, as `Engine.cancel` does."""
         self.engine.cancel(execution, reason)
 
     def run(self, limit: int = 100_000) -> None:
-        """Let everything happen that can happen without time passing.
+        """Run until nothing more can happen without time passing.
 
         Raises:
-            AssertionError: It does not come to rest within *limit* events.
+            AssertionError: More than *limit* events happened.
         """
         for _ in range(limit):
             if not self._event():
@@ -137,13 +142,17 @@ class Simulation(Cluster):
         raise AssertionError(f"the simulation does not come to rest (seed {self.seed}):\n{self.timeline(40)}")
 
     def step(self) -> bool:
-        """Do one thing that can be done without time passing; False if there is none."""
+        """Run one event that is due now. Returns False if none is due."""
         return self._event()
 
     def advance(
         self, duration_: Any = None, *, seconds: float = 0, minutes: float = 0, hours: float = 0, days: float = 0
     ) -> None:
-        """Let time pass, stopping at each instant at which something is due."""
+        """Let time pass, and run everything that falls due meanwhile.
+
+        Args:
+            duration_: Seconds or a `timedelta`, added to the other arguments.
+        """
         span = dt.timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds).total_seconds()
         span += 0 if duration_ is None else duration(duration_, "advance")
         if span < 0:
@@ -159,9 +168,17 @@ class Simulation(Cluster):
     def settle(
         self, handle: Handle[Any], signals: Sequence[tuple[Any, Any]] = (), *, within: float = 400 * 86400.0
     ) -> bool:
-        """Run until *handle*'s execution ends, sending each signal as soon as it is waited for; whether it ended.
+        """Run until *handle*'s execution ends. Virtual time passes when nothing else can happen.
 
-        Virtual time passes when nothing else can happen, at most *within* seconds.
+        Args:
+            signals: Signals and payloads, sent in order, each as soon as the execution waits for it.
+            within: Most virtual seconds that may pass.
+
+        Returns:
+            Whether the execution ended. False if it waits for something that never comes.
+
+        Raises:
+            AssertionError: Its log breaks a rule, or it neither ends nor rests.
         """
         until = self.now() + within
         waiting = list(signals)
@@ -182,20 +199,20 @@ class Simulation(Cluster):
             if self.injector.effects > FAULTS_STOP_AFTER:
                 self.stop_faults()
             if not self._running and not self.engine.ask(Find(due_before=until, limit=1)).headers:
-                return False  # it waits for a message that nobody sends; only workers' polling goes on
+                return False  # it waits for a message that nobody sends
             self.clock.move_to(due)
         raise AssertionError(f"execution {handle.id!r} comes to no end (seed {self.seed}):\n{self.timeline(40)}")
 
     def violation(self, id: str) -> str | None:
-        """Return what is wrong with an execution's log, None if nothing is (see `replay.testing.simulation.log_rules`)."""
+        """Return the first rule that an execution's log breaks, None if it breaks none (see `log_rules`)."""
         return violation(audit_of(self.engine.ask(Load(id)), self.engine.codec))
 
     def stop_faults(self) -> None:
-        """From now on nothing goes wrong any more: everything must finish."""
+        """Inject no more faults."""
         self.injector.enabled = False
 
     def crash_in(self, effects: int, *, before: bool) -> None:
-        """Have the worker die that comes to the *effects*-th effect from now on (1: the next), before or after it."""
+        """Crash the worker that performs the *effects*-th effect from now (1: the next), *before* or after it."""
         self.injector.crash_at(CrashPoint(self.injector.effects + effects, before))
 
     def waiting_for(self, id: str) -> Any:
@@ -208,12 +225,12 @@ class Simulation(Cluster):
         return None
 
     def timeline(self, last: int | None = None) -> str:
-        """Return what happened, one line for each event."""
+        """Return the timeline, one line for each event; with *last* only that many lines."""
         return "\n".join(self._timeline.lines(last))
 
     @property
     def executions(self) -> Mapping[str, str]:
-        """Executions that were created in this simulation: workflow keys by id."""
+        """Workflow keys of all executions created in this simulation, by execution id."""
         return self._timeline.workflows
 
     def _definition_of(self, id: str, name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Stand-ins for step bodies: `steps={"charge": fails(Busy, times=2)}`."""
+"""Stubs for step bodies: `steps={"charge": fails(Busy, times=2)}`."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ Stub = Callable[[Call], Any]
 
 
 class Hangs(BaseException):
-    """Raised by a stub for a body that never returns; the simulator then loses the call."""
+    """Raised by a stub whose body never returns."""
 
 
 class NotStubbed(AssertionError):
-    """A step without a stub, where `strict` refuses it."""
+    """Raised in a `strict` simulation for a step without a stub."""
 
 
 @attrs.frozen
 class Takes:
-    """A body's result that comes `seconds` of virtual time later."""
+    """Result that arrives after `seconds` of virtual time."""
 
     seconds: float
     value: Any
@@ -30,28 +30,28 @@ class Takes:
 
 @attrs.frozen
 class Returns:
-    """A stub that gives its values in turn: to each execution anew, and to a step the same value however often it runs."""
+    """Stub that returns its values in turn. Each execution starts with the first, and a repeated step gets its value again."""
 
     values: tuple[Any, ...]
 
     def of(self, turn: int) -> Any:
-        """Return the value of the *turn*-th step that meets this stub, from 0; the last one for ever."""
+        """Return the value of turn *turn*, counted from 0. The last value repeats."""
         return self.values[min(turn, len(self.values) - 1)] if self.values else None
 
 
 def returns(*values: Any) -> Returns:
-    """Return the given values in turn, the last one for ever.
+    """Return a stub that returns *values* in turn. The last value repeats.
 
-    Counted for each execution by the steps that meet the stub, in the order in which they are launched; a step that runs again
-    after a crash gets its value again, and each simulation counts from the beginning.
+    Turns are counted for each execution, in the order in which steps start. A step that runs again after a crash gets its
+    value again. Each simulation counts from the beginning.
     """
     return Returns(values)
 
 
 def fails(error: BaseException | type[BaseException], times: int | None = None, then: Any = None) -> Stub:
-    """Raise *error*, *times* times (None: always) for each step, then return *then* (a function is run for real).
+    """Return a stub that raises *error* in the first *times* attempts of each step (None: always), then returns *then*.
 
-    Counts by the step's attempts, so that a crash in between does not use one up.
+    `then=REAL` runs the body instead. Attempts are the step's own, so a crash does not use one up.
     """
 
     def stub(call: Call) -> Any:
@@ -63,11 +63,11 @@ def fails(error: BaseException | type[BaseException], times: int | None = None, 
 
 
 REAL: Any = object()
-"""`fails(Busy, times=2, then=REAL)`: run the real body after the failures."""
+"""Stands for the real body: `fails(Busy, times=2, then=REAL)`."""
 
 
 def hangs() -> Stub:
-    """Never return."""
+    """Return a stub that never returns."""
 
     def stub(call: Call) -> Any:
         raise Hangs
@@ -76,20 +76,17 @@ def hangs() -> Stub:
 
 
 def takes(seconds: float, value: Any = None) -> Stub:
-    """Return *value* (`REAL`: what the body returns) after *seconds* of virtual time."""
+    """Return a stub whose *value* arrives after *seconds* of virtual time. `REAL` stands for the body's result."""
     return lambda call: Takes(seconds, real(call) if value is REAL else value)
 
 
 def real(call: Call) -> Any:
-    """Run the body itself."""
+    """Run the real body."""
     return call.fn(*call.args, **call.kwargs)
 
 
 class Stubs:
-    """Finds the stub for a call: by the step's full id, by its id without scope and number, or by its function.
-
-    One for each simulation: it counts the turns of `returns`.
-    """
+    """Stubs of one simulation, found by a step's full id, its id without scope and number, its function, or `*`."""
 
     def __init__(self, steps: Mapping[Any, Any] | None, *, strict: bool = False) -> None:
         self._steps = {key: stub if callable(stub) else _returning(stub) for key, stub in (steps or {}).items()}
@@ -98,14 +95,14 @@ class Stubs:
         self._met: set[Any] = set()
 
     def launched(self, call: Call) -> None:
-        """Give the call its turn: launches come in the log's order, runs in the scheduler's."""
+        """Assign the call its turn: steps start in the log's order, but run in the scheduler's."""
         self.find(call)
 
     def prepare(self, call: Call) -> Callable[[], Any]:
-        """Return what to do in the body's stead.
+        """Return the function to run instead of the body.
 
         Raises:
-            NotStubbed: The step is not stubbed, and `strict`.
+            NotStubbed: The simulation is `strict`, and the step has no stub.
         """
         stub = self.find(call)
         if stub is not None:
@@ -119,7 +116,7 @@ class Stubs:
         return lambda: real(call)
 
     def find(self, call: Call) -> Stub | None:
-        """Return the stub that answers for this call, None if there is none."""
+        """Return the stub of a call, None if there is none."""
         for key in (call.id, plain(call.id), call.fn, "*"):
             stub: Any = self._steps.get(key)
             if stub is None:
@@ -139,5 +136,5 @@ def _returning(value: Any) -> Returns:
 
 
 def plain(id: str) -> str:
-    """Return a step's id without its scope and number; a compensation's stays as it is."""
+    """Return a step's id without its scope and number. A compensation's id is returned unchanged."""
     return id if id.startswith("rollback:") else id.rsplit("/", 1)[-1].split("#", 1)[0]

@@ -1,6 +1,6 @@
-"""One timeline of a simulation: what users asked, what was recorded, what ran, and what went wrong, a line each.
+"""Timeline of a simulation: requests of users, recorded entries, steps and faults, a line each.
 
-Entries are decoded when the lines are read, so that runs whose timeline nobody reads do not pay for it.
+Entries are decoded only when the lines are read, so an unread timeline costs little.
 """
 
 from __future__ import annotations
@@ -15,22 +15,25 @@ from replay.core import requests as r
 from replay.ports import Codec
 
 SHORT = 20
-"""Ids up to this length stand as they are; others are named after their workflow."""
+"""Longest id shown as it is. An execution with a longer id is named after its workflow."""
 
 WIDE = 120
-"""Characters of a value that are shown."""
+"""Most characters shown of a value."""
 
 
 class Timeline:
-    """See the module.
+    """Timeline of one simulation.
 
     Args:
         codec: Decodes entries.
-        now: Tells the virtual time.
+        now: Returns the virtual time, seconds since the epoch.
+
+    Attributes:
+        workflows: Workflow keys of all created executions, by execution id.
     """
 
     def __init__(self, codec: Codec, now: Callable[[], float]) -> None:
-        self.workflows: dict[str, str] = {}  # of each execution that was created: its workflow's key
+        self.workflows: dict[str, str] = {}
         self._codec = codec
         self._now = now
         self._start = now()
@@ -43,7 +46,7 @@ class Timeline:
         self._lines.append((self._now(), who, what))
 
     def name(self, id: str) -> str:
-        """Return a short name of an execution."""
+        """Return a short name for an execution."""
         if len(id) <= SHORT:
             return id
         if id not in self._names:
@@ -52,7 +55,7 @@ class Timeline:
         return self._names[id]
 
     def lines(self, last: int | None = None) -> list[str]:
-        """Return the lines, or the *last* ones."""
+        """Return all lines, or the *last* of them."""
         found: list[str] = []
         for at, who, what in self._lines:
             for text in [what] if isinstance(what, str) else what():
@@ -60,36 +63,36 @@ class Timeline:
         return found if last is None else found[-last:]
 
     def applied(self, who: str, requests: Sequence[r.Request[Any]], replies: Sequence[Any]) -> None:
-        """Take in what the store did."""
+        """Add the lines of requests that the store applied."""
         for request, reply in zip(requests, replies, strict=True):
             if isinstance(reply, Exception):
                 continue
             match request:
                 case r.Create() if reply.fresh:
                     self._created(request)
-                    self._tell(who, self._asked, request)
+                    self._add(who, self._asked, request)
                 case r.Deliver(kind="signal"):
-                    self._tell(who, self._asked, request, ", again" if reply.duplicate else "")
+                    self._add(who, self._asked, request, ", again" if reply.duplicate else "")
                 case r.Deliver(kind="cancel") if not reply.duplicate:
-                    self._tell(who, self._asked, request)
+                    self._add(who, self._asked, request)
                 case r.Commit(commit_id=commit) if commit not in self._commits:
                     self._commits.add(commit)
                     for each in request.creates:
                         self._created(each)
                     if request.entries or isinstance(request.then, r.End | r.Restart):
-                        self._tell(who, self._told, request)
+                        self._add(who, self._committed, request)
                 case r.PutSchedule(creates=creates):
                     for each in creates:
                         self._created(each)
                 case _:
                     pass
 
-    def _tell(self, who: str, tell: Callable[..., list[str]], *about: Any) -> None:
-        self._lines.append((self._now(), who, partial(tell, *about)))
+    def _add(self, who: str, describe: Callable[..., list[str]], *about: Any) -> None:
+        self._lines.append((self._now(), who, partial(describe, *about)))
 
     def _created(self, create: r.Create) -> None:
         self.workflows.setdefault(create.id, create.workflow)
-        self.name(create.id)  # numbered as they were created, whenever the lines are read
+        self.name(create.id)  # named now, so that numbers follow the order of creation
 
     def _asked(self, request: r.Create | r.Deliver, more: str = "") -> list[str]:
         name = self.name(request.id)
@@ -104,10 +107,10 @@ class Timeline:
     def _value(self, data: bytes) -> str:
         return short(self._codec.decode(data))
 
-    def _told(self, request: r.Commit) -> list[str]:
+    def _committed(self, request: r.Commit) -> list[str]:
         name = self.name(request.id)
-        told = [self._entry(entry) for entry in audit_of(list(request.entries), self._codec)]
-        lines = [f"{name}: {line}" for line in told if line]
+        described = [self._entry(entry) for entry in audit_of(list(request.entries), self._codec)]
+        lines = [f"{name}: {line}" for line in described if line]
         match request.then:
             case r.End(status=status, result=result, error=error):
                 came = "" if result is None else f" with {self._value(result)}"
@@ -161,7 +164,7 @@ class Timeline:
             case e.AttemptFailed(attempt=attempt, error=error, due=due):
                 return f"attempt {attempt} fails: {_error(error)}; again at {self._instant(due)}"
             case e.ExecutionClosed():
-                return ""  # told with what it ended with
+                return ""  # the line of the commit says it
             case e.Retried() | e.Edited() | e.Intervened():
                 return f"an operator: {type(entry).__name__} {entry.why}"
 
@@ -170,7 +173,7 @@ class Timeline:
 
 
 def short(value: Any) -> str:
-    """Return a value's text, cut to what fits a line."""
+    """Return a value's `repr`, cut to fit a line."""
     text = repr(value)
     return text if len(text) <= WIDE else f"{text[: WIDE - 3]}..."
 
