@@ -1,8 +1,8 @@
-"""What `import replay` costs: CPU time of fresh processes, beside that of `import attrs`, which it needs.
+"""Cost of `import replay`: CPU time of fresh processes, beside `import attrs`, on which it depends.
 
 python -m benchmarks.importing [--runs 15]
 
-As installed (pip compiles what it installs), and from a checkout whose bytecode is not kept: then each process compiles it.
+Measured twice: as installed by pip, with bytecode, and from a checkout without, where each process compiles the modules.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from replay.bench.harness import measure
 
 ATTRS, REPLAY = "import attrs", "import replay"
 MODULE = "from replay import Context, Flow, workflow"
-"""What a module of workflows imports: some of it is loaded only when it is asked for."""
+"""Imports of a typical module of workflows."""
 
 
 def processor_time(statement: str, cache: str, *, keep: bool = True) -> float:
-    """Return the milliseconds of CPU time that *statement* takes in a process of its own, with bytecode from *cache*."""
+    """Return the CPU time of *statement* in a fresh process, milliseconds, with bytecode from *cache*."""
     code = f"import time; began = time.process_time()\n{statement}\nprint((time.process_time() - began) * 1000)"
     environment = {
         **os.environ,
@@ -37,7 +37,7 @@ def processor_time(statement: str, cache: str, *, keep: bool = True) -> float:
 
 
 def main() -> None:
-    """Run it."""
+    """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=15)
     options = parser.parse_args()

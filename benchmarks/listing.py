@@ -1,4 +1,4 @@
-"""Lists and counts among many executions: a page with each filter, and counts by status, in milliseconds.
+"""Benchmark of lists and counts: a page with each filter, and counts by status, in milliseconds.
 
 python -m benchmarks.listing [--sqlite 200000] [--redis 1000000]
 """
@@ -23,7 +23,7 @@ BATCH = 2000
 
 
 def fill(store: Any, count: int) -> None:
-    """Make *count* executions of ten workflows, half of them of one team, each of one of a thousand customers."""
+    """Create *count* executions of ten workflows, two teams and a thousand customers."""
     for start in range(0, count, BATCH):
         store.apply(
             [
@@ -39,7 +39,7 @@ def fill(store: Any, count: int) -> None:
 
 
 def milliseconds(work: Callable[[], Any], times: int = 30) -> tuple[float, ...]:
-    """Return how long *work* takes."""
+    """Return the durations of *work*, milliseconds."""
     found = []
     for _ in range(times):
         began = time.perf_counter()
@@ -49,7 +49,7 @@ def milliseconds(work: Callable[[], Any], times: int = 30) -> tuple[float, ...]:
 
 
 def measure(system: str, store: Any, count: int) -> None:
-    """Print figures of one store."""
+    """Print the figures of one store."""
     fill(store, count)
     now, oldest = (store.apply([r.Get(id)])[0].created_at for id in (f"x{count - 1}", "x0"))
     middle = (now + oldest) / 2
@@ -88,7 +88,7 @@ def measure(system: str, store: Any, count: int) -> None:
 
 
 def main() -> None:
-    """Run it."""
+    """Print the figures of each store."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sqlite", type=int, default=200_000)
     parser.add_argument("--redis", type=int, default=1_000_000)

@@ -1,4 +1,4 @@
-"""The same replay in other engines: 10,000 recorded steps (fewer where that takes minutes), where they are installed.
+"""Replay of 10,000 recorded steps in other installed engines (fewer steps where that takes minutes).
 
 python -m benchmarks.peers [--steps 10000] [--postgres URL]      needs: pip install 'replay-engine[peers]'
 """
@@ -97,7 +97,7 @@ def temporal(steps: int) -> Iterator[Figure]:
 
 
 def main() -> None:
-    """Run it."""
+    """Print the figures of each installed engine."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=10_000)
     parser.add_argument("--postgres", metavar="URL", help="A database that DBOS may fill.")
@@ -117,7 +117,7 @@ def main() -> None:
         try:
             for figure in peer(options.steps):
                 print(json.dumps(figure.line()), flush=True)
-        except Exception as error:  # another version of the peer: its internals have moved
+        except Exception as error:  # another version of the peer has other internals
             took = time.perf_counter() - began
             print(f"{name} could not be measured ({took:.0f} s): {type(error).__name__}: {error}", file=sys.stderr)
 

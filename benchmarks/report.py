@@ -1,4 +1,4 @@
-"""docs/performance.md from the JSON lines of `benchmarks.servers`, `.listing`, `.importing` and `.peers`.
+"""Report generator: writes docs/performance.md from the JSON lines of the other benchmarks.
 
 python -m benchmarks.report figures.jsonl ... > docs/performance.md
 """

@@ -1,4 +1,4 @@
-"""All of `replay bench` on private servers: memory, SQLite, Redis, Redis with RabbitMQ. Prints JSON lines.
+"""Full `replay bench` on private servers: memory, SQLite, Redis, Redis with RabbitMQ. Prints JSON lines.
 
 python -m benchmarks.servers [--runs 3] [--quick] > figures.jsonl
 """
@@ -20,7 +20,7 @@ from tests.servers.redis import RedisServer
 LIVE = ("steps", "executions", "latency", "fanout", "suspended", "waking", "schedules")
 
 QUICK = {"suspended": 2_000, "schedules": 1_000, "fanout": 200, "waking": 10_000}
-"""Sizes for a first look."""
+"""Sizes of `--quick`."""
 
 
 def figures(runs: int, *, quick: bool) -> Iterator[Figure]:
@@ -48,7 +48,7 @@ def figures(runs: int, *, quick: bool) -> Iterator[Figure]:
 
 
 def main() -> None:
-    """Run it."""
+    """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--quick", action="store_true")

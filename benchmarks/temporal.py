@@ -1,4 +1,4 @@
-"""Temporal's `Replayer` on a synthesised history; a module of its own, because its sandbox imports the workflow's module again."""
+"""Benchmark of Temporal's `Replayer` on a synthesised history, in a module of its own: the sandbox imports it again."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from replay.bench.harness import Figure
 
 @activity.defn
 async def body(i: int) -> int:
-    """Stand for an activity (never called)."""
+    """Serve as an activity (never called)."""
     return i
 
 
 @workflow.defn
 class Chain:
-    """Activities in a row."""
+    """Workflow of sequential activities."""
 
     @workflow.run
     async def run(self, n: int) -> int:
@@ -34,7 +34,7 @@ class Chain:
 
 
 class Script:
-    """Writes a history as Temporal's server would have recorded it: six events for each activity."""
+    """Writer of a history like that of Temporal's server: six events for each activity."""
 
     def __init__(self) -> None:
         self.events: list[HistoryEvent] = []
@@ -56,7 +56,7 @@ class Script:
     def _add(self, kind: str) -> HistoryEvent:
         event = HistoryEvent(event_id=len(self.events) + 1, event_type=EventType.Value(f"EVENT_TYPE_{kind}"))
         event.event_time.FromMilliseconds(1793000000000 + len(self.events))
-        getattr(event, f"{kind.lower()}_event_attributes").SetInParent()  # there, even where all of it is default
+        getattr(event, f"{kind.lower()}_event_attributes").SetInParent()  # present even if all values are defaults
         self.events.append(event)
         return event
 
@@ -90,7 +90,7 @@ def _hold(payloads: Any, value: int) -> None:
 
 
 def figures(steps: int) -> Iterator[Figure]:
-    """Measure a tenth of *steps* with and without its sandbox, and all of them once (that takes a minute)."""
+    """Measure a tenth of *steps* with and without the sandbox, and all *steps* once, which takes a minute."""
     import asyncio
     import time
 

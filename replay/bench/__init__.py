@@ -1,1 +1,1 @@
-"""Benchmarks that ship with the package, so that users measure their own machine, stores and workflows: `replay bench`."""
+"""Benchmarks of `replay bench`: users measure their own machine, stores and workflows."""

@@ -1,4 +1,4 @@
-"""What all benchmarks share: interleaved runs, medians, ratios within one run, JSON lines and comparisons."""
+"""Benchmark harness: interleaved runs, medians, ratios within one run, JSON lines and comparisons."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import attrs
 Say = Callable[[str], None]
 
 REST = 0.5
-"""Seconds of rest before a case: schedulers forget within some hundred milliseconds how busy a core was."""
+"""Seconds of rest before a case: within this time the scheduler forgets how busy each core was."""
 
 
 @attrs.frozen
@@ -25,12 +25,15 @@ class Figure:
     """One measured case.
 
     Attributes:
-        workload: What was measured, `system`: of whom or where, `case`: under which circumstances.
-        unit: Of the values; `/s` is better when larger, all others when smaller.
+        workload: Name of the workload.
+        system: Engine or store that was measured.
+        case: Circumstances of the measurement.
+        unit: Unit of the values. With `/s` larger is better, else smaller.
         n: Size.
-        values: One for each run.
-        baseline: The case that `ratio` is relative to, measured in the same runs.
-        facts: Whatever else a reader needs (durability, store).
+        values: One value for each run.
+        baseline: Case of the same runs with which `ratio` compares.
+        ratio: Median relative to the baseline's, None without baseline.
+        facts: Further facts for the reader (durability, store).
     """
 
     workload: str
@@ -45,12 +48,12 @@ class Figure:
 
     @property
     def median(self) -> float:
-        """The median of the runs."""
+        """Median of the runs."""
         return statistics.median(self.values)
 
     @property
     def key(self) -> tuple[str, str, str, int]:
-        """What makes two figures comparable."""
+        """Identity of the measurement: figures with equal keys are comparable."""
         return self.workload, self.system, self.case, self.n
 
     def line(self) -> dict[str, Any]:
@@ -75,9 +78,9 @@ def measure(
     say: Say = lambda text: None,
     **facts: Any,
 ) -> list[Figure]:
-    """Run each case *runs* times, in turn (A B A B ...), after one warm-up; a case returns its own figure.
+    """Run the cases in turn (A B A B ...), *runs* times each, after one warm-up. A case returns its own value.
 
-    A moment of rest precedes each: what ran before must not decide on which cores a case finds itself.
+    A rest precedes each run, so that the run before it does not decide which core it gets.
     """
     found: dict[str, list[float]] = {name: [] for name in cases}
     for number in range(runs + 1):
@@ -98,12 +101,12 @@ def measure(
 
 
 def once(workload: str, case: str, unit: str, value: float, *, n: int, system: str = "replay", **facts: Any) -> Figure:
-    """Return a figure that was measured once (sizes, long runs)."""
+    """Return the figure of a single measurement (sizes, long runs)."""
     return Figure(workload, system, case, unit, n, (value,), facts=facts)
 
 
 def rate(count: int, work: Callable[[], Any]) -> float:
-    """Return how many of *count* things a second *work* does."""
+    """Return the rate of *work*, which does *count* things, per second."""
     began = time.perf_counter()
     work()
     return count / (time.perf_counter() - began)
@@ -139,7 +142,7 @@ def read(path: Path) -> dict[tuple[str, str, str, int], dict[str, Any]]:
     """Return the lines of an earlier run by key.
 
     Raises:
-        ValueError: The file is something else.
+        ValueError: A line is not one of `replay bench --json`.
     """
     found = {}
     for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
@@ -152,7 +155,7 @@ def read(path: Path) -> dict[tuple[str, str, str, int], dict[str, Any]]:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of what matters here."""
+    """Return the versions of the packages that influence speed."""
     found = {}
     for name in ("replay-engine", "attrs", "orjson", "redis", "hiredis", "pika"):
         try:

@@ -1,4 +1,4 @@
-"""Fan-out: `ctx.all` of many members must cost the same for each, with and without a limit."""
+"""Fan-out benchmark: a member of `ctx.all` must cost the same at every size, with and without a limit."""
 
 from __future__ import annotations
 

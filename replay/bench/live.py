@@ -1,4 +1,4 @@
-"""Live work: sequential steps of one execution, executions side by side, latency; beside the raw limits of the same store."""
+"""Benchmarks of live work: sequential steps, parallel executions and latency, beside the store's baselines."""
 
 from __future__ import annotations
 
@@ -33,16 +33,17 @@ def chain(ctx: Context, n: int) -> Generator[Any, Any, int]:
 
 
 def open_engine(parameters: Parameters, workflows: list[Any], **options: Any) -> Engine:
-    """Return an engine with a worker; ended executions are not kept for long."""
+    """Return an engine with a worker. Ended executions are purged after a minute."""
     options = {"worker": True, "concurrency": 100, "retention": 60, **options}
     return Engine(parameters.store, queue=parameters.queue, workflows=workflows, namespace=NAMESPACE, **options)
 
 
 @contextlib.contextmanager
 def worker_processes(parameters: Parameters, count: int, target: str = "replay.bench.live:chain") -> Iterator[Engine]:
-    """Run *count* worker processes beside this one, and give an engine without a worker; they are up when it is given.
+    """Start *count* worker processes, wait until they are ready, and yield an engine without a worker.
 
-    *target* names what they serve, `chain` among it.
+    Args:
+        target: `module:object` of the workflows that they serve; `chain` must be among them.
     """
     command = [
         sys.executable,
@@ -112,7 +113,7 @@ def steps(parameters: Parameters, n: int) -> Iterator[Figure]:
 
 
 def executions(parameters: Parameters, n: int) -> Iterator[Figure]:
-    """Measure short executions, from the first start until the last has ended."""
+    """Measure short executions, from the first start to the last end."""
     cases = {"of 3 steps, worker in this process": _in_one(parameters, lambda engine: _side_by_side(engine, n, 3) / 3)}
     if parameters.is_shared:
         cases["of 3 steps, one worker process"] = _in_processes(

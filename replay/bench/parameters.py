@@ -1,4 +1,4 @@
-"""Where and how much to measure."""
+"""Parameters of a benchmark: store, queue, size and number of runs."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from replay.definition import Workflow
 
 @attrs.frozen
 class Parameters:
-    """What a workload is given.
+    """Parameters of a workload.
 
     Attributes:
         store: URL of the store (benchmarks use a namespace of their own in it).
-        queue: URL of the queue, None: hints go over the store's bus.
-        n: Size; None: the workload's usual one.
-        runs: How often each case is measured.
-        workflow, history: The user's own, for `replay`.
-        say: Told what is being measured.
+        queue: URL of the queue. None sends hints over the store's bus.
+        n: Size. None is the workload's usual size.
+        runs: Number of runs of each case.
+        workflow: A workflow of the user, for `replay`.
+        history: A history of that workflow.
+        say: Called with a line of progress.
     """
 
     store: str
@@ -34,11 +35,11 @@ class Parameters:
 
     @property
     def is_shared(self) -> bool:
-        """Whether other processes can work on the store."""
+        """Return whether other processes can use the store."""
         return not self.store.startswith("memory://")
 
     @property
     def system(self) -> str:
-        """Return how the store is named in figures: its scheme, and the queue's."""
+        """Return the name of the store in figures: its scheme, and the queue's."""
         schemes = [url.partition("://")[0] for url in (self.store, self.queue) if url]
         return " + ".join(schemes)

@@ -1,4 +1,4 @@
-"""Where the time goes, in all threads: steps and the loop run in threads of their own."""
+"""Profile of all threads: the worker's loop and steps run in threads of their own."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Any
 
 
 class Profiled:
-    """The profiles of the threads that were started meanwhile, and of the one that asked."""
+    """Profiles of the current thread and of the threads started meanwhile."""
 
     def __init__(self) -> None:
         self._profiles = [cProfile.Profile()]
 
     def begin(self, *_: Any) -> None:
-        """Profile the current thread; called by a new thread at its first event."""
+        """Profile the current thread. A new thread calls this at its first event."""
         profile = cProfile.Profile()
         self._profiles.append(profile)
         profile.enable()
@@ -28,7 +28,7 @@ class Profiled:
         text = io.StringIO()
         stats: pstats.Stats | None = None
         for profile in self._profiles:
-            with contextlib.suppress(TypeError):  # a thread that did nothing
+            with contextlib.suppress(TypeError):  # the thread did nothing
                 stats = pstats.Stats(profile, stream=text) if stats is None else stats.add(profile)
         if stats is not None:
             stats.sort_stats("tottime").print_stats(most)
@@ -36,7 +36,7 @@ class Profiled:
 
     @contextlib.contextmanager
     def here(self) -> Iterator[None]:
-        """Profile this thread and those that it starts."""
+        """Profile this thread and the threads that it starts."""
         threading.setprofile(self.begin)
         self._profiles[0].enable()
         try:
@@ -48,7 +48,7 @@ class Profiled:
 
 @contextlib.contextmanager
 def profiling() -> Iterator[Profiled]:
-    """Profile this thread and those that are started meanwhile."""
+    """Profile this thread and the threads started meanwhile."""
     profiled = Profiled()
     with profiled.here():
         yield profiled

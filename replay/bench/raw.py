@@ -1,4 +1,4 @@
-"""The raw limits of a store and queue, in whose light figures are read: what does one append or hint cost without an engine?"""
+"""Baselines: the cost of one store append and one queue hint without an engine."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pathlib import Path
 from replay.bench.harness import rate
 
 ENTRY = b"x" * 80
-"""About the size of a recorded step."""
+"""A payload of about the size of a recorded step."""
 
 BESIDE = (b"x" * 24, b"x" * 24, b"x" * 27, b"x" * 4, b"x" * 4, b"x")
-"""What a commit sends beside its entry (id, token, commit id, what is expected), so that a raw script is as large as ours."""
+"""Further arguments of a commit (id, token, commit id, expectations), so that the raw script receives as many bytes."""
 
 APPEND = "return redis.call('RPUSH', KEYS[1], ARGV[1])"
 
 
 def raw_cases(store: str, queue: str | None, count: int) -> dict[str, Callable[[], float]]:
-    """Return what to measure beside the engine on *store* and *queue*: the first case is the baseline."""
+    """Return the baseline cases of *store* and *queue*. The first is the baseline of ratios."""
     return _store_cases(store, count) | ({"raw AMQP publish": lambda: _publishes(queue, count)} if queue else {})
 
 

@@ -1,4 +1,4 @@
-"""Replay from stored bytes: commands per second, with and without orjson, against the raw limits of the same machine."""
+"""Benchmark of replay from stored bytes, with and without orjson, beside the machine's baselines."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HEADER = Header("bench", "bench", "", "default", "running", b"null", 1.0, 1.0)
 
 
 def work(i: int = 0) -> int:
-    """Stand for a step's body (never called)."""
+    """Serve as a step's body (never called)."""
     return i
 
 
@@ -33,7 +33,7 @@ def plain(ctx: Context, n: int) -> Generator[Any, Any, int]:
 
 @workflow
 def with_arguments(ctx: Context, n: int) -> Generator[Any, Any, int]:
-    """Yield *n* steps with an argument, whose fingerprint is compared."""
+    """Yield *n* steps with an argument, so that digests are compared."""
     for i in range(n):
         yield ctx.step(f"s{i}", work, i)
     return n
@@ -50,7 +50,7 @@ def log_of(n: int, result: Any, codec: TaggedJson, *, digests: bool = False) -> 
 
 
 def replay(definition: Any, n: int, rows: list[bytes], codec: TaggedJson) -> None:
-    """Replay *rows* as a session does: it lets go of what it has fed."""
+    """Replay *rows* as a session does, which frees each row after use."""
     interpreter = Interpreter(
         lambda ctx: definition.generator(ctx, n), make_context(HEADER, lambda change: True), digest=codec.digest
     )
@@ -60,7 +60,7 @@ def replay(definition: Any, n: int, rows: list[bytes], codec: TaggedJson) -> Non
 
 
 def bare(n: int) -> None:
-    """Drive a generator that yields nothing of interest: the floor."""
+    """Drive a bare generator: the lower bound."""
 
     def generator() -> Generator[int, Any, None]:
         for i in range(n):
@@ -73,14 +73,14 @@ def bare(n: int) -> None:
 
 
 def look_up(ids: list[str], recorded: dict[str, list[Any]]) -> None:
-    """Look each command up and check it: what no replay can do without."""
+    """Look up and check each command: the least work of any replay."""
     for id in ids:
         if recorded[id][0] != "StepDone":
             raise AssertionError(id)
 
 
 def peak_ratio(n: int) -> float:
-    """Return the peak of memory while replaying, as a multiple of the log's bytes (the log itself included)."""
+    """Return the peak memory of a replay, the log included, as a multiple of the log's bytes."""
     codec = TaggedJson()
     tracemalloc.start()
     rows = log_of(n, 42, codec)
@@ -94,7 +94,7 @@ def peak_ratio(n: int) -> float:
 
 
 def run(parameters: Parameters, n: int) -> Iterator[Figure]:
-    """Measure synthesised logs; with a workflow and a history of the user's own, these."""
+    """Measure synthesised logs, or the user's own workflow and history."""
     if parameters.history is not None:
         yield from _own(parameters)
         return
@@ -130,7 +130,7 @@ def run(parameters: Parameters, n: int) -> Iterator[Figure]:
 
 
 def _own(parameters: Parameters) -> Iterator[Figure]:
-    """Measure a workflow of the user's own on a history of its own."""
+    """Measure a workflow of the user on its history."""
     from replay.testing.checks.replaying import replay as replay_history
 
     history, definition = parameters.history, parameters.workflow

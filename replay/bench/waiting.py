@@ -1,4 +1,4 @@
-"""Waiting at scale: suspended executions, their waking by signals, and timers that are due at once; waking after a long log."""
+"""Benchmarks of waiting: suspended executions, wake-ups by signals, simultaneous timers, and long logs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from replay.core.requests import Count, Create, Get
 Go = Signal[Any]("go")
 
 WOKEN = threading.Event()
-"""Set by the step that follows a wake-up."""
+"""Set by the step after a wake-up."""
 
 WAKES = 20
 """Wake-ups of one execution in one run."""
@@ -37,7 +37,7 @@ def waits(ctx: Context) -> Generator[Any, Any, int]:
 
 @workflow("bench.sleeps")
 def sleeps(ctx: Context, until: float) -> Generator[Any, Any, float]:
-    """Sleep until an instant; give the instant of waking."""
+    """Sleep until an instant. Returns the instant of waking."""
     yield ctx.sleep_until(until)
     return ctx.now()
 
@@ -53,11 +53,11 @@ def wakes(ctx: Context, n: int) -> Generator[Any, Any, None]:
 
 
 SERVED = [chain, waits]
-"""What a worker process of these benchmarks serves."""
+"""Workflows served by a worker process of these benchmarks."""
 
 
 def suspended(parameters: Parameters, n: int) -> Iterator[Figure]:
-    """Measure what a waiting execution costs, and how fast many are woken: here, and by a worker process."""
+    """Measure the cost of waiting executions, and the rate of wake-ups in this process and in a worker process."""
     with open_engine(parameters, [waits]) as engine:
         before = _memory()
         yield from _suspended(engine, "", parameters, n)
@@ -86,7 +86,7 @@ def _suspended(engine: Engine, where: str, parameters: Parameters, n: int) -> It
 
 
 def waking(parameters: Parameters, n: int) -> Iterator[Figure]:
-    """Measure how long a wake-up takes after *n* and after a thousand times as many steps: live, and from the log."""
+    """Measure the time of a wake-up after few and after many steps, live and from the log."""
     short, long = max(1, n // 1000), n
     names = {short: f"log of {short:,} steps", long: f"log of {long:,} steps"}
     for cached in (True, False):
@@ -102,7 +102,7 @@ def waking(parameters: Parameters, n: int) -> Iterator[Figure]:
 
 
 def _waker(engine: Engine, steps: int) -> Callable[[], float]:
-    """Make an execution that has *steps* steps behind it; return what wakes it some times and gives the median, ms."""
+    """Start an execution of *steps* steps. Returns a function that wakes it several times and returns the median, ms."""
     id = f"wakes-{secrets.token_hex(4)}"
     engine.ask(Create(id, "bench.wakes", b"%d" % steps, entries=tuple(log_of(steps, 1, TaggedJson()))))
     engine.recover()
@@ -121,7 +121,7 @@ def _waker(engine: Engine, steps: int) -> Callable[[], float]:
 
 
 def timers(parameters: Parameters, n: int) -> Iterator[Figure]:
-    """Measure many timers due at one instant: how long until the last has fired, and whether one was early."""
+    """Measure many timers due at one instant: the delay of the last, and the number of early ones."""
     with open_engine(parameters, [sleeps]) as engine:
         due = time.time() + 2 + n / 500
         handles = [engine.start(sleeps, due) for _ in range(n)]
@@ -142,5 +142,5 @@ def _until_all(engine: Engine, key: str, status: str, count: int, parameters: Pa
 
 
 def _memory() -> float:
-    """Return the process's peak resident size, bytes (macOS tells bytes, others kilobytes)."""
+    """Return the process's peak resident size, bytes. macOS counts in bytes, others in kilobytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

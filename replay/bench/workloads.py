@@ -1,4 +1,4 @@
-"""The workloads by name, each with its usual size."""
+"""Workloads by name, each with its usual size."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from replay.bench.parameters import Parameters
 
 @attrs.frozen
 class Workload:
-    """Something to measure; `usual` is its size (steps, executions, members) when nobody says another."""
+    """Workload; `usual` is its default size (steps, executions, members)."""
 
     measure: Callable[[Parameters, int], Iterator[Figure]]
     usual: int
 
     def run(self, parameters: Parameters) -> Iterator[Figure]:
-        """Measure it as *parameters* says."""
+        """Measure the workload with *parameters*."""
         yield from self.measure(parameters, parameters.n or self.usual)
 
 

@@ -1,1 +1,1 @@
-"""The order-approval workflow of the README, with real input: what `replay demo` runs."""
+"""Demo of `replay demo`: the README's order approval, with real input."""

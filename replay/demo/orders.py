@@ -1,4 +1,4 @@
-"""Orders that need somebody's approval: reserve, price, wait a while for a yes, ship, or give everything back."""
+"""Order approval: reserve, price, wait for an approval, then ship or release the goods."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from replay.core.ids import check_id
 
 @attrs.frozen
 class Order:
-    """A line of the CSV file; an empty `approver` means that nobody will answer."""
+    """Order from a line of the CSV file. Nobody answers if `approver` is empty."""
 
     id: str
     item: str
@@ -28,14 +28,14 @@ class Order:
 
 @attrs.frozen
 class Approval:
-    """Who said yes."""
+    """Approval of an order, by a person's name."""
 
     by: str
 
 
 @attrs.frozen
 class Outcome:
-    """What became of an order."""
+    """Result of an order."""
 
     status: str
     total: Decimal = Decimal(0)
@@ -62,11 +62,11 @@ def approve_order(ctx: Context, order: Order) -> Flow[Outcome]:
     return Outcome("approved", total, approval.by)
 
 
-# --- step bodies: each takes a moment, and leaves a line in a ledger as the outside world would ------------
+# --- step bodies: each takes a moment and writes a line to a ledger, which stands for the outside world ------------
 
 
 def reserve(item: str, quantity: int) -> str:
-    """Put goods aside."""
+    """Reserve the goods."""
     _effect()
     return f"{quantity} x {item}"
 
@@ -77,7 +77,7 @@ def release(reserved: str) -> None:
 
 
 def price(order: Order) -> Decimal:
-    """Compute what the order costs."""
+    """Compute the order's price."""
     _effect()
     return order.price * order.quantity
 
@@ -101,7 +101,7 @@ def read_orders(path: Path) -> list[Order]:
     """Read orders from a CSV file with the columns id, item, quantity, price, approver.
 
     Raises:
-        ValueError: The file is not like that; has a line for each mistake: where, what was expected and what was found.
+        ValueError: The file is malformed. The message has a line for each mistake.
     """
     wanted = [field.name for field in attrs.fields(Order)]
     try:

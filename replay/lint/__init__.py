@@ -1,4 +1,4 @@
-"""Static check of workflow functions: hidden inputs, forgotten yields, shared state. Runs none of the code it reads."""
+"""Static checks of workflow functions: hidden inputs, forgotten yields, shared state. No checked code runs."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ CHECK_FAILED = 4
 
 
 def _codes(context: click.Context, parameter: click.Parameter, value: str | None) -> frozenset[str] | None:
-    """Read `RW101,RW2`: codes, or their beginnings."""
+    """Parse a list of rule codes or prefixes: `RW101,RW2`."""
     if value is None:
         return None
     wanted = [part.strip().upper() for part in value.split(",") if part.strip()]
@@ -76,11 +76,11 @@ def _names_object(target: str) -> bool:
 
 
 def _lint_object(target: str) -> list[Finding]:
-    """Check the workflows that `module:object` names; a factory is not called, its module's file is read instead."""
+    """Check the workflows of `module:object`. A factory is not called: its module's file is checked instead."""
     module, _, path = target.partition(":")
     try:
         found: Any = attrgetter(path)(import_module(module))
-    except Exception as error:  # whatever a user's module raises while it is imported
+    except Exception as error:  # a user's module may raise anything on import
         raise click.UsageError(f"{target}: {type(error).__name__}: {error}") from error
     if isinstance(found, Engine):
         found = list(found.definitions)

@@ -1,4 +1,4 @@
-"""Commands that never happen, or happen with the wrong values (RW201-RW206)."""
+"""Rules for commands that never run, or run with wrong values (RW201-RW206)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from replay.lint.hidden import Hit
 from replay.lint.source import Function, is_generator
 
 _KEEPERS = ("append", "appendleft", "extend", "insert", "add")
-"""Methods that put something into a container and give nothing back."""
+"""Methods that add to a container and return nothing."""
 
 
 def check(flow: Flow) -> Iterator[Hit]:
-    """Find commands not yielded, generators yielded, ids used twice, and lambdas that see a loop's last value."""
+    """Find commands without yield, yielded generators, repeated ids, and lambdas that see a loop's last value."""
     if flow.is_workflow:
         if isinstance(flow.code, ast.AsyncFunctionDef):
             yield "RW204", flow.code, f"workflow {flow.workflow} is async"
@@ -41,7 +41,7 @@ def check(flow: Flow) -> Iterator[Hit]:
 
 
 def _spoken(flow: Flow, node: ast.AST | None) -> str:
-    """Return a command or helper's call as a reader would say it: `ctx.step('ship')`, `helper(...)`."""
+    """Return the short text of a command or call: `ctx.step('ship')`, `helper(...)`."""
     command = _innermost(flow, node)
     if command is not None:
         id = _literal_id(flow, command)
@@ -50,7 +50,7 @@ def _spoken(flow: Flow, node: ast.AST | None) -> str:
 
 
 def _innermost(flow: Flow, node: ast.AST | None) -> ast.Call | None:
-    """Return the `ctx.step(...)` under its chained methods, if an expression builds a command."""
+    """Return the `ctx.step(...)` under its chained methods, None if the expression builds no command."""
     if not flow.is_command(node):
         return None
     while isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and not flow.is_context(node.func.value):
@@ -65,7 +65,7 @@ def _literal_id(flow: Flow, node: ast.AST) -> str | None:
 
 
 def _makes_generator(flow: Flow, node: ast.AST | None) -> bool:
-    """Return whether an expression is the call of a generator function of this file."""
+    """Return whether an expression calls a generator function of this file."""
     if not isinstance(node, ast.Call):
         return False
     called = flow.source.function_of(node.func)
@@ -73,7 +73,7 @@ def _makes_generator(flow: Flow, node: ast.AST | None) -> bool:
 
 
 def _wraps(function: Function) -> bool:
-    """Return whether a decorator makes something else of a generator function (`@contextmanager`, `@property`)."""
+    """Return whether a decorator other than `workflow` wraps a generator function (`@contextmanager`, `@property`)."""
     names = [each.func if isinstance(each, ast.Call) else each for each in function.decorator_list]
     return any("workflow" not in ast.unparse(name) for name in names)
 
@@ -91,14 +91,14 @@ def _dropped(flow: Flow, node: ast.expr) -> Iterator[Hit]:
 
 
 def _kept(flow: Flow, holder: ast.expr, node: ast.Call) -> Iterator[Hit]:
-    """Find commands that are put into a list which nothing is done with."""
+    """Find commands that are added to a list which is never read."""
     command = next((found for each in node.args if (found := _any_command(flow, each)) is not None), None)
     if command is not None and isinstance(holder, ast.Name) and not _is_read(flow, holder.id):
         yield "RW201", command, f"{_spoken(flow, command)} is kept in {holder.id!r} and never yielded"
 
 
 def _any_command(flow: Flow, node: ast.AST | None) -> ast.expr | None:
-    """Return a command that an expression is, or a display or comprehension of commands holds."""
+    """Return the command in an expression: itself, or the first in a list, display or comprehension."""
     match node:
         case ast.List(elts=members) | ast.Tuple(elts=members) | ast.Set(elts=members) | ast.Dict(values=members):
             return next((found for each in members if (found := _any_command(flow, each)) is not None), None)
@@ -130,7 +130,7 @@ def _unused(flow: Flow, node: ast.Assign | ast.AnnAssign | ast.NamedExpr) -> Ite
 
 
 def _is_read(flow: Flow, name: str) -> bool:
-    """Return whether anything is done with a name, besides putting more into what it holds."""
+    """Return whether a name is read, apart from adding to its container."""
     declared = flow.source.scopes[flow.code].outer
     loads = (each for each in ast.walk(flow.code) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Load))
     return name in declared or any(each.id == name and not _puts_into(flow, each) for each in loads)
@@ -177,7 +177,7 @@ def _same_ids(flow: Flow, command: ast.Call) -> Iterator[Hit]:
 
 
 def _late_lambdas(flow: Flow, command: ast.Call) -> Iterator[Hit]:
-    """Find lambdas in a command that is built in a loop and yielded after it."""
+    """Find lambdas over loop variables in a command that is yielded after the loop."""
     variables = _loop_variables_at_yield(flow, command)
     if not variables:
         return
@@ -190,7 +190,7 @@ def _late_lambdas(flow: Flow, command: ast.Call) -> Iterator[Hit]:
 
 
 def _loop_variables_at_yield(flow: Flow, command: ast.Call) -> set[str]:
-    """Return the variables that go on changing between a command and its yield: a loop that yields waits for it."""
+    """Return the loop variables that change between a command and its yield. A loop that yields is not counted: it waits."""
     variables: set[str] = set()
     for node in flow.source.up(command):
         if isinstance(node, ast.ListComp | ast.GeneratorExp | ast.SetComp | ast.DictComp):

@@ -1,6 +1,6 @@
-"""Which code of a file is workflow code: the decorated functions, what they delegate to, and which name is the context.
+"""Workflow code of a file: the decorated functions, their helpers, and the name of the context in each.
 
-Bodies of steps are not workflow code: a function passed to `ctx.step`, `ctx.map` or `.down`, or a branch's matcher.
+Step bodies are not workflow code: functions passed to `ctx.step`, `ctx.map` or `.down`, and matchers of branches.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ _BRANCH = ("replay.Branch", "replay.core.commands.Branch")
 
 @attrs.define(eq=False)
 class Flow:
-    """One function of workflow code, as reached from a workflow.
+    """One function of workflow code, with the workflow that calls it.
 
     Attributes:
         source: Its file.
         code: The function, or the lambda of a branch.
         workflow: Name of the workflow function.
-        root: The outermost function of workflow code around this one: what it binds belongs to one execution.
+        root: The outermost function of workflow code around this one. Its names belong to one execution.
         contexts: Scopes and names of the parameters that hold the context.
     """
 
@@ -59,15 +59,15 @@ class Flow:
 
     @property
     def is_workflow(self) -> bool:
-        """Whether this is the workflow function itself."""
+        """Return whether this is the workflow function itself."""
         return isinstance(self.code, Function) and self.code.name == self.workflow
 
     def nodes(self) -> Iterator[ast.AST]:
-        """Yield the nodes that run as workflow code here, in order: neither step bodies nor functions defined inside."""
+        """Yield the nodes that run as workflow code here, in order. Step bodies and inner functions are left out."""
         return self.nodes_in([self.code.body] if isinstance(self.code, ast.Lambda) else self.code.body)
 
     def nodes_in(self, nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
-        """Yield those of them at and below `nodes`."""
+        """Yield the nodes at and below `nodes` that run as workflow code here."""
         found = [node for node in self._walk(list(nodes)) if hasattr(node, "lineno")]
         yield from sorted(found, key=lambda node: (node.lineno, node.col_offset))  # type: ignore[attr-defined]
 
@@ -84,7 +84,7 @@ class Flow:
                 todo.extend(ast.iter_child_nodes(node))
 
     def _runs_elsewhere(self, node: ast.Lambda) -> bool:
-        """Return whether a lambda is a step's body, a matcher, or a branch (which is looked at as a flow of its own)."""
+        """Return whether a lambda is a step body, a matcher or a branch. A branch is a flow of its own."""
         around: ast.AST = self.source.parents[node]
         if isinstance(around, ast.keyword):
             around = self.source.parents[around]
@@ -113,7 +113,7 @@ class Flow:
         return note is not None and self.source.resolve(note) in _CONTEXT
 
     def command(self, node: ast.AST | None) -> str | None:
-        """Return which command an expression builds (`step`, chained methods included), if it builds one."""
+        """Return the kind of command that an expression builds (`step`, with chained methods), None if it builds none."""
         while isinstance(node, ast.Call):
             kind = self.builder(node.func)
             if kind is not None or not isinstance(node.func, ast.Attribute) or node.func.attr not in CHAINED:
@@ -122,7 +122,7 @@ class Flow:
         return None
 
     def builder(self, node: ast.AST) -> str | None:
-        """Return which command a function builds: `ctx.step`, or a name for it (`step = ctx.step`)."""
+        """Return the kind of command that a function builds: `ctx.step`, or a name for it (`step = ctx.step`)."""
         if isinstance(node, ast.Name):
             found = self.source.scope_of(node).lookup(node.id)
             if found is None or len(found[1].values) != 1 or found[1].is_parameter or found[1].is_other:
@@ -141,7 +141,7 @@ class Flow:
         return isinstance(node, ast.Call) and self.source.resolve(node.func) in _BRANCH
 
     def is_own(self, scope: Scope) -> bool:
-        """Return whether what a scope binds belongs to this execution alone."""
+        """Return whether the names of a scope belong to this execution alone."""
         return scope.within(self.root)
 
     def yields_in(self, nodes: Iterable[ast.AST]) -> list[ast.Yield | ast.YieldFrom]:
@@ -149,15 +149,15 @@ class Flow:
         return [node for node in self._walk(list(nodes)) if isinstance(node, ast.Yield | ast.YieldFrom)]
 
     def built(self) -> Iterator[tuple[str, ast.Call]]:
-        """Yield the commands that this builds: their kind, and the innermost call (`ctx.step(...)` without its chain)."""
+        """Yield each command built here: its kind, and the innermost call (`ctx.step(...)` without its chain)."""
         for node in self.nodes():
             if isinstance(node, ast.Call) and (kind := self.builder(node.func)) is not None:
                 yield kind, node
 
-    # --- what it leads to -------------------------------------------------------------------------------------
+    # --- helpers and branches -------------------------------------------------------------------------------------
 
     def delegates(self) -> Iterator[tuple[Code, ast.Call | None]]:
-        """Yield the functions of this file that run as a part of this one: those called, and those that branches run."""
+        """Yield the functions of this file that run as part of this one: called helpers and branches."""
         for node in self.nodes():
             if isinstance(node, ast.Call):
                 called = self.source.function_of(node.func)
@@ -183,7 +183,7 @@ class Flow:
 
 
 def workflow_functions(source: Source) -> list[Function]:
-    """Return the functions of a file that are decorated with `workflow`, or passed to it."""
+    """Return the functions of a file that are decorated with `workflow` or passed to it."""
     decorated = [f for f in source.functions if any(_is_decorator(source, each) for each in f.decorator_list)]
     passed = [
         source.function_of(argument)
@@ -200,7 +200,7 @@ def _is_decorator(source: Source, node: ast.expr) -> bool:
 
 
 def flows(source: Source, function: Function) -> list[Flow]:
-    """Return a workflow function and, recursively, what it delegates to in its file."""
+    """Return the flows of a workflow function and, recursively, of its helpers in the file."""
     root = source.scopes[function]
     parameters = [argument.arg for argument in (*function.args.posonlyargs, *function.args.args)][:1]
     todo = [Flow(source, function, function.name, root, {(root, name) for name in parameters})]

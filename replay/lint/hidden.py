@@ -1,4 +1,4 @@
-"""Hidden inputs and effects (RW101-RW108, RW110): what a workflow must not call, by the names it resolves to."""
+"""Rules for hidden inputs and effects (RW101-RW108, RW110): calls that a workflow must not make, by resolved name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TypeAlias
 from replay.lint.flow import Flow
 
 Hit: TypeAlias = tuple[str, ast.AST, str]
-"""Code, node, message."""
+"""Rule code, node, message."""
 
 _CLOCK = {
     *(
@@ -32,7 +32,7 @@ _CLOCK_WITHOUT_ARGUMENT = {
     "time.asctime": 0,
     "time.strftime": 1,
 }
-"""Functions that read the clock unless given so many arguments more than this."""
+"""Functions that read the clock if called with at most this number of arguments."""
 
 _UUIDS = {f"uuid.uuid{version}" for version in (1, 4, 6, 7)}
 _ENVIRONMENT = {
@@ -121,7 +121,7 @@ _IO = {
     *(f"os.path.{name}" for name in ("exists", "getmtime", "getsize", "isdir", "isfile", "islink", "realpath")),
 }
 _PATH_METHODS = {"read_text", "read_bytes", "write_text", "write_bytes"}
-"""Methods that only a path has."""
+"""Methods of paths alone."""
 _PATH_ONLY_METHODS = {
     *_PATH_METHODS,
     *[
@@ -142,9 +142,9 @@ _PATH_ONLY_METHODS = {
         "resolve",
     ],
 }
-"""Methods of a path that others have, too."""
+"""Methods of paths that other classes have, too."""
 _NOT_EFFECTS = ("Error", "Exception", "Timeout", "Warning")
-"""How the names of classes end that these modules offer and whose making does nothing."""
+"""Name endings of classes whose construction has no effect."""
 
 
 def check(flow: Flow) -> Iterator[Hit]:
@@ -192,7 +192,7 @@ def _classify(name: str, node: ast.Call) -> str | None:
 
 def _is_random(name: str, module: str, given: int) -> bool:
     if name == "random.Random":
-        return given == 0  # with a seed it is as good as the seed
+        return given == 0  # a seeded generator is deterministic
     return module in ("random", "secrets", "numpy.random", "random.SystemRandom") or name == "os.urandom"
 
 
@@ -210,7 +210,7 @@ def _path_method(flow: Flow, node: ast.Call) -> Iterator[Hit]:
 
 
 def _is_path(flow: Flow, node: ast.expr) -> bool:
-    """Return whether an expression is surely a `Path`: made here, or a name for one made here or annotated so."""
+    """Return whether an expression is surely a `Path`: built here, or a name that is built or annotated as one."""
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
         return _is_path(flow, node.left)
     if isinstance(node, ast.Call):

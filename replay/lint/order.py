@@ -1,4 +1,4 @@
-"""Iteration in an order that differs between processes (RW109): sets, and folders' listings."""
+"""Rule for iteration in an order that differs between processes (RW109): sets and folder listings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LOSES_ORDER = {f"builtins.{name}" for name in ("sorted", "set", "frozenset", "l
 
 
 def check(flow: Flow) -> Iterator[Hit]:
-    """Find places where the order of a set or listing decides what comes next."""
+    """Find places that depend on the order of a set or listing."""
     for node in flow.nodes():
         for iterated in _iterated(flow, node):
             what = unordered(flow, iterated)
@@ -30,7 +30,7 @@ def check(flow: Flow) -> Iterator[Hit]:
 
 
 def _iterated(flow: Flow, node: ast.AST) -> Iterator[ast.expr]:
-    """Yield the expressions whose order this node passes on."""
+    """Yield the expressions whose order a node passes on."""
     if isinstance(node, ast.For):
         yield node.iter
     elif isinstance(node, ast.ListComp | ast.GeneratorExp | ast.DictComp):
@@ -55,7 +55,7 @@ def _iterated_by_call(flow: Flow, node: ast.Call) -> Iterator[ast.expr]:
 
 
 def _is_sorted_later(flow: Flow, node: ast.AST) -> bool:
-    """Return whether the iteration stands directly in a call to which order does not matter: `sorted(f(x) for x in s)`."""
+    """Return whether the iteration is an argument of a call that ignores order: `sorted(f(x) for x in s)`."""
     around = flow.source.parents[node]
     while isinstance(around, ast.Call | ast.GeneratorExp | ast.ListComp | ast.comprehension | ast.Starred):
         if isinstance(around, ast.Call):
@@ -69,7 +69,7 @@ def _is_sorted_later(flow: Flow, node: ast.AST) -> bool:
 
 
 def unordered(flow: Flow, node: ast.AST, depth: int = 0) -> str | None:
-    """Return what kind of thing without an order an expression is, if it is one."""
+    """Return the name of an unordered expression (a set, a listing), None for others."""
     if isinstance(node, ast.Set | ast.SetComp):
         return "a set"
     if isinstance(node, ast.BinOp) and isinstance(node.op, _SET_OPERATORS):

@@ -1,4 +1,4 @@
-"""The rules of `replay lint`: code, reason, remedy, severity; and what a broken one looks like (`Finding`)."""
+"""Rules of `replay lint`: code, reason, remedy and severity; and the `Finding` of a broken rule."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Severity = Literal["error", "warning"]
 
 @attrs.frozen
 class Rule:
-    """One rule. `reason` says why in a line, `remedy` what to write instead."""
+    """One rule: `reason` says why it exists, `remedy` shows the correct code."""
 
     code: str
     name: str
@@ -22,12 +22,12 @@ class Rule:
 
 @attrs.frozen
 class Finding:
-    """A place where a workflow breaks a rule.
+    """Place where a workflow breaks a rule.
 
     Attributes:
         code: The rule, a key of `RULES`.
-        message: What was found.
-        remedy: What to write instead.
+        message: The finding in words.
+        remedy: The correct code.
         path: The file.
         line: Counted from 1.
         column: Counted from 1.
@@ -44,11 +44,11 @@ class Finding:
 
     @property
     def severity(self) -> Severity:
-        """The rule's severity."""
+        """Severity of the rule: `error` or `warning`."""
         return RULES[self.code].severity
 
     def text(self) -> str:
-        """Return the finding in one line, as editors and CI understand it."""
+        """Return the finding as one line, in the format of editors and CI."""
         return f"{self.path}:{self.line}:{self.column}: {self.code} {self.message} (fix: {self.remedy})"
 
     def json(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Put the rules to work: on a text, a function with its helpers, a module, or a folder."""
+"""Entry points of lint: check a text, a function with its helpers, a module, or a folder."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ _CHECKS = (hidden.check, order.check, commands.check, state.check)
 
 
 def lint_source(source: str, filename: str) -> list[Finding]:
-    """Check the workflows in a text, and the helpers of that text which they call.
+    """Check the workflows in a text, with their helpers in the same text.
 
     Raises:
-        SyntaxError: It is not Python.
+        SyntaxError: The text is not Python.
     """
     parsed = Source(source, filename)
     return _tidy(finding for function in workflow_functions(parsed) for finding in _scan(parsed, function))
 
 
 def lint_function(fn: Any) -> list[Finding]:
-    """Check a workflow (the decorated object, or its function), its helpers, and helpers imported from other modules.
+    """Check a workflow (the decorated object or its function), with its helpers here and in other modules.
 
-    Nothing is called: sources are read from where the functions came from.
+    Nothing is called: only source files are read.
 
     Raises:
-        TypeError: It is not a function, nor a decorated one.
-        OSError: Its source is not at hand.
+        TypeError: The argument is neither a function nor a workflow.
+        OSError: The source is not available.
     """
     function = _unwrapped(fn)
     parsed, node = _parsed_function(function)
@@ -46,7 +46,7 @@ def lint_function(fn: Any) -> list[Finding]:
 
 
 def lint_module(module_name_or_path: str) -> list[Finding]:
-    """Check a file, all Python files below a folder, or a module found by its dotted name (not imported, its packages are).
+    """Check a file, all Python files below a folder, or a module by its dotted name. Only its parent packages are imported.
 
     Raises:
         FileNotFoundError: There is no such file or module.
@@ -104,7 +104,7 @@ def _place(node: ast.AST) -> tuple[int, int]:
 
 
 def _tidy(findings: Iterable[Finding]) -> list[Finding]:
-    """Return findings in the order of the files, each place once (helpers are shared by workflows)."""
+    """Return findings in file order, each place once: workflows may share helpers."""
     places = {(f.path, f.line, f.column, f.code): f for f in reversed(list(findings))}
     return [places[place] for place in sorted(places)]
 
@@ -137,7 +137,7 @@ def _parsed_function(function: Callable[..., Any]) -> tuple[Source, Function]:
 
 
 def _scan_across(source: Source, node: Function, function: FunctionType, seen: set[Any]) -> Iterator[Finding]:
-    """Check a function, and the generator functions that it delegates to in other modules."""
+    """Check a function, with its generator helpers in other modules."""
     if function.__code__ in seen:
         return
     seen.add(function.__code__)
@@ -153,7 +153,7 @@ def _scan_across(source: Source, node: Function, function: FunctionType, seen: s
 
 
 def _imported_helpers(flow: Flow, names: Mapping[str, Any]) -> Iterator[FunctionType]:
-    """Yield what `yield from helper(...)` and `yield from module.helper(...)` name, looked up without calling anything."""
+    """Yield the helpers of `yield from helper(...)` and `yield from module.helper(...)`. Nothing is called."""
     for node in flow.nodes():
         called = node.value.func if isinstance(node, ast.YieldFrom) and isinstance(node.value, ast.Call) else None
         if (

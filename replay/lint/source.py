@@ -1,4 +1,4 @@
-"""A parsed file: which name means what, where each node sits, and which lines are allowed to break a rule."""
+"""Parsed source file: names, scopes, parents of nodes, and lines that may break a rule."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ALLOW = re.compile(r"#\s*replay:\s*ok\b((?:[\s,]*RW\d{3})*)", re.IGNORECASE)
 
 @attrs.define
 class Binding:
-    """All that a name stands for in one scope."""
+    """Values of one name in one scope."""
 
     imports: list[str] = attrs.field(factory=list)
     functions: list[Function] = attrs.field(factory=list)
@@ -28,18 +28,18 @@ class Binding:
     annotation: ast.expr | None = None
     is_parameter: bool = False
     is_other: bool = False
-    """Bound in a way that says nothing about its value: a loop, a pattern, an exception."""
+    """True if some binding hides the value: a loop, a pattern, an exception."""
 
 
 @attrs.define(eq=False)
 class Scope:
-    """A module, function or lambda, and the names bound in it."""
+    """Lexical scope: a module, function or lambda, and the names bound in it."""
 
     node: ScopeNode
     parent: Scope | None
     names: dict[str, Binding] = attrs.field(factory=dict)
     outer: set[str] = attrs.field(factory=set)
-    """Names declared `global` or `nonlocal` here."""
+    """Names declared `global` or `nonlocal` in this scope."""
 
     def bind(self, name: str) -> Binding:
         return self.names.setdefault(name, Binding())
@@ -53,7 +53,7 @@ class Scope:
         return None
 
     def within(self, other: Scope) -> bool:
-        """Return whether this is `other`, or nested in it."""
+        """Return whether this scope is `other` or nested in it."""
         scope: Scope | None = self
         while scope is not None and scope is not other:
             scope = scope.parent
@@ -61,10 +61,10 @@ class Scope:
 
 
 class Source:
-    """One file.
+    """One parsed file.
 
     Raises:
-        SyntaxError: It is not Python.
+        SyntaxError: The file is not Python.
     """
 
     def __init__(self, text: str, filename: str) -> None:
@@ -78,13 +78,13 @@ class Source:
         _Binder(self).visit(self.tree)
 
     def scope_of(self, node: ast.AST) -> Scope:
-        """Return the scope that a name at `node` is looked up in (for a function: its own)."""
+        """Return the scope in which a name at `node` is looked up. For a function it is the function's own."""
         while node not in self.scopes:
             node = self.parents[node]
         return self.scopes[node]
 
     def resolve(self, node: ast.AST, depth: int = 0) -> str | None:
-        """Return the dotted name of an imported or built-in thing (`time.time`, `builtins.open`), else `None`."""
+        """Return the dotted name of an imported or built-in object (`time.time`, `builtins.open`), None for others."""
         if isinstance(node, ast.Attribute):
             base = self.resolve(node.value, depth)
             return None if base is None else f"{base}.{node.attr}"
@@ -102,7 +102,7 @@ class Source:
         return self.resolve(binding.values[0], depth + 1) if another_name else None
 
     def _imported_here(self, node: ast.Call) -> str | None:
-        """Return the module that `__import__("time")` or `import_module("time")` stands for."""
+        """Return the module named in `__import__("time")` or `import_module("time")`."""
         name = node.args[0].value if node.args and isinstance(node.args[0], ast.Constant) else None
         if not isinstance(name, str) or isinstance(node.func, ast.Call):
             return None
@@ -114,14 +114,14 @@ class Source:
         return f"replay.{name}" if "*" in self.module.names and name in ("workflow", "Cancelled", "Context") else None
 
     def function_of(self, node: ast.AST) -> Function | None:
-        """Return the function of this file that a name stands for, if it is one."""
+        """Return the function of this file that a name refers to, None for others."""
         if not isinstance(node, ast.Name):
             return None
         found = self.scope_of(node).lookup(node.id)
         return found[1].functions[-1] if found and found[1].functions else None
 
     def up(self, node: ast.AST) -> Iterator[ast.AST]:
-        """Yield the nodes around `node`, innermost first, up to its function."""
+        """Yield the parents of `node`, innermost first, up to its function."""
         while node in self.parents:
             node = self.parents[node]
             if isinstance(node, ScopeNode):
@@ -129,7 +129,7 @@ class Source:
             yield node
 
     def is_allowed(self, code: str, node: ast.AST) -> bool:
-        """Return whether a `# replay: ok` on the lines of `node` allows this."""
+        """Return whether a `# replay: ok` on the lines of `node` allows a rule."""
         first = getattr(node, "lineno", 0)
         last = first if isinstance(node, ast.stmt) and hasattr(node, "body") else getattr(node, "end_lineno", first)
         codes = [self.allowed[line] for line in range(first, last + 1) if line in self.allowed]
@@ -144,7 +144,7 @@ def _allowances(text: str) -> Iterator[tuple[int, frozenset[str]]]:
 
 
 def own_nodes(function: ast.AST) -> Iterator[ast.AST]:
-    """Yield the nodes of a function's body that run when it runs: not those of functions and classes defined in it."""
+    """Yield the nodes that run when a function runs. Inner functions and classes are left out."""
     todo: list[ast.AST] = (
         list(getattr(function, "body", [])) if not isinstance(function, ast.Lambda) else [function.body]
     )
@@ -161,7 +161,7 @@ def is_generator(function: ast.AST) -> bool:
 
 
 class _Binder(ast.NodeVisitor):
-    """Fill in a source's parents, scopes and bindings, in one walk."""
+    """Visitor that collects a source's parents, scopes and bindings in one walk."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -206,7 +206,7 @@ class _Binder(ast.NodeVisitor):
         names, self.scope.names = (
             self.scope.names,
             {},
-        )  # the class's own names are not visible in its methods: drop them
+        )  # methods cannot see the class's own names: drop them
         self.generic_visit(node)
         self.scope.names = names
 

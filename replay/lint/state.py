@@ -1,4 +1,4 @@
-"""What outlives or escapes an execution (RW301-RW305): clean-up that runs too often, shared state, swallowed `Cancelled`."""
+"""Rules for state that escapes an execution (RW301-RW305): repeated clean-up, shared state, swallowed `Cancelled`."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ _CANCELLED = {"replay.Cancelled", "replay.core.errors.Cancelled", "builtins.Base
 
 
 def check(flow: Flow) -> Iterator[Hit]:
-    """Find effects in clean-up, state shared between executions, and handlers that stop a cancellation."""
+    """Find effects in clean-up, state shared between executions, and handlers that swallow a cancellation."""
     yield from _defaults(flow)
     for node in flow.nodes():
         if isinstance(node, ast.Try | ast.TryStar):
@@ -131,9 +131,9 @@ def _loops_inside(flow: Flow, node: ast.AST, body: list[ast.stmt]) -> bool:
 
 
 def _has_effect(flow: Flow, node: ast.Call) -> bool:
-    """Return whether a call may do something outside: unknown calls may, those on values made here may not."""
+    """Return whether a call may have an outside effect. Unknown calls may; calls on values built here may not."""
     if flow.is_command(node):
-        return False  # building one does nothing; RW201 tells
+        return False  # building a command has no effect; RW201 reports it
     function = node.func
     name = flow.source.resolve(function)
     if name is not None:
@@ -191,7 +191,7 @@ def _assigned(flow: Flow, node: ast.Assign | ast.AugAssign | ast.AnnAssign | ast
 
 
 def _declared(flow: Flow, node: ast.AST) -> bool:
-    """Return whether a plain name is assigned here for an outer scope (`nonlocal`, `global`)."""
+    """Return whether an assignment to a plain name changes an outer scope (`nonlocal`, `global`)."""
     if not isinstance(node, ast.Name) or node.id not in flow.source.scope_of(node).outer:
         return False
     found = flow.source.scope_of(node).lookup(node.id)
@@ -199,7 +199,7 @@ def _declared(flow: Flow, node: ast.AST) -> bool:
 
 
 def _outer(flow: Flow, node: ast.AST) -> tuple[Scope, Binding] | None:
-    """Return what the first name of `a.b[c].d` stands for, if it was bound outside of the execution."""
+    """Return the binding of `a` in `a.b[c].d` if it is bound outside of the execution, None otherwise."""
     while isinstance(node, ast.Attribute | ast.Subscript):
         node = node.value
     if not isinstance(node, ast.Name):
@@ -220,7 +220,7 @@ def _mutating_call(flow: Flow, node: ast.Call) -> Iterator[Hit]:
 
 
 def _holds_container(flow: Flow, binding: Binding, node: ast.expr) -> bool:
-    """Return whether a name surely stands for a container; what is found below one counts as such, too."""
+    """Return whether a name surely refers to a container or to a member of one."""
     if isinstance(node, ast.Attribute):
         return False
     note = binding.annotation.value if isinstance(binding.annotation, ast.Subscript) else binding.annotation

@@ -1,4 +1,4 @@
-"""Recorded logs against the code of today: `assert_replays`, and `histories` to draw logs of one's own."""
+"""Golden histories: `assert_replays` replays exported logs against today's code."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from replay.testing.checks.replaying import replay
 
 
 def assert_replays(workflow: Workflow[Any, Any], histories: str | Path) -> int:
-    """Replay exported histories of *workflow* against its code: what `replay check` does, as a test.
+    """Replay exported histories of *workflow* against its code, as `replay check` does.
 
     Args:
         histories: A file that `replay history ID --export FILE` or `replay export` wrote, or a folder of them.
 
     Returns:
-        How many were replayed; those of other workflows are passed over.
+        Number of replayed histories. Those of other workflows are skipped.
 
     Raises:
-        AssertionError: One does not fit (both sides, the line and the remedy are in it), or there was none.
-        ValueError: A file is something else.
+        AssertionError: A history does not fit the code, or there is none. The message shows both sides, the line and the remedy.
+        ValueError: A file holds no history.
     """
     count = 0
     for where, history in read_histories(Path(histories)):
@@ -48,10 +48,10 @@ def assert_replays(workflow: Workflow[Any, Any], histories: str | Path) -> int:
 
 
 def read_histories(path: Path) -> Iterator[tuple[str, History]]:
-    """Yield what a file or the `.json` and `.jsonl` files of a folder hold, each with where it stands.
+    """Yield each history of a file, or of the `.json` and `.jsonl` files below a folder, with its place.
 
     Raises:
-        ValueError: A file is something else.
+        ValueError: A file holds no history.
     """
     for file in sorted(path.glob("**/*.json*")) if path.is_dir() else [path]:
         if file.suffix == ".jsonl":

@@ -1,4 +1,4 @@
-"""A log that does not fit today's code, shown side by side: its entries around the place, and the code's lines around its yield."""
+"""Side-by-side view of a log that does not fit the code: the entries, and the lines around the yield."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from replay.client.histories import Recorded
 from replay.core.errors import NonDeterminism
 
 AROUND = 3
-"""Entries and lines shown before and after the place."""
+"""Entries and lines shown on either side of the difference."""
 
 COLUMN = 48
-"""Characters of the left side."""
+"""Width of the left column, in characters."""
 
 
 def side_by_side(recorded: Recorded, error: NonDeterminism) -> str:
-    """Return the neighbouring entries of the log beside what the code does there."""
+    """Return the entries around the difference, beside the code's commands."""
     lines = [f"        {'the log has':<{COLUMN}} the code"]
     for index in range(max(0, error.index - AROUND), min(len(recorded.rows), error.index + AROUND + 1)):
         said = "does the same" if index < error.index else ""
@@ -32,7 +32,7 @@ def side_by_side(recorded: Recorded, error: NonDeterminism) -> str:
 
 
 def _entry(row: bytes) -> str:
-    kind, _, fiber, id, *_ = json.loads(row)  # the payloads are not looked at
+    kind, _, fiber, id, *_ = json.loads(row)  # payloads are not decoded
     return f"{kind} {id}{f' (member {fiber})' if fiber else ''}"[:COLUMN].rstrip()
 
 

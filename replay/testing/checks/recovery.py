@@ -1,4 +1,4 @@
-"""One-line proofs: `assert_recovers` crashes a workflow everywhere, `assert_replay_equivalent` replays it from everywhere."""
+"""Exhaustive checks: `assert_recovers` crashes a workflow at every effect, `assert_replay_equivalent` replays every prefix."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from replay.testing.simulation.simulation import SimHandle, Simulation
 from replay.testing.simulation.timeline import short
 
 MAX_EFFECTS = 2_000
-"""Effects up to which every crash point is tried; beyond that an evenly spread choice of as many."""
+"""Most effects at which every crash point is tried. In longer runs the tried points are spread evenly."""
 
 
 @attrs.frozen
 class Result:
-    """How an execution ended, as far as it must be the same in every run.
+    """Status and value of an execution, as far as they must agree in every run.
 
     Attributes:
-        status: Its status.
-        came: What it came to: its result, what ended it, or what it waits for.
-        excused: It failed because a crash interrupted a step that runs at most once, or because its own timeout passed.
+        status: Status of the execution.
+        value: Text of its result, its error, or its current wait.
+        excused: True if an interrupted at-most-once step or its own timeout ended it.
     """
 
     status: str
-    came: str
+    value: str
     excused: bool = False
 
     def __str__(self) -> str:
-        return f"{self.status}{f': {self.came}' if self.came else ''}"
+        return f"{self.status}{f': {self.value}' if self.value else ''}"
 
     def like(self, other: Result) -> bool:
-        """Whether another run may end so, too."""
-        return self == other or (not self.came and (self.excused or other.excused))
+        """Return whether both runs count as the same."""
+        return self == other or (not self.value and (self.excused or other.excused))
 
 
 def assert_recovers(
@@ -54,22 +54,21 @@ def assert_recovers(
     store: Callable[[Clock], Store] | None = None,
     same: bool = True,
 ) -> int:
-    """Crash the worker before and after every effect, one run each; the execution must end as it does undisturbed.
+    """Crash the worker before and after every effect, one run each. The execution must end as it does without a crash.
 
     Args:
-        signals: Delivered in order, each as soon as the execution waits for it.
+        signals: Signals and payloads, sent in order, each as soon as the execution waits for it.
         steps: Stubs, as for `Simulation`.
         others: Further workflows (children).
         store: Makes the store to run on (default: in memory).
-        same: It must also come to the same result. Switch off for workflows whose result tells the time, or hangs on which of
-            two things was faster; then statuses are compared alone, and a run may also fail because a crash interrupted an
-            `at_most_once` step, or because the execution's own timeout passed.
+        same: Compare results, too (default). Pass False if the result depends on the time or on a race. Then only statuses
+            are compared, and a run may also end by an interrupted `at_most_once` step or by the execution's own timeout.
 
     Returns:
-        How many crash points were tried.
+        Number of crash points tried.
 
     Raises:
-        AssertionError: After some crash it ends otherwise, not at all, or a recorded step ran again.
+        AssertionError: After some crash the execution ends otherwise or not at all, or a recorded step runs again.
     """
     options = {"workflows": [workflow, *others], "steps": steps, "store": store}
     plain, handle = _run(workflow, input, signals, options, None)
@@ -109,16 +108,16 @@ def assert_replay_equivalent(
     others: Sequence[Workflow[Any, Any]] = (),
     store: Callable[[Clock], Store] | None = None,
 ) -> int:
-    """Check that replaying gives what running gave: from every prefix of the log, in another world, without live generators.
+    """Check that every prefix of the log replays to the recorded execution, with clocks, randomness and environment shifted.
 
-    The workflow runs four times: plainly, without live generators, with three workers, with one thread; each run is compared
-    with replays of its own log, so runs may differ (a race may be won by another member) as long as each is true to its log.
+    The workflow runs four times: as usual, without live generators, with three workers, and with one thread. Each run is
+    compared with replays of its own log. The runs may differ from each other, as when a race has another winner.
 
     Returns:
-        How many replays were compared.
+        Number of replays compared.
 
     Raises:
-        AssertionError: Some replay differs; names the command, its source line and both sides.
+        AssertionError: A replay differs. The message names the command, its source line and both sides.
     """
     options = {"workflows": [workflow, *others], "steps": steps, "store": store}
     count = 0
@@ -144,7 +143,7 @@ def assert_replay_equivalent(
 
 
 def record(sim: Simulation, id: str) -> Recorded:
-    """Return an execution of a simulation as recorded."""
+    """Return an execution's header and log from a simulation."""
     header = sim.engine.ask(r.Get(id))
     assert header is not None
     return Recorded(header, tuple(sim.engine.ask(r.Load(id))))
@@ -164,7 +163,7 @@ def _run(
 
 
 def result_of(sim: Simulation, handle: SimHandle, *, same: bool = True) -> Result:
-    """Return how the execution ended; without *same* what it came to does not count."""
+    """Return the result of an execution, ended or waiting. Without *same* its value is left empty."""
     execution = sim.engine.get_execution(handle)
     error = execution.error
     excused = isinstance(error, StepInterrupted) or isinstance(getattr(error, "cause", None), StepInterrupted)
@@ -172,16 +171,16 @@ def result_of(sim: Simulation, handle: SimHandle, *, same: bool = True) -> Resul
     if not same:
         return Result(execution.status.value, "", excused)
     if not execution.status.ended:
-        came = f"at {_waits(execution.current)}" if execution.current else ""
+        value = f"at {_waits(execution.current)}" if execution.current else ""
     elif error is not None:
-        came = f"{type(error).__name__}: {error}"
+        value = f"{type(error).__name__}: {error}"
     else:
-        came = repr(execution.result)
-    return Result(execution.status.value, came, excused)
+        value = repr(execution.result)
+    return Result(execution.status.value, value, excused)
 
 
 def _waits(current: Sequence[Mapping[str, Any]]) -> str:
-    """Say what an execution waits for, without instants: those may differ."""
+    """Describe the current waits, without instants: those may differ between runs."""
     return ", ".join(
         short(wait["message"])
         if "message" in wait
@@ -191,7 +190,7 @@ def _waits(current: Sequence[Mapping[str, Any]]) -> str:
 
 
 def differs(found: Result, expected: Result) -> str | None:
-    """Say how two endings differ, None if they are alike."""
+    """Describe the difference of two results, None if they are alike."""
     if found.like(expected):
         return None
     advice = ""
@@ -204,7 +203,10 @@ def differs(found: Result, expected: Result) -> str | None:
 
 
 def wrong(sim: Simulation, handle: SimHandle) -> str | None:
-    """Look for a recorded step that was executed again (invariant I8), and for logs that cannot be, or cannot be replayed."""
+    """Return the first violated promise, None if there is none.
+
+    Checked: no recorded step runs again (I8), the log obeys the rules (I9), every log of the simulation replays.
+    """
     if sim.problems:
         return sim.problems[0]
     problem = sim.violation(handle.id)

@@ -1,4 +1,4 @@
-"""Cold replay of a recorded log against today's code, without a store: the ground of all replay checks."""
+"""Cold replay of a recorded log against today's code, without a store."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from replay.worker.sources import make_context
 def replay(
     workflow: Workflow[Any, Any], recorded: Recorded, *, upto: int | None = None, codec: Any = None
 ) -> Interpreter:
-    """Feed the first *upto* entries of a log (default: all) to *workflow*'s code and return the interpreter.
+    """Replay the first *upto* entries of a log (default: all) on *workflow*'s code. Returns the interpreter.
 
     Raises:
         NonDeterminism: The code does not do what the log says.
@@ -32,7 +32,7 @@ def replay(
     decoded = codec.decode_rows(rows)
     amended = e.effective(decoded) if recorded.header.amendments else e.Effective()
     header = recorded.header
-    if upto is not None and upto < len(recorded.rows):  # a prefix knows nothing of later attempts
+    if upto is not None and upto < len(recorded.rows):  # a prefix has no later attempts
         header = attrs.evolve(header, attempt=1 + sum(row[0] == "AttemptFailed" for row in decoded))
     patches = {row[3] for row in codec.decode_rows(recorded.rows) if row[0] == "Patched"}
     input = codec.decode(recorded.header.input)
@@ -55,10 +55,10 @@ def replay(
 def check_cold(
     workflow: Workflow[Any, Any], recorded: Recorded, world: int, *, upto: int | None = None, codec: Any = None
 ) -> None:
-    """Replay a log (or its first *upto* entries) in another world: it must fit, and end as it is recorded.
+    """Replay a log (or its first *upto* entries) in shifted environment number *world*. It must fit, and end as recorded.
 
     Raises:
-        AssertionError: It does not; says both sides, and what `replay lint` finds in the workflow.
+        AssertionError: It does not. The message shows both sides and the findings of `replay lint`.
     """
     codec = codec or TaggedJson()
     length = len(recorded.rows)
@@ -69,7 +69,7 @@ def check_cold(
         except NonDeterminism as error:
             entries = length if upto is None else upto
             raise AssertionError(
-                f"workflow {workflow.key!r} is not replay-safe (replaying {entries} of {length} entries in another world):\n"
+                f"workflow {workflow.key!r} is not replay-safe (replaying {entries} of {length} entries in a shifted environment):\n"
                 f"{error}{suspects(workflow)}"
             ) from error
         outcome = interpreter.outcome
@@ -83,7 +83,7 @@ def check_cold(
 
 
 def _differs(codec: Any, header: Header, outcome: Outcome | None) -> str | None:
-    """Compare how a replay ended with how the execution did, as far as its log decides that."""
+    """Describe the difference between the ends of a replay and of the execution, None if they agree."""
     if header.status == "completed":
         if outcome is None or outcome.status != "completed":
             came = "is not at its end" if outcome is None else f"ends {outcome.status} ({outcome.error!r})"
@@ -103,11 +103,11 @@ def _text(data: bytes | None) -> str:
 
 
 def suspects(workflow: Workflow[Any, Any]) -> str:
-    """Return what `replay lint` finds in a workflow, as lines to append to a message."""
+    """Return the findings of `replay lint` in a workflow, as lines to append to a message."""
     from replay.lint import lint_function
 
     try:
         found = [finding.text() for finding in lint_function(workflow)]
-    except (OSError, TypeError, SyntaxError):  # its source is not at hand
+    except (OSError, TypeError, SyntaxError):  # its source is not available
         found = []
     return "".join(f"\n  lint: {text}" for text in found)

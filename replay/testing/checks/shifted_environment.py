@@ -1,9 +1,10 @@
-"""Other worlds to replay in: what a workflow must not look at is different there.
+"""Shifted environments: hidden inputs of a workflow differ there, so that a replay that reads one diverges.
 
-Shifted are the clocks of `time`, `datetime.now` and its like wherever modules of the workflow's package hold them, the global
-random generator, and the environment (empty in a cold replay). `uuid.uuid4`, `secrets` and `os.urandom` differ by themselves.
-Not shifted are what other top_level_packages read, clocks in closures and defaults, the file system, and the order of sets: that is the
-same within one process, so it takes `replay lint`, or `replay check` over histories that another process recorded.
+Shifted are the clocks of `time` and `datetime` wherever modules of the workflow's package hold them, the global random
+generator, and the environment (empty in a cold replay). `uuid.uuid4`, `secrets` and `os.urandom` differ by themselves.
+
+Not shifted are clocks read by other packages, clocks in closures and defaults, the file system, and the order of sets. The
+order of sets is fixed within one process: `replay lint` finds it, or `replay check` on histories from another process.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Any
 from replay.definition import Workflow, top_level_packages
 
 SHIFT = 36.7 * 86_400.0 + 1.37
-"""Seconds between worlds: another day, hour and minute, and an odd number of seconds, so that no even division hides it."""
+"""Seconds between two environments: it changes the day, hour, minute and fraction, so that no rounding hides it."""
 
 _COUNTERS = ("time", "monotonic", "perf_counter", "time_ns", "monotonic_ns", "perf_counter_ns")
 _CALENDAR = ("gmtime", "localtime", "ctime")
@@ -33,7 +34,7 @@ _REAL: dict[str, Callable[..., Any]] = {name: getattr(time, name) for name in (*
 def shifted_environment(
     number: int, workflow: Workflow[Any, Any] | None = None, *, bare: bool = False
 ) -> Iterator[None]:
-    """Go to world *number*, for the modules of *workflow*, too; *bare*: one without environment."""
+    """Shift clocks and `random` by *number*, in the modules of *workflow*, too; *bare* also clears `os.environ`."""
     clocks = _clocks(SHIFT * number)
     with contextlib.ExitStack() as back:
         for name in _REAL:
@@ -54,7 +55,10 @@ def shifted_environment(
 
 @functools.lru_cache(maxsize=64)
 def _held(workflow: Workflow[Any, Any], modules: int) -> list[tuple[dict[str, Any], str, Any]]:
-    """Return where the modules of the workflow's package hold a clock: namespace, name, clock. *modules*: how many are loaded."""
+    """Return each clock held by a module of the workflow's package: namespace, name, clock.
+
+    *modules* is the number of loaded modules: a new import invalidates the cached answer.
+    """
     clocks = set(_clocks(0.0))
     held = []
     for top in top_level_packages([workflow]):
@@ -68,7 +72,7 @@ def _held(workflow: Workflow[Any, Any], modules: int) -> list[tuple[dict[str, An
 
 
 def _clocks(shift: float) -> dict[Any, Any]:
-    """Return what stands for each clock in the world that is *shift* seconds from ours."""
+    """Return a replacement for each clock, *shift* seconds ahead."""
 
     def counter(name: str) -> Callable[[], float]:
         offset = int(shift * 1e9) if name.endswith("_ns") else shift
@@ -88,7 +92,7 @@ def _clocks(shift: float) -> dict[Any, Any]:
 
 
 def _shifted(real: Any, shift: float) -> Any:
-    """Return a class like `datetime` or `date` whose present is another; what it makes are real ones."""
+    """Return a class like `datetime` or `date` whose present is shifted. Its instances are real ones."""
 
     class Kind(type):
         def __instancecheck__(cls, instance: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Seeds: the same workflow in one faulty simulated cluster after another; what `replay simulate` does."""
+"""Seed sweep: one workflow in a faulty simulated cluster for each seed, as `replay simulate` runs it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Seed:
     """One simulated run.
 
     Attributes:
-        seed: Its number.
-        ending: How the execution ended.
-        problem: What is wrong, None if nothing.
-        timeline: What happened, one line each.
+        seed: Number of the seed.
+        ending: Result of the execution.
+        problem: The violated promise, None if there is none.
+        timeline: One line for each event.
     """
 
     seed: int
@@ -44,10 +44,10 @@ def try_seeds(
     store: Callable[[Clock], Store] | None = None,
     same: bool = True,
 ) -> Iterator[Seed]:
-    """Run *workflow* under each seed's faults; each must end as it does undisturbed, and run no recorded step again.
+    """Run *workflow* under each seed's faults. Each run must end as one without faults, and repeat no recorded step.
 
-    Faults cost virtual time: a workflow that races against the clock may rightly end otherwise; pass `same=False` then.
-    Arguments as for `assert_recovers` and `Simulation`.
+    Faults cost virtual time. Pass `same=False` for a workflow that races against the clock. The arguments are those of
+    `assert_recovers` and `Simulation`.
     """
     options: dict[str, Any] = {"signals": signals, "steps": steps, "others": others, "store": store, "same": same}
     expected = undisturbed(workflow, input, **options).ending
@@ -57,7 +57,7 @@ def try_seeds(
 
 
 def undisturbed(workflow: Workflow[Any, Any], input: Any = None, **options: Any) -> Seed:
-    """Run *workflow* once without faults: what the others are compared with. Arguments as for `try_seeds`."""
+    """Run *workflow* once without faults, for comparison. The arguments are those of `try_seeds`."""
     return _run(workflow, input, 0, {}, **options)
 
 
@@ -78,6 +78,6 @@ def _run(
         try:
             sim.settle(handle, signals)
             problem = wrong(sim, handle)
-        except AssertionError as error:  # it comes to no rest, or to no end
+        except AssertionError as error:  # it neither rests nor ends
             problem = str(error).splitlines()[0]
         return Seed(seed, result_of(sim, handle, same=same), problem, sim.timeline())

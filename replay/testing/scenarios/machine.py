@@ -1,4 +1,4 @@
-"""A state machine for one's own rules and invariants over a simulated cluster."""
+"""`WorkflowMachine`: a Hypothesis state machine over a simulated cluster, for your own rules and invariants."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from replay.testing.simulation.simulation import SimHandle, Simulation
 
 
 class WorkflowMachine(RuleBasedStateMachine):
-    """Subclass it, name the workflows, and add rules that start, signal and cancel, and invariants that must always hold.
+    """Hypothesis state machine over a simulated cluster. Subclass it, name the workflows, and add rules and invariants.
 
         class Orders(WorkflowMachine):
             workflows = (approve_order,)
@@ -31,15 +31,15 @@ class WorkflowMachine(RuleBasedStateMachine):
 
         TestOrders = Orders.TestCase
 
-    Built-in rules let the cluster run, let time pass, and crash workers. After each example all faults stop and everything
-    must come to rest; no recorded step may have run twice, and no execution may be stuck.
+    Built-in rules run the cluster, let time pass, and crash workers. After each example the faults stop, and the cluster must
+    come to rest. No recorded step may have run twice, and no execution may be stuck.
 
     Attributes:
-        workflows: What the cluster runs.
+        workflows: Workflows that every worker knows.
         steps: Stubs, as for `Simulation`.
-        workers: How many workers.
+        workers: Number of workers (default: 2).
         sim: The `Simulation`.
-        handles: Of all executions started by `start`.
+        handles: Handles of all executions started by `start`.
     """
 
     workflows: ClassVar[Sequence[Workflow[Any, Any]]] = ()
@@ -48,43 +48,43 @@ class WorkflowMachine(RuleBasedStateMachine):
 
     @initialize(seed=st.integers(0, 2**32))
     def open_cluster(self, seed: int) -> None:
-        """Make the simulated cluster."""
+        """Create the simulated cluster."""
         self.sim = Simulation(self.workflows, seed=seed, workers=self.workers, steps=self.steps)
         self.handles: list[SimHandle] = []
 
     def start(self, workflow: Workflow[Any, Any], input: Any = None, **options: Any) -> SimHandle:
-        """Start an execution; its handle joins `handles`."""
+        """Start an execution, and add its handle to `handles`."""
         self.handles.append(self.sim.start(workflow, input, **options))
         return self.handles[-1]
 
     @rule()
     def let_the_cluster_run(self) -> None:
-        """Do all that can be done without time passing."""
+        """Run until nothing more can happen without time passing."""
         self.sim.run()
 
     @rule(seconds=st.sampled_from([1.0, 60.0, 3600.0, 86_400.0, 7 * 86_400.0]))
     def let_time_pass(self, seconds: float) -> None:
-        """Move the virtual clock."""
+        """Advance the virtual clock, and run everything that falls due."""
         self.sim.advance(seconds=seconds)
 
     @rule(before=st.booleans(), effects=st.integers(1, 12))
     def crash_a_worker(self, before: bool, effects: int) -> None:
-        """Have the worker die that comes to one of the next effects."""
+        """Crash the worker that performs the *effects*-th effect from now, *before* or after it."""
         self.sim.crash_in(effects, before=before)
 
     @invariant()
     def no_recorded_step_ran_twice(self) -> None:
-        """Invariant I8, and nothing is stuck."""
+        """Check that no recorded step ran twice (invariant I8), and that nothing is stuck."""
         if hasattr(self, "sim"):
             assert not self.sim.problems, f"{self.sim.problems}\n{self.sim.timeline(40)}"
             for handle in self.handles:
                 assert handle.status() != "stuck", f"{handle!r} is stuck\n{self.sim.timeline(40)}"
 
     def teardown(self) -> None:
-        """Stop all faults and let everything come to rest; print the timeline, for the case that something failed.
+        """Stop all faults, run until the cluster rests, and check every log. The timeline is printed on failure.
 
         Raises:
-            AssertionError: A recorded step ran twice, an execution is stuck, or its log is not legal or does not replay.
+            AssertionError: A recorded step ran twice, an execution is stuck, or a log breaks a rule or does not replay.
         """
         if not hasattr(self, "sim"):
             return
@@ -93,7 +93,7 @@ class WorkflowMachine(RuleBasedStateMachine):
         self.sim.run()
         note(self.sim.timeline(60))
         try:
-            if not failed:  # else this would hide what failed
+            if not failed:  # else a second error would hide the first
                 self.no_recorded_step_ran_twice()
                 for handle in self.handles:
                     problem = wrong(self.sim, handle)

@@ -1,4 +1,4 @@
-"""Plans: the choices that make a scenario, drawn once, and replayed from a token that fits on one line."""
+"""Plans: the choices of a scenario, drawn once, and replayed from a one-line token."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 
 class Choices:
-    """Where a scenario's choices come from: drawn by *draw* and kept, or, given *made*, those again in their order."""
+    """Choices of a scenario: drawn by *draw* and kept, or repeated from *made* in the same order.
+
+    Attributes:
+        made: The choices so far.
+    """
 
     def __init__(self, draw: Callable[[st.SearchStrategy[Any]], Any] | None, made: Sequence[Any] = ()) -> None:
         self.made: list[Any] = []
@@ -26,17 +30,17 @@ class Choices:
         self._again: Iterator[Any] = iter(made)
 
     def draw(self, strategy: st.SearchStrategy[Any]) -> Any:
-        """Choose a value."""
+        """Return the next value, drawn from *strategy* or repeated."""
         self.made.append(self._draw(strategy) if self._draw is not None else self._next())
         return self.made[-1]
 
     def fact(self, value: Any) -> Any:
-        """Take what is known while drawing, and not when the plan is run again, as a choice."""
+        """Keep a value that is known only while drawing, as a choice."""
         self.made.append(value if self._draw is not None else self._next())
         return self.made[-1]
 
     def outcome(self, stub: Callable[[], Any]) -> Any:
-        """Take what a stub comes to as a choice, too: who replays the plan need not have the stub."""
+        """Run a stub, and keep its outcome as a choice: replaying the plan needs no stub."""
         if self._draw is None:
             return _come_to(self._next())
         try:
@@ -76,7 +80,7 @@ def _come_to(made: Any) -> Any:
 
 
 def token(workflow: Workflow[Any, Any], made: Sequence[Any]) -> str | None:
-    """Return the choices as one word; None if one of them cannot be written down."""
+    """Return the choices as one word, None if one of them cannot be encoded."""
     try:
         data = _codec([workflow]).encode([workflow.key, *made])
     except NotSerializable:
@@ -85,10 +89,10 @@ def token(workflow: Workflow[Any, Any], made: Sequence[Any]) -> str | None:
 
 
 def read_token(workflows: Sequence[Workflow[Any, Any]], text: str) -> list[Any]:
-    """Return the choices that `token` wrote for the first of *workflows*.
+    """Return the choices of a token of the first of *workflows*.
 
     Raises:
-        ValueError: It is something else, or of another workflow.
+        ValueError: The text is no token, or the plan belongs to another workflow.
     """
     try:
         data = zlib.decompress(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
@@ -101,7 +105,7 @@ def read_token(workflows: Sequence[Workflow[Any, Any]], text: str) -> list[Any]:
 
 
 def target_of(workflow: Workflow[Any, Any]) -> str | None:
-    """Return `module:name` by which a command finds a workflow, None if it cannot."""
+    """Return `module:name` of a workflow for the command line, None if it has no such name."""
     module = workflow.fn.__module__
     names = (name for name, value in vars(sys.modules.get(module, object)).items() if value is workflow)
     name = next(names, None)

@@ -1,4 +1,4 @@
-"""Playing a scenario: one run of a workflow in which choices decide what steps come to, what arrives when, and what breaks."""
+"""Scenario runner: one run of a workflow whose choices decide step outcomes, arriving messages and faults."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from replay.testing.simulation.simulation import FAULTS_STOP_AFTER, SimHandle, S
 from replay.testing.simulation.stubs import plain
 
 MOST_RESTS = 200
-"""How often a run may come to rest before it is given up as one that never ends."""
+"""Most rests of a run. A run with more is taken for endless and left as it is."""
 
 MOST_ARRIVALS = 10
-"""Signals in one run."""
+"""Most messages sent in one run."""
 
 HORIZON = 400 * 86400.0
-"""Seconds of virtual time after which a run is left as it stands."""
+"""Virtual seconds after which a run is left as it is."""
 
 DISTURBANCES = {
     "none": None,
@@ -39,23 +39,23 @@ DISTURBANCES = {
     "pauses": Faults(pause=0.1),
     "store unreachable": Faults(unavailable=0.1),
 }
-"""What may be wrong with the cluster in a run; the rates do not hold beyond `FAULTS_STOP_AFTER` effects."""
+"""Kinds of disturbance of a run. Faults stop after `FAULTS_STOP_AFTER` effects."""
 
 
 @attrs.frozen(repr=False)
 class Run:
-    """A finished run. Its `repr` is its plan and its timeline, so that a failing test prints them.
+    """A finished run. A failing test prints its plan and timeline.
 
     Attributes:
-        status: How it ended, or where it stands if it waits for ever.
-        result: Its result, None without.
-        error: What ended it.
-        timeline: What happened, one line each.
+        status: Status of the execution, ended or waiting for ever.
+        result: Its result, None if it has none.
+        error: Its error, None if it has none.
+        timeline: One line for each event.
         steps: The step records.
-        executed: Ids of the steps that were run, with repetitions, in order.
-        plan: What was chosen.
-        history: Its log, as `replay history --export` would write it.
-        reproduce: The line that runs it again.
+        executed: Ids of the executed steps, with repetitions, in order.
+        plan: The choices, by name.
+        history: Its log, as `replay history --export` writes it.
+        reproduce: The command line or decorator that runs it again.
     """
 
     status: Status
@@ -69,7 +69,7 @@ class Run:
     reproduce: str
 
     def count(self, step_id: str) -> int:
-        """Return how many steps of this id (scopes and numbers aside) are recorded as completed."""
+        """Return the number of completed steps with this id, scopes and numbers aside."""
         return sum(plain(step.id) == step_id and step.status == "completed" for step in self.steps)
 
     def __repr__(self) -> str:
@@ -78,7 +78,7 @@ class Run:
         return f"<run ended {ended}\nplan: {plan}\n{self.timeline}\nReproduce: {self.reproduce}\n>"
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        """Have Hypothesis print the timeline, not each attribute."""
+        """Print the timeline for Hypothesis, not each attribute."""
         for number, line in enumerate(repr(self).splitlines()):
             if number:
                 printer.break_()
@@ -87,7 +87,7 @@ class Run:
 
 @attrs.frozen
 class ScenarioOptions:
-    """Which choices there are; see `scenarios`."""
+    """Arguments of `scenarios`, which documents them."""
 
     workflow: Workflow[Any, Any]
     steps: Mapping[Any, Any] = attrs.field(factory=dict)
@@ -101,9 +101,9 @@ class ScenarioOptions:
 
 
 def arrivals(signals: Sequence[Signal[Any]], *, cancels: bool) -> st.SearchStrategy[list[Any]]:
-    """Return a strategy of what is sent: after how many rests and then how many effects, how, which signal with what payload.
+    """Return a strategy of messages: the rests and then the events before each, and the message itself.
 
-    All is drawn at once: what else changes in a run must not change what is sent, or failures could not be made smaller.
+    All messages are drawn at once. Shrinking other choices must not change them.
     """
     events: list[st.SearchStrategy[Any]] = [
         st.tuples(
@@ -115,12 +115,17 @@ def arrivals(signals: Sequence[Signal[Any]], *, cancels: bool) -> st.SearchStrat
     ]
     if cancels:
         events.append(st.just(("cancel", "", None)))
-    when = st.sampled_from([0, 0, 0, 0, 0, 1, 2, 4])  # mostly at once: a wait that times out is drawn often enough
+    when = st.sampled_from([0, 0, 0, 0, 0, 1, 2, 4])  # mostly 0: waits time out often enough anyway
     return st.lists(st.tuples(when, st.integers(0, 8), st.one_of(events)), max_size=MOST_ARRIVALS)
 
 
 class ScenarioRunner:
-    """One run, as its choices have it."""
+    """One run, decided by its choices.
+
+    Attributes:
+        plan: The choices so far, by name.
+        sim: The simulated cluster.
+    """
 
     def __init__(self, options: ScenarioOptions, choices: Choices) -> None:
         self._options = options
@@ -131,10 +136,10 @@ class ScenarioRunner:
         self.sim: Simulation
 
     def run(self, inputs: st.SearchStrategy[Any] | None) -> Run:
-        """Let it happen.
+        """Run the scenario.
 
         Raises:
-            AssertionError: What no run may show: a step that is repeated although recorded, a log that cannot be, or does not replay.
+            AssertionError: A recorded step ran again, the execution is stuck, or a log breaks a rule or does not replay.
         """
         options, plan, draw = self._options, self.plan, self._choices.draw
         cancels = bool(self._choices.fact(options.cancels)) and draw(st.sampled_from([False, False, False, True]))
@@ -171,7 +176,7 @@ class ScenarioRunner:
             raise AssertionError(f"{problem}\n{run!r}")
         return run
 
-    # --- what happens, and when ---------------------------------------------------------------------------
+    # --- messages and time ---------------------------------------------------------------------------
 
     def _drive(self, handle: SimHandle) -> None:
         sim = self.sim
@@ -192,7 +197,7 @@ class ScenarioRunner:
                 return
 
     def _pass(self, until: float) -> None:
-        """Let time pass until something is due, but not happen yet: what arrives at that instant may come first."""
+        """Advance to *until* without running what is due then: a message may arrive first."""
         sim = self.sim
         while (due := sim.next_due()) is not None and due < until:
             sim.clock.move_to(due)
@@ -200,7 +205,7 @@ class ScenarioRunner:
         sim.clock.move_to(until)
 
     def _arrival(self, handle: SimHandle, *, now: bool = False) -> bool:
-        """Send what arrives at this rest, if anything does, in the midst of what happens; whether something was sent."""
+        """Send the next message if it is due at this rest (or *now*). Returns whether one was sent."""
         if not self._coming:
             return False
         rests, steps, what = self._coming[0]
@@ -226,7 +231,7 @@ class ScenarioRunner:
                     self.sim.signal(handle, id, payload, dedupe_id=f"m{len(self.plan['signals'])}")
         return True
 
-    # --- what came of it ----------------------------------------------------------------------------------
+    # --- checks and the finished run ----------------------------------------------------------------------------------
 
     def _problem(self, handle: SimHandle) -> str | None:
         execution = self.sim.engine.get_execution(handle)
@@ -235,9 +240,9 @@ class ScenarioRunner:
         return wrong(self.sim, handle) or self._misdelivered(handle)
 
     def _misdelivered(self, handle: SimHandle) -> str | None:
-        """What was sent is received once, in its order (invariant I19)."""
+        """Check that signals are received once, in the order of sending (invariant I19)."""
         header = self.sim.engine.ask(Get(handle.id))
-        if header is None or header.run:  # it continued as new: its first log is gone, and what that received
+        if header is None or header.run:  # it continued as new, so its first log is gone
             return None
         received: dict[str, list[Any]] = {}
         for entry in self.sim.engine.detail(handle).audit:

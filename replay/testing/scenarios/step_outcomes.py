@@ -1,4 +1,4 @@
-"""What becomes of each step of a scenario: chosen once for each step, so that attempts after a crash agree with those before."""
+"""Outcomes of a scenario's steps, drawn once for each step, so that attempts before and after a crash agree."""
 
 from __future__ import annotations
 
@@ -16,16 +16,22 @@ from replay.testing.simulation.cluster import LEASE
 from replay.testing.simulation.stubs import Hangs, Stubs, Takes, plain, real
 
 PATIENCE = 600.0
-"""Longest timeout, seconds, for which a step is made to hang: leases are renewed all the while, which takes real time."""
+"""Longest timeout, seconds, of a step that may hang: renewing leases meanwhile takes real time."""
 
 
 class InjectedFailure(Exception):
-    """What a step raises when a scenario has it fail (or the first class that its `Retry(on=...)` names)."""
+    """Error of a step that a scenario lets fail. A step with `Retry(on=...)` raises the first class named there instead."""
 
 
 @attrs.frozen
 class StepOutcome:
-    """What becomes of a step: it fails its first `fails` attempts, or hangs on them; the others take `seconds`."""
+    """Outcome of a step.
+
+    Attributes:
+        fails: Number of first attempts that fail.
+        hangs: Those attempts hang instead.
+        seconds: Virtual seconds that a successful attempt takes.
+    """
 
     fails: int = 0
     hangs: bool = False
@@ -33,7 +39,11 @@ class StepOutcome:
 
 
 class StepOutcomes(Stubs):
-    """Stubs that choose, once for each step, what becomes of it."""
+    """Stubs that draw one outcome for each step.
+
+    Attributes:
+        chosen: Kind of outcome of each step that is not plain success, by step id.
+    """
 
     def __init__(self, steps: Mapping[Any, Any], choices: Choices, *, failures: bool) -> None:
         stubs = {k: v for k, v in steps.items() if not isinstance(v, st.SearchStrategy)}
@@ -46,7 +56,10 @@ class StepOutcomes(Stubs):
         self._values: dict[str, Any] = {}
 
     def prepare(self, call: Call) -> Callable[[], Any]:
-        """See `Stubs.prepare`. What is drawn is drawn here, outside of the body: Hypothesis stops tests by raising."""
+        """See `Stubs.prepare`.
+
+        Draws before the body runs: Hypothesis aborts by raising, and that must not look like a step failure.
+        """
         if call.token not in self._outcomes:
             self._outcomes[call.token] = self._draw_outcome(call)
         outcome = self._outcomes[call.token]
@@ -81,7 +94,7 @@ class StepOutcomes(Stubs):
                 return StepOutcome()
 
     def _body(self, call: Call) -> Callable[[], Any]:
-        """Return what stands in for the body: a stub, a value that is drawn once, or the body itself."""
+        """Return the function to run instead of the body: a stub, a value drawn once, or the real body."""
         strategy = next(
             (self._strategies[k] for k in (call.id, plain(call.id), call.fn) if k in self._strategies), None
         )
@@ -107,7 +120,7 @@ def _fail(call: Call, outcome: StepOutcome) -> Any:
     if not issubclass(InjectedFailure, policy.on) or issubclass(InjectedFailure, policy.never):
         try:
             raised = policy.on[0](text)
-        except Exception:  # it wants other arguments
+        except Exception:  # the class takes other arguments
             raised = InjectedFailure(text)
         raise raised
     raise InjectedFailure(text)
@@ -118,7 +131,7 @@ def _slow(value: Any, seconds: float) -> Any:
 
 
 def strategy_of(fn: Callable[..., Any]) -> st.SearchStrategy[Any] | None:
-    """Return a strategy of what a function says that it returns, None if it does not say or cannot be drawn."""
+    """Return a strategy for a function's return annotation, None if it has none or cannot be drawn."""
     try:
         annotation = typing.get_type_hints(fn).get("return")
     except (TypeError, NameError, AttributeError):
@@ -128,6 +141,6 @@ def strategy_of(fn: Callable[..., Any]) -> st.SearchStrategy[Any] | None:
     try:
         strategy = st.from_type(annotation)
         strategy.validate()
-    except Exception:  # an annotation that Hypothesis cannot draw: run the body instead
+    except Exception:  # Hypothesis cannot draw it: the real body runs
         return None
     return strategy

@@ -1,4 +1,4 @@
-"""A Hypothesis strategy of whole runs: step outcomes, failures, signals, time, cancellations, crashes and worker counts."""
+"""Hypothesis strategies of whole runs (`scenarios`) and of their logs (`histories`)."""
 
 from __future__ import annotations
 
@@ -30,19 +30,20 @@ def scenarios(
     max_workers: int = 3,
     store: Callable[[Clock], Store] | None = None,
 ) -> st.SearchStrategy[Run]:
-    """Return a strategy of finished runs of *workflow*. Each has been replayed from its own log, in another world.
+    """Return a strategy of finished runs of *workflow*. Each is also replayed from its own log, in a shifted environment.
 
     Args:
-        inputs: Strategy of inputs (default: none).
-        steps: By step id or function: a strategy of results, a stub, or a value; others draw from their return annotation
-            where it has one, else run for real.
-        signals: What may be sent (default: the workflow's own list), payloads from the signal's type; at any moment, while
-            steps run, too, and some of them twice.
+        inputs: Strategy of inputs (default: no input).
+        steps: By step id or function: a strategy of results, a stub, or a value. Other steps draw from their return
+            annotation. Steps without annotation run their body.
+        signals: Signals that may be sent (default: the workflow's own list), with payloads of the signal's type. They arrive at
+            any moment, some twice.
         others: Further workflows (children).
-        failures: Steps may fail (with `InjectedFailure`, or what their `Retry(on=...)` names) a few times or for good, and hang where
-            they have a timeout.
-        crashes: Workers may crash once or often, or stand still; hints get lost, doubled or late; the store is not reached.
-        cancels: The execution may be cancelled, at any moment.
+        failures: Let steps fail a few times or for good, with `InjectedFailure` or a class of their `Retry(on=...)`. Steps
+            with a timeout may hang.
+        crashes: Let workers crash or pause, let hints be lost, doubled or late, and let the store be unreachable.
+        cancels: Let the execution be cancelled at any moment.
+        max_workers: Largest number of workers (default: 3).
         store: Makes the store to run on (default: in memory).
     """
     known = tuple(signals if signals is not None else workflow.signals or ())
@@ -63,13 +64,13 @@ def run_plan(
     *,
     others: Sequence[Workflow[Any, Any]] = (),
 ) -> Run:
-    """Run a plan that a failing scenario printed once more: `@example(run_plan(approve_order, "..."))`.
+    """Run the plan of a failing scenario again: `@example(run_plan(approve_order, "..."))`.
 
-    Stubs and strategies are not needed: what they came to is in the plan. Steps without either run for real.
+    The plan holds the outcomes of stubs and strategies. Other steps run their body.
 
     Raises:
-        AssertionError: As the scenario did.
-        ValueError: It is not a plan, or the workflow has changed since so that it does not fit any more.
+        AssertionError: The run violates the same promise as before.
+        ValueError: The text is no plan, or the plan no longer fits the workflow.
     """
     made = read_token([workflow, *others], plan)
     return ScenarioRunner(ScenarioOptions(workflow, others=tuple(others)), Choices(None, made)).run(None)
@@ -78,8 +79,8 @@ def run_plan(
 def histories(
     workflow: Workflow[Any, Any], inputs: st.SearchStrategy[Any] | None = None, **options: Any
 ) -> st.SearchStrategy[History]:
-    """Return a strategy of recorded logs of *workflow*, from runs as `scenarios` draws them (same arguments).
+    """Return a strategy of recorded logs of *workflow*. The arguments are those of `scenarios`.
 
-    For tests of what reads logs: exporters, dashboards, and new code against what old code may have left.
+    Use it to test readers of logs: exporters, dashboards, and new code on logs of old code.
     """
     return scenarios(workflow, inputs, **options).map(lambda run: run.history)
