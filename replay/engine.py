@@ -151,7 +151,7 @@ class Engine(Client):
         instrument_if_configured(self)
         runner = self._runner = Runner(self.make_worker(), codec=self.codec, clock=self._clock)
         subscribe = self._bus.subscribe
-        self._unsubscribe.append(subscribe("news", lambda message: runner.news(message.decode())))
+        self._unsubscribe.append(subscribe("news", lambda message: runner.new_messages(message.decode())))
         for queue in self._options.queues:
             self._unsubscribe.append(subscribe(f"ready:{queue}", lambda _: runner.hint()))
         if self._queue is not None:

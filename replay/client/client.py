@@ -30,7 +30,7 @@ from replay.core.ids import check_id, check_key, defined_id, keyed_id
 from replay.core.settings import PAYLOAD_LIMIT
 from replay.core.times import duration, instant
 from replay.definition import Event, Signal, Workflow, check_metadata, check_priority, signal_id, top_level_packages
-from replay.observability.observers import Observer, tell
+from replay.observability.observers import Observer, notify
 from replay.ports import Bus, Codec, Queue, Store
 from replay.urls import open_parts
 
@@ -492,7 +492,7 @@ class Client(Inspection):
 
     def notify_observers(self, header: r.Header, entries: Iterable[Fact]) -> None:
         """Tell this process's observers of committed *entries*."""
-        tell(self._observers, header, entries)
+        notify(self._observers, header, entries)
 
     # --- what is registered -----------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""What people do that no log can tell afterwards: one line of the application's own log, logger `replay.audit`, with fields."""
+"""Audit log lines for actions that leave no log behind (delete, purge), by the logger `replay.audit`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def audit(action: str, what: str, id: str, *, by: str | None = None, why: str = 
 
 
 def user() -> str:
-    """Return the name of whoever runs this process."""
+    """Return the name of the user who runs this process."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):

@@ -1,4 +1,4 @@
-"""What a worker counts, as text for Prometheus (exposition format 0.0.4)."""
+"""Metrics of a worker, and their text for Prometheus (exposition format 0.0.4)."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from itertools import accumulate
 import attrs
 
 BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
-"""Upper bounds of a histogram's buckets, seconds: Prometheus's usual ones, and longer ones, as steps may take minutes."""
+"""Upper bounds of a histogram's buckets, seconds: Prometheus's defaults, and longer ones, since steps may take minutes."""
 
 
 @attrs.define
 class Histogram:
-    """How often durations fell between two bounds, and their sum (seconds)."""
+    """Counts of durations by bucket, and their sum (seconds)."""
 
     counts: list[int] = attrs.Factory(lambda: [0] * (len(BOUNDS) + 1))
     sum: float = 0.0
@@ -28,9 +28,9 @@ class Histogram:
 
 @attrs.define
 class Metrics:
-    """Counted since the process began; `commit_seconds` is the time that batches took in the store.
+    """Counters since the process began. `batch_seconds` is the time that batches took in the store.
 
-    Written by the loop and read by any thread: a reading may be a moment old, never torn.
+    The loop writes them, and any thread may read them: a value may be a moment old, never torn.
     """
 
     claimed: int = 0
@@ -48,7 +48,7 @@ class Metrics:
 
 @attrs.frozen
 class Gauges:
-    """What is so at this moment."""
+    """Current gauge values of a worker."""
 
     active: int
     slots: int
@@ -58,11 +58,11 @@ class Gauges:
 
 @attrs.frozen
 class Surroundings:
-    """What a worker process sees of the rest at this moment.
+    """Current values from outside the worker.
 
     Attributes:
-        executions: How many the store has, by status; None: not known just now.
-        connected: Whether `queue` and `bus` deliver just now, for those that say.
+        executions: Number of executions in the store by status; None: unknown now.
+        connected: Whether `queue` and `bus` deliver now, for each that can tell.
     """
 
     executions: Mapping[str, int] | None = None
@@ -73,7 +73,7 @@ _NOTHING = Surroundings()
 
 
 def exposition(metrics: Metrics, gauges: Gauges, around: Surroundings = _NOTHING) -> str:
-    """Return all as Prometheus reads it."""
+    """Return all metrics as Prometheus text."""
     return "\n".join(_lines(metrics, gauges, around)) + "\n"
 
 

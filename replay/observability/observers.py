@@ -1,4 +1,4 @@
-"""Who is told of entries that were committed: audit hooks, telemetry, and the log that people read."""
+"""Observers of committed entries: audit hooks, telemetry, and log lines of failed steps."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from replay.ports import Codec
 log = logging.getLogger("replay.worker")
 
 Observer = Callable[[Header, e.Fact], object]
-"""Told of an execution's header (as when it was claimed) and an entry."""
+"""Takes an execution's header (as it was claimed) and one entry."""
 
 
 class Observable(Protocol):
-    """Who takes observers: an engine, or a client."""
+    """An engine or client, as observers attach to it."""
 
     def observe(self, observer: Observer) -> Callable[[], None]:
-        """Call *observer* with each entry that is committed here; returns the remover."""
+        """Call *observer* with each entry that is committed here. Return a function that removes it."""
         ...
 
 
 _FAILURES = (b'["StepFailed"', b'["StepRetried"')
-"""How the rows of failures begin, whatever the codec: it writes JSON. The others need not be decoded."""
+"""First bytes of the rows of failed attempts, with any codec, since all write JSON. Other rows need not be decoded."""
 
 
-def tell(observers: Iterable[Observer], header: Header, entries: Iterable[e.Fact]) -> None:
-    """Tell all observers of *entries*; what one of them raises is logged and disturbs nobody."""
+def notify(observers: Iterable[Observer], header: Header, entries: Iterable[e.Fact]) -> None:
+    """Call all observers with each entry. An exception of an observer is logged, and the others are called."""
     for entry in entries:
         for observer in tuple(observers):
             try:
@@ -39,10 +39,10 @@ def tell(observers: Iterable[Observer], header: Header, entries: Iterable[e.Fact
                 log.exception("on_entry: %r raised; the execution goes on", observer, extra={"execution_id": header.id})
 
 
-def committed(observers: Iterable[Observer], header: Header, rows: Sequence[bytes], codec: Codec) -> None:
-    """Tell of rows that a worker has just committed; failures among them are logged."""
+def notify_committed(observers: Iterable[Observer], header: Header, rows: Sequence[bytes], codec: Codec) -> None:
+    """Call all observers with the rows that a worker has just committed; log the failed attempts among them."""
     if observers and rows:
-        tell(observers, header, _readable(rows, codec))
+        notify(observers, header, _readable(rows, codec))
     failures = [row for row in rows if row.startswith(_FAILURES)]
     for entry in _readable(failures, codec) if failures else ():
         _log_failure(header, entry)

@@ -1,7 +1,7 @@
-"""OpenTelemetry spans and metrics, made from entries as they are committed: so never during replay, and never twice.
+"""OpenTelemetry spans and metrics, made from committed entries: never during replay, and never twice.
 
-Needs the extra `otel`, and a tracer or meter provider that the application has set up. All spans of an execution are of one
-trace, whichever processes it ran in: the trace's id is derived from the execution's.
+Needs the extra `otel`, and a tracer or meter provider that the application has set up. All spans of an execution belong to one
+trace, in whatever processes it ran: the trace's id is derived from the execution's.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 def instrument(engine: Observable, *, tracer_provider: Any = None, meter_provider: Any = None) -> None:
-    """Have *engine*'s worker report spans and metrics; an engine does this by itself where providers are set up globally.
+    """Report spans and metrics of *engine*'s worker. An engine with a global provider does this by itself.
 
-    Spans: `step ID` for each step that came back (attempts, outcome), below `execution` for each that ended here (by an
+    Spans: `step ID` for each attempt of a step (attempt, outcome), below `execution` for each that ended here (by an
     operator, too). Metrics: `replay.steps` and `replay.executions` (counters by outcome and workflow),
     `replay.step.duration` (histogram, seconds).
 
@@ -34,7 +34,7 @@ def instrument(engine: Observable, *, tracer_provider: Any = None, meter_provide
 
 
 def instrument_if_configured(engine: Observable) -> None:
-    """As `instrument`, if the API is installed and the application has set up a provider."""
+    """Call `instrument` if the API is installed and the application has set up a provider."""
     if find_spec("opentelemetry") is None or find_spec("opentelemetry.trace") is None:
         return
     from opentelemetry import metrics, trace
@@ -105,13 +105,13 @@ class _Reporter:
 
 
 def _derived(execution_id: str) -> tuple[int, int]:
-    """Return the ids of an execution's trace and of its own span: steps name it before it exists, in any process."""
+    """Return the ids of an execution's trace and of its own span. Steps refer to that span before it exists, in any process."""
     digest = hashlib.blake2b(execution_id.encode(), digest_size=24).digest()
     return int.from_bytes(digest[:16]), int.from_bytes(digest[16:])
 
 
 class _Ids:
-    """Makes the ids of our tracer's spans as the SDK does, except for one that is given."""
+    """Generates the ids of our tracer's spans as the SDK does, unless ids are given."""
 
     def __init__(self, real: Any) -> None:
         self._real = real
@@ -119,7 +119,7 @@ class _Ids:
 
     @classmethod
     def of(cls, tracer: Any) -> _Ids | None:
-        """Take the place of the tracer's own generator (it is an SDK's attribute; other tracers have none: None)."""
+        """Replace the tracer's own generator. Return None for a tracer without one (it is an attribute of the SDK's)."""
         real = getattr(tracer, "id_generator", None)
         if real is None:
             return None
@@ -128,7 +128,7 @@ class _Ids:
 
     @contextlib.contextmanager
     def next(self, trace_id: int, span_id: int) -> Iterator[None]:
-        """Have the span that this thread starts meanwhile get these ids."""
+        """Give these ids to the span that this thread starts in the block."""
         self._given.ids = (trace_id, span_id)
         try:
             yield
@@ -146,4 +146,4 @@ class _Ids:
         return given[1] if given is not None else int(self._real.generate_span_id())
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._real, name)  # what later SDKs ask for
+        return getattr(self._real, name)  # for attributes of later SDKs

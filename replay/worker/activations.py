@@ -1,107 +1,153 @@
-"""What a worker holds: the executions under way, the sessions of parked ones, its mail, and what a turn leaves to do."""
+"""Activations: the sessions in progress on a worker, and the events pending for each."""
 
 from __future__ import annotations
 
-import collections
-
-import attrs
+import math
+from collections.abc import Iterator
+from typing import Any
 
 from replay.core import requests as r
-from replay.core.effects import Call, Returned, WakeUp
+from replay.core.effects import Returned, WakeUp
 from replay.core.session import Session
 
 
-@attrs.frozen
-class TurnResult:
-    """What a turn leaves to do.
+class Activation:
+    """A session in progress.
 
     Attributes:
-        calls: To run.
-        abandoned: Calls whose outcomes are refused from now on, wherever they are; their threads may never come back.
-        wake_at: When to come back at the latest (the worker's clock); `again`: at once.
+        waiting: The session is suspended at a `Wait`.
+        until: Due time of that wait (the store's clock); None: it waits for events alone.
+        events: Outcomes of calls, not yet seen by the session.
+        has_messages: The store may hold unseen messages for the execution.
+        report_due: The session should report its progress.
     """
 
-    calls: list[Call]
-    abandoned: list[Call]
-    wake_at: float
-    again: bool = False
-
-
-@attrs.frozen
-class NewMessages:
-    """Mail: execution `id` may have unseen messages."""
-
-    id: str
-
-
-@attrs.frozen
-class LeaseLost:
-    """Mail: the lease under `token` is lost."""
-
-    id: str
-    token: str
-
-
-class Activation:
-    """A session under way: what it waits for, and what has come for it meanwhile."""
-
-    __slots__ = ("events", "gen", "news", "report", "session", "until", "waiting")
+    __slots__ = ("_gen", "events", "has_messages", "report_due", "session", "until", "waiting")
 
     def __init__(self, session: Session, claimed: r.Claimed, now: float) -> None:
         self.session = session
-        self.gen = session.run(claimed, now)
+        self._gen = session.run(claimed, now)
         self.waiting = False
         self.until: float | None = None
         self.events: list[Returned] = []
-        self.news = False
-        self.report = False
+        self.has_messages = False
+        self.report_due = False
 
-    def woken(self, now: float, *, draining: bool) -> WakeUp:
-        """Return what has come, which is nothing from then on."""
-        woken = WakeUp(now, tuple(self.events), self.news, draining, self.report)
-        self.events, self.news, self.report = [], False, False
-        return woken
+    @property
+    def is_runnable(self) -> bool:
+        """Whether the session has something to do before its wait is due."""
+        return bool(self.events) or self.has_messages or self.report_due
+
+    def drain(self, now: float, *, draining: bool) -> WakeUp:
+        """Drain and return the pending events."""
+        wake_up = WakeUp(now, tuple(self.events), self.has_messages, draining, self.report_due)
+        self.events, self.has_messages, self.report_due = [], False, False
+        return wake_up
+
+    def advance(self, value: Any, error: BaseException | None) -> Any:
+        """Send *value* into the session, or throw *error*; return its next effect."""
+        self.waiting = False
+        return self._gen.send(value) if error is None else self._gen.throw(error)
+
+    def suspend(self, until: float | None) -> None:
+        """Leave the session at its `Wait`."""
+        self.waiting, self.until = True, until
 
     def close(self) -> None:
-        """Close its generators, without a word to the store."""
-        self.gen.close()
+        """Close the generators. The store is not notified."""
+        self._gen.close()
         self.session.close()
 
 
-class Parked:
-    """Sessions of executions that sleep: whose generators live on, so that waking replays nothing. The oldest go first."""
+class Activations:
+    """The activations of one worker, by execution id. Reading is safe on any thread.
 
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._sessions: collections.OrderedDict[str, Session] = collections.OrderedDict()
+    Attributes:
+        next_due: Earliest due time of a wait, or earlier; infinite without one.
+    """
+
+    def __init__(self) -> None:
+        self.next_due = math.inf
+        self._by_id: dict[str, Activation] = {}
+        self._runnable: list[Activation] = []
+        self._leases_renewed = False
 
     def __len__(self) -> int:
-        return len(self._sessions)
+        return len(self._by_id)
 
-    def get(self, id: str) -> Session | None:
-        """Return an execution's session, which stays."""
-        return self._sessions.get(id)
+    def __iter__(self) -> Iterator[Activation]:
+        return iter(list(self._by_id.values()))
 
-    def keep(self, session: Session) -> None:
-        """Keep a session."""
-        self._sessions[session.id] = session
-        if len(self._sessions) > self._size:
-            _, oldest = self._sessions.popitem(last=False)
-            oldest.close()
+    def get(self, id: str) -> Activation | None:
+        """Return the activation of an execution, if there is one."""
+        return self._by_id.get(id)
 
-    def take(self, claimed: r.Claimed) -> Session | None:
-        """Return the session that can go on from where the claimed execution stands, if it is here; one that cannot is closed."""
-        session = self._sessions.pop(claimed.header.id, None)
-        if session is not None and not session.fits(claimed):
-            session.close()
-            return None
-        return session
+    def add(self, activation: Activation) -> None:
+        """Add an activation, in place of an older one of the same execution."""
+        self._by_id[activation.session.id] = activation
 
-    def forget(self, id: str) -> None:
-        """Let go of a session that somebody else has closed."""
-        self._sessions.pop(id, None)
+    def remove(self, activation: Activation) -> None:
+        """Remove an activation, unless a newer one has taken its place."""
+        if self._by_id.get(activation.session.id) is activation:
+            del self._by_id[activation.session.id]
 
-    def close(self) -> None:
-        """Close all."""
-        while self._sessions:
-            self._sessions.popitem()[1].close()
+    def clear(self) -> None:
+        """Remove all."""
+        self._by_id.clear()
+
+    def count(self, queue: str) -> int:
+        """Return the number of activations of a queue's executions."""
+        return sum(activation.session.header.queue == queue for activation in self._by_id.values())
+
+    # --- events ---------------------------------------------------------------------------------------
+
+    def returned(self, event: Returned) -> None:
+        """Add the outcome of a call to its execution's pending events. Abandoned calls are ignored."""
+        activation = self._by_id.get(event.call.execution_id)
+        if activation is not None and not event.call.abandoned:
+            activation.events.append(event)
+            self._runnable.append(activation)
+
+    def new_messages(self, id: str) -> None:
+        """Note that the store may hold unseen messages for an execution."""
+        activation = self._by_id.get(id)
+        if activation is not None:
+            activation.has_messages = True
+            self._runnable.append(activation)
+
+    def suspend(self, activation: Activation, until: float | None) -> None:
+        """Leave an activation waiting for events, or until its due time."""
+        activation.suspend(until)
+        if until is not None and until < self.next_due:
+            self.next_due = until
+
+    def runnable(self, now: float, *, draining: bool) -> Iterator[Activation]:
+        """Yield waiting activations with pending events or a due wait.
+
+        Scans all activations only when a wait is due, leases were renewed, or the worker drains.
+        """
+        candidates, self._runnable = self._runnable, []
+        if draining or self._leases_renewed or self.next_due <= now:
+            self._leases_renewed, self.next_due = False, math.inf
+            candidates = list(self._by_id.values())
+        for activation in candidates:
+            if not activation.waiting:
+                continue  # its events are delivered at its next `Wait`
+            until = math.inf if activation.until is None else activation.until
+            if activation.is_runnable or draining or until <= now:
+                yield activation
+            else:
+                self.next_due = min(self.next_due, until)
+
+    # --- leases ---------------------------------------------------------------------------------------
+
+    def lease_refs(self) -> tuple[r.LeaseRef, ...]:
+        """Return the leases that are held. Any thread."""
+        sessions = [activation.session for activation in self]
+        return tuple(r.LeaseRef(s.id, s.token, s.seen) for s in sessions if s.token)
+
+    def request_reports(self) -> None:
+        """Have each session report its progress, after leases were renewed. Any thread."""
+        for activation in self:
+            activation.report_due = True
+        self._leases_renewed = True

@@ -1,4 +1,4 @@
-"""What a worker does for the store now and then: it says that it is alive, and removes what has been kept long enough."""
+"""A worker's periodic requests: its registration, and purges of expired executions."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 from replay.core import requests as r
 from replay.worker.options import WorkerOptions
 
-PURGE_EVERY = 0.05
-"""Seconds between purges while there is more to remove: in small portions, so that others need not wait for them."""
+PURGE_INTERVAL = 0.05
+"""Seconds between purges while there is more to remove: in small portions, so that other requests need not wait for them."""
 
 
 class Housekeeping:
     """Makes these requests when they are due.
 
     Args:
-        options: The worker's.
-        workflows: Keys and versions that it can run.
-        info: More to say of it in `replay workers`.
+        options: The worker's options.
+        workflows: Keys and versions of the workflows that it runs.
+        info: Further facts for `replay workers`.
     """
 
     def __init__(self, options: WorkerOptions, workflows: Iterable[tuple[str, str]], info: dict[str, Any]) -> None:
@@ -31,31 +31,31 @@ class Housekeeping:
             "queues": options.queues,
         }
         self._next_purge = 0.0
-        self._next_word = 0.0
+        self._next_registration = 0.0
         self._registered = False
 
     def wake_at(self) -> float:
-        """Return when something is due."""
-        return min(self._next_purge, self._next_word)
+        """Return the due time of the next request."""
+        return min(self._next_purge, self._next_registration)
 
     def requests(self, now: float, active: int) -> Iterator[r.Request[Any]]:
-        """Yield what is due; *active* executions are under way."""
-        every = self._options.housekeeping
+        """Yield the due requests; *active* is the number of executions in progress."""
+        interval = self._options.housekeeping
         if now >= self._next_purge:
-            self._next_purge = now + every
+            self._next_purge = now + interval
             yield r.Purge(keep=self._options.retention_count)
-        if now >= self._next_word:
-            self._next_word = now + every
+        if now >= self._next_registration:
+            self._next_registration = now + interval
             self._registered = True
             info = {**self._info, "active": active}
-            yield r.Register(r.WorkerRow(self._options.name, json.dumps(info).encode()), 3 * every)
+            yield r.Register(r.WorkerRow(self._options.name, json.dumps(info).encode()), 3 * interval)
 
     def purged(self, request: r.Purge, removed: int, now: float) -> None:
-        """Purge again soon if there is more to remove."""
+        """Take a purge's reply; if it removed as many as it may, the next one is due soon."""
         if removed == request.limit:
-            self._next_purge = now + PURGE_EVERY
+            self._next_purge = now + PURGE_INTERVAL
 
-    def farewell(self) -> list[r.Request[Any]]:
-        """Return what has the store forget the worker, if it knows of it."""
-        known, self._registered = self._registered, False
-        return [r.Register(r.WorkerRow(self._options.name), 0.0)] if known else []
+    def deregister(self) -> list[r.Request[Any]]:
+        """Return the request that removes the worker's registration, if there is one."""
+        registered, self._registered = self._registered, False
+        return [r.Register(r.WorkerRow(self._options.name), 0.0)] if registered else []

@@ -1,4 +1,4 @@
-"""Fields of the running step, for log records made in its body."""
+"""Log fields of the running step."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from replay.worker.steps import running_step
 
 
 class StepFields(logging.Filter):
-    """Gives records that are made in a step's body `execution_id`, `workflow`, `step` and `attempt`. Add it to a handler."""
+    """A filter that adds `execution_id`, `workflow`, `step` and `attempt` to the log records of step bodies.
+
+    Add it to a handler.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Add the fields; every record passes."""
+        """Add the fields. Every record passes."""
         step = running_step()
         if step is not None:
             fields = {

@@ -1,4 +1,4 @@
-"""How a worker works, as one value."""
+"""Options of a worker, as one value."""
 
 from __future__ import annotations
 
@@ -34,20 +34,23 @@ def _policy(_: object, attribute: Any, value: Any) -> None:
 
 @attrs.frozen
 class WorkerOptions:
-    """How a worker works. Durations are seconds, sizes bytes.
+    """Options of a worker. Durations are seconds, sizes bytes.
 
     Args:
         name: Unique among workers; shown to operators.
-        queues: Whose executions it takes.
-        queue_limits: At most so many executions of a queue under way here at once.
-        concurrency: Executions under way (and pool threads) at once.
-        cache_size: Parked executions whose live generators are kept.
-        lease: How long an execution stays with a worker that has fallen silent.
-        poll_interval: Longest time between looks into the store when no hint comes.
-        housekeeping: Time between registrations of the worker (forgotten after three times as long) and purges.
-        retention_count: Ended executions that are kept; the oldest go. None: as many as there are.
-        cancel_grace: How long running steps may take to end when their execution is cancelled.
-        max_executions: Take no more than this many, then be `exhausted`.
+        queues: Execution queues that it claims from.
+        queue_limits: Most executions of a queue in progress on this worker at once.
+        concurrency: Most executions in progress (and pool threads) at once.
+        cache_size: Most parked executions whose generators stay alive.
+        lease: Duration of a lease, which a crashed worker leaves to expire.
+        poll_interval: Longest time between claims without a hint.
+        housekeeping: Time between registrations (which expire after three times as long), and between purges.
+        payload_limit: Largest encoded value.
+        log_limit: Most entries of a log.
+        argument_policy: Treatment of a replayed step with other arguments: `warn`, `error` or `off`.
+        retention_count: Most ended executions kept; the oldest are purged first. None: no limit.
+        cancel_grace: Time that running steps have to end when their execution is cancelled.
+        max_executions: Most executions claimed; the worker is `exhausted` then. None: no limit.
     """
 
     name: str = "worker"

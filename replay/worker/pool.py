@@ -1,4 +1,4 @@
-"""The pool of threads that runs step bodies: as many as there are bodies that block, few when bodies are short."""
+"""The thread pool for step bodies: one thread for each body that blocks, few threads for short bodies."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ log = logging.getLogger("replay.steps")
 
 
 class Pool:
-    """Daemon threads that run calls. A thread that comes back with an outcome offers to do the worker's next turn itself.
+    """Daemon threads that run calls. A thread with an outcome does the worker's next turn itself if the loop is free.
 
-    That offer is what makes sequential steps fast: without it every step would cost two changes of thread. And threads come
-    one after another: each that takes a call rouses the next, which gets the interpreter only when a body blocks or is slow.
-    So short bodies are run by few threads, whose outcomes share a batch, and long ones all at once.
+    So sequential steps are fast: without it each step would cost two changes of thread.
+    Threads wake each other in a chain, so short calls run on few threads and blocking calls on many.
+    The outcomes of short calls share a batch.
 
     Args:
-        size: How many calls run at once, not counting abandoned ones (of which at most *size* are made up for).
+        size: Number of calls that run at once, besides abandoned ones (at most *size* of these are replaced).
         run: Runs one call.
-        done: Takes an outcome; returns a call to go on with at once, or None.
-        failed: Told of what *run* or *done* raised, `SystemExit` included; the thread has ended then.
+        done: Takes an outcome; returns a call to run next, or None.
+        failed: Takes an exception of *run* or *done*, `SystemExit` included. The thread has ended.
     """
 
     def __init__(
@@ -42,18 +42,18 @@ class Pool:
         self._wake = threading.Condition()
         self._threads = 0
         self._idle = 0
-        self._coming = 0  # threads that were roused and have not looked for a call yet
+        self._waking = 0  # threads that were woken or started and have not taken a call yet
         self._running: set[Call] = set()
-        self._abandoned: set[Call] = set()  # running, made up for by other threads
+        self._abandoned: set[Call] = set()  # running, and replaced by other threads
         self._closed = False
 
     def submit(self, call: Call) -> None:
-        """Have *call* run as soon as a thread is free."""
+        """Queue *call* for the next free thread."""
         self._waiting.append(call)
-        self._have_one_come()
+        self._wake_one()
 
     def abandon(self, call: Call) -> None:
-        """Make up for the thread whose call was abandoned and may never return, until it does."""
+        """Allow one more thread in place of an abandoned call's, which may never return, until it does."""
         with self._wake:
             if len(self._abandoned) >= self.size:
                 log.warning(
@@ -63,55 +63,55 @@ class Pool:
                 )
                 return
             self._abandoned.add(call)
-            if call not in self._running:  # it has come back meanwhile
+            if call not in self._running:  # it returned meanwhile
                 self._abandoned.discard(call)
-            self._rouse()
+            self._wake_locked()
 
     def close(self) -> None:
-        """Let idle threads end. Running ones are daemons: they hold up nothing."""
+        """End idle threads. Running ones are daemons: the process does not wait for them."""
         with self._wake:
             self._closed = True
             self._waiting.clear()
             self._wake.notify_all()
 
-    def _have_one_come(self) -> None:
-        """Have a thread come for what waits, unless one is on its way; that one looks for it once it has said to be there.
+    def _wake_one(self) -> None:
+        """Wake or start one thread if calls are queued and none is already waking up.
 
-        Without the lock, which a thread that is on its way may own already while it waits for the interpreter: to wait for
-        it would mean to change threads at each step.
+        The check takes no lock. A waking thread may hold it while it waits for the interpreter, and waiting for the lock
+        would change threads at each step. A waking thread checks the queue again after `_waking` has changed.
         """
-        if self._waiting and not self._coming:
+        if self._waiting and not self._waking:
             with self._wake:
-                self._rouse()
+                self._wake_locked()
 
-    def _rouse(self) -> None:
-        """Have a thread come for the first call, unless one is on its way (the lock is held)."""
-        if not self._waiting or self._coming:
+    def _wake_locked(self) -> None:
+        """Wake or start one thread as `_wake_one` does; the caller holds the lock."""
+        if not self._waiting or self._waking:
             return
         if self._idle:
             self._idle -= 1
-            self._coming += 1
+            self._waking += 1
             self._wake.notify()
         elif self._threads < self.size + len(self._abandoned):
             try:
                 threading.Thread(target=self._work, name=f"replay-step-{self._threads + 1}", daemon=True).start()
-            except RuntimeError:  # the system has no more of them
+            except RuntimeError:  # the system's limit
                 if not self._threads:
                     raise
                 log.warning("no more than %d threads can be started; steps wait for them", self._threads)
                 return
             self._threads += 1
-            self._coming += 1
+            self._waking += 1
 
     def _work(self) -> None:
         with self._wake:
-            self._coming -= 1
+            self._waking -= 1
         try:
             while (call := self._next()) is not None:
                 while call is not None:
                     call = self._done(self._run_one(call))
                     if call is not None and self._waiting:
-                        call = self._swapped(call)
+                        call = self._rotate(call)
         except BaseException as failure:
             with self._wake:
                 self._threads -= 1
@@ -124,15 +124,15 @@ class Pool:
         finally:
             self._running.discard(call)
             if self._abandoned:
-                self._came_back(call)
+                self._replaced_returned(call)
 
     def _next(self) -> Call | None:
-        """Return the first call, when there is one; None to end."""
+        """Wait for the first call in the queue and return it; None ends the thread."""
         try:
             call: Call | None = self._waiting.popleft()
         except IndexError:
             call = self._wait()
-        self._have_one_come()
+        self._wake_one()
         return call
 
     def _wait(self) -> Call | None:
@@ -146,18 +146,18 @@ class Pool:
                 self._idle += 1
                 self._wake.wait()
                 if not self._closed:
-                    self._coming -= 1
+                    self._waking -= 1
 
-    def _swapped(self, call: Call) -> Call | None:
-        """Put *call* at the end and return the first: an execution's next step does not go before the steps of others."""
+    def _rotate(self, call: Call) -> Call | None:
+        """Put *call* at the end of the queue and return the first, so that no execution runs its next step before other steps."""
         self._waiting.append(call)
         try:
             first = self._waiting.popleft()
         except IndexError:
-            return None  # others were quicker
-        self._have_one_come()
+            return None  # other threads took them all
+        self._wake_one()
         return first
 
-    def _came_back(self, call: Call) -> None:
+    def _replaced_returned(self, call: Call) -> None:
         with self._wake:
             self._abandoned.discard(call)

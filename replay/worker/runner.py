@@ -1,8 +1,8 @@
 """Threads for a worker: the loop is a role, not a thread.
 
-Whichever thread has news takes the loop if it is free (leader and followers): a pool thread that comes back with an outcome does
-the turn itself and goes on with the next step, so that sequential steps change no thread. A thread of the loop's own waits for
-timers and hints, one more renews leases.
+A thread with an event takes the loop if it is free (leader and followers). A pool thread with an outcome does the turn itself
+and runs the next step, so that sequential steps change no thread. The loop thread waits for timers and hints.
+The heartbeat thread renews leases.
 """
 
 from __future__ import annotations
@@ -24,26 +24,29 @@ from replay.worker.steps import run_call
 log = logging.getLogger("replay.worker")
 
 EARLIER = 0.001
-"""Seconds by which something must be due before the loop's thread would look, to wake it: clocks of stores jitter by less."""
+"""Seconds. The loop thread is woken for a turn that is due this much before its own: clocks of stores jitter by less."""
 
 SLOW = 2.0
-"""Seconds after which workflow code that keeps the loop busy is named in a warning; then each time they have doubled."""
+"""Seconds after which workflow code that keeps the loop busy is named in a warning; repeated each time they double."""
 
 HUNG = 30.0
-"""Seconds after which it counts as hung: as the default lease, far beyond any replay, and soon enough for a liveness probe."""
+"""Seconds after which busy workflow code counts as hung: as the default lease, longer than any replay, short for a liveness probe."""
 
 
 class Runner:
     """Runs a worker until it is stopped.
 
-    Whatever ends one of its threads, `SystemExit` included, is the worker's `failure`: the others end, too. Leases are not handed
-    back then but run out, so that an execution that does this to its workers counts as a crash loop.
+    An exception that ends one of its threads, `SystemExit` included, is the worker's `failure`: the other threads end, too.
+    Leases then expire instead of being handed back, so that an execution that does this again and again counts as a crash loop.
 
     Args:
-        worker: What the threads turn.
+        worker: The worker.
         codec: Values to text and back.
-        clock: The worker's.
-        hung_after: See `hung`.
+        clock: The worker's clock.
+        hung_after: Seconds. See `hung`.
+
+    Attributes:
+        failure: The exception that stopped the worker; None: none.
     """
 
     def __init__(self, worker: Worker, *, codec: Codec, clock: Clock, hung_after: float = HUNG) -> None:
@@ -61,7 +64,7 @@ class Runner:
         self._pool = Pool(worker.options.concurrency, self._run, self._done, self._fail)
         self._threads = [
             threading.Thread(target=self._guard, args=(self._run_loop,), name="replay-loop", daemon=True),
-            threading.Thread(target=self._guard, args=(self._run_beat,), name="replay-heartbeat", daemon=True),
+            threading.Thread(target=self._guard, args=(self._run_heartbeat,), name="replay-heartbeat", daemon=True),
         ]
 
     def start(self) -> None:
@@ -70,35 +73,35 @@ class Runner:
             thread.start()
 
     def hint(self) -> None:
-        """Say that there may be work. Any thread."""
+        """Note that there may be work. Any thread."""
         self.worker.hint()
         self._ring.set()
 
-    def news(self, id: str) -> None:
-        """Say that an execution may have messages. Any thread."""
+    def new_messages(self, id: str) -> None:
+        """Note that an execution may have messages. Any thread."""
         self.worker.post(NewMessages(id))
         self._ring.set()
 
     def idle(self) -> bool:
-        """Whether there is nothing to do now: nothing under way, and the last claim found nothing due."""
+        """Tell whether nothing is in progress and the last claim found nothing due."""
         worker = self.worker
-        return worker.active == 0 and not worker.mail and worker.looked and not (worker.hinted and not worker.exhausted)
+        return worker.active == 0 and not worker.inbox and worker.last_claim_empty and not worker.has_hint
 
     @property
     def busy(self) -> float:
-        """For how many seconds workflow code has kept the loop; time spent in the store does not count. Any thread."""
+        """Seconds for which workflow code has kept the loop, without time spent in the store. Any thread."""
         began = self._turn_began
-        if began is None or self.worker.reach.asking:
+        if began is None or self.worker.store_link.asking:
             return 0.0
-        return time.monotonic() - max(began[0], self.worker.reach.answered)
+        return time.monotonic() - max(began[0], self.worker.store_link.answered)
 
     @property
     def hung(self) -> bool:
-        """Whether workflow code does not give the loop back: nothing can be committed, and leases are left to others."""
+        """Whether workflow code keeps the loop for good: nothing is committed, and leases expire."""
         return self.busy >= self._hung_after
 
     def stop(self, timeout: float) -> bool:
-        """Drain: wait up to *timeout* seconds for running steps, hand leases back, end; whether all ended in time."""
+        """Drain: wait up to *timeout* seconds for running steps, hand leases back, end. Return whether all ended in time."""
         self.worker.drain()
         self._ring.set()
         deadline = time.monotonic() + timeout
@@ -108,7 +111,7 @@ class Runner:
         return self.halt()
 
     def halt(self) -> bool:
-        """End now; what is under way is handed back. Whether nothing was."""
+        """End now and hand leases back. Return whether nothing was in progress."""
         clean = self.worker.active == 0
         self._stopped.set()
         self._ring.set()
@@ -132,7 +135,7 @@ class Runner:
             self._ring.clear()
             with self._loop:
                 wake_at = self._turn(None)
-            if self.worker.mail and not self.worker.reach.away:
+            if self.worker.inbox and not self.worker.store_link.unreachable:
                 continue
             self._waiting_until = wake_at
             wait = wake_at - self._clock.now()
@@ -140,7 +143,7 @@ class Runner:
                 self._ring.wait(min(wait, 1.0))
 
     def _turn(self, mine: list[Call] | None) -> float:
-        """Do a turn (the loop is held); hand its calls out, the first one to *mine* if that is given."""
+        """Do a turn (the caller holds the loop); append its first call to *mine* if given, submit the others."""
         self._turn_began = (time.monotonic(), threading.get_ident())
         try:
             turn = self.worker.turn()
@@ -171,21 +174,21 @@ class Runner:
                 wake_at = self._turn(mine) if not self._stopped.is_set() else self._waiting_until
             finally:
                 self._loop.release()
-            if wake_at < self._waiting_until - EARLIER or self.worker.mail:
+            if wake_at < self._waiting_until - EARLIER or self.worker.inbox:
                 self._ring.set()
-        # Else whoever holds the loop looks at the mail once more after letting go of it.
+        # Else the holder of the loop checks the inbox again after releasing it.
         return mine[0] if mine else None
 
-    # --- leases --------------------------------------------------------------------------------------------
+    # --- heartbeat: leases --------------------------------------------------------------------------------------------
 
-    def _run_beat(self) -> None:
+    def _run_heartbeat(self) -> None:
         pause = self.worker.options.lease / 4
         while not self._stopped.wait(min(pause, 1.0) if self._turn_began else pause):
             self._watch_turn()
             if self.hung:
-                continue  # another worker may try; if it hangs there, too, the execution counts as a crash loop
-            with contextlib.suppress(StoreUnavailable):  # the worker has told of it
-                self.worker.beat()
+                continue  # leases expire, so another worker tries; if it hangs, too, the execution counts as a crash loop
+            with contextlib.suppress(StoreUnavailable):  # the worker has logged it
+                self.worker.renew_leases()
             self._ring.set()
 
     def _watch_turn(self) -> None:

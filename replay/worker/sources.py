@@ -1,4 +1,4 @@
-"""What a workflow may know that is the same on every replay: its random streams, UUIDs and logger."""
+"""Deterministic sources of a workflow: random streams, UUIDs and a logger that are the same on every replay."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _log = logging.getLogger("replay.workflow")
 
 
 class QuietLogger(logging.LoggerAdapter[logging.Logger]):
-    """A logger that says nothing while its execution is replayed, and names execution and workflow otherwise."""
+    """A logger that is silent during replay, and adds execution and workflow to each record otherwise."""
 
     def __init__(self, extra: Mapping[str, object], quiet: Callable[[], bool]) -> None:
         super().__init__(_log, extra)
         self._quiet = quiet
 
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802  # the standard library's name
-        """Tell whether a record of *level* would be made."""
+        """Tell whether a record of *level* is made now."""
         return not self._quiet() and super().isEnabledFor(level)
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
@@ -32,7 +32,7 @@ class QuietLogger(logging.LoggerAdapter[logging.Logger]):
 
 
 class ExecutionSources:
-    """The deterministic sources of one execution: seeded by its id, its run and the stream's name, nothing else."""
+    """The deterministic sources of one execution, seeded by its id, its run and the stream's name alone."""
 
     def __init__(self, header: Header) -> None:
         self._seed = f"{header.id}/{header.run}"
@@ -55,5 +55,5 @@ class ExecutionSources:
 
 
 def make_context(header: Header, patched: Callable[[str], bool]) -> Context:
-    """Return a new context for the execution that *header* describes."""
+    """Return a new context for the execution of *header*."""
     return Context(header.id, ExecutionSources(header), patched, attempt=header.attempt, now=header.created_at)

@@ -1,4 +1,4 @@
-"""Running one step body: what it sees of itself (`current_step`), and what it comes to."""
+"""Step bodies: running one call, and `current_step` for the body."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ _current: contextvars.ContextVar[CurrentStep] = contextvars.ContextVar("replay_c
 
 
 class CurrentStep:
-    """What a running step body can ask about itself.
+    """A running step, as its body sees it.
 
     Attributes:
-        id: The step's id as it stands in the log.
-        execution_id: The execution it belongs to.
-        token: Stable over attempts, crashes and workers: pass it to the outside as an idempotency key.
-        attempt: Which attempt this is, from 1.
+        id: The step's id in the log.
+        execution_id: The step's execution.
+        workflow: The execution's workflow, by key.
+        token: Stable over attempts, crashes and workers: pass it to other systems as an idempotency key.
+        attempt: The number of this attempt, from 1.
         cancelled: Event-like (`is_set()`, `wait(timeout)`, truth): the body is asked to stop.
-        details: What the last `heartbeat` of the previous attempt (or of this one, in a process that died) said; None: nothing.
+        details: Details of the last `heartbeat` of the previous attempt (or of this one, in a process that died); None: none.
     """
 
     def __init__(self, call: Call) -> None:
@@ -38,17 +39,17 @@ class CurrentStep:
         self._call = call
 
     def heartbeat(self, details: Any = None) -> None:
-        """Say how far the body got: the next attempt finds *details* in `.details`.
+        """Record the body's progress: the next attempt finds *details* in `.details`.
 
-        So does the repetition of this attempt after its process died, though what it finds may be older by a quarter of the
-        lease (words are written down when leases are renewed).
+        A repetition of this attempt after a crash finds them, too. They may then be older by a quarter of the lease, because
+        heartbeats are stored when leases are renewed.
         """
         self._call.beat = details
         self._call.beats += 1
 
 
 class CancelFlag:
-    """As a `threading.Event` that cannot be cleared, and is true once set; its lock is made when somebody waits."""
+    """A `threading.Event` that cannot be cleared, and is true once set. Its lock is made by the first `wait`."""
 
     __slots__ = ("_event", "_set")
 
@@ -62,18 +63,18 @@ class CancelFlag:
         return self._set
 
     def is_set(self) -> bool:
-        """Whether it is set."""
+        """Tell whether the flag is set."""
         return self._set
 
     def set(self) -> None:
-        """Set it, and wake whoever waits."""
+        """Set the flag and wake all waiting threads."""
         with self._making:
             self._set = True
             if self._event is not None:
                 self._event.set()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until it is set, *timeout* seconds at most; whether it is."""
+        """Wait until the flag is set, *timeout* seconds at most. Return whether it is set."""
         with self._making:
             if self._set:
                 return True
@@ -83,7 +84,7 @@ class CancelFlag:
 
 
 def current_step() -> CurrentStep:
-    """Return the running step's view of itself.
+    """Return the running step.
 
     Raises:
         RuntimeError: Called outside a step's body.
@@ -97,12 +98,12 @@ def current_step() -> CurrentStep:
 
 
 def running_step() -> CurrentStep | None:
-    """As `current_step`, None outside a step's body."""
+    """Return the running step; None outside a step's body."""
     return _current.get(None)
 
 
 def run_call(call: Call, codec: Codec, payload_limit: int) -> Returned:
-    """Run one call here and now; never raises what the body raises."""
+    """Run one call on this thread. An exception of the body becomes its outcome."""
     began = time.perf_counter()
     if call.cancelled is None:
         call.cancelled = CancelFlag()
@@ -124,7 +125,7 @@ _ATOMS = (str, bool, type(None))
 
 
 def encoded(call: Call, value: Any, seconds: float, codec: Codec, payload_limit: int) -> Returned:
-    """Return *value* as the workflow will see it: through the codec, so that live and replayed are alike."""
+    """Return *value* as an outcome, passed through the codec, so that the workflow sees the same live and replayed."""
     try:
         data = codec.encode(value)
         if len(data) > payload_limit:
@@ -135,7 +136,7 @@ def encoded(call: Call, value: Any, seconds: float, codec: Codec, payload_limit:
         seen = value if type(value) in _ATOMS else codec.decode(data)
     except (NotSerializable, PayloadTooLarge) as refused:
         return Returned(call, error=_explained(call, value, refused), seconds=seconds, final=True)
-    except Exception as error:  # a custom codec that fails: the step's outcome, not the engine's
+    except Exception as error:  # a failure of a custom codec is the step's outcome, not the engine's
         return Returned(call, error=NotSerializable(f"{type(error).__name__}: {error}"), seconds=seconds, final=True)
     return Returned(call, seen, data, None, seconds)
 

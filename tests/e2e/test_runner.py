@@ -133,7 +133,7 @@ def test_time_in_the_store_is_not_taken_for_workflow_code_that_blocks() -> None:
         runner = runner_of(engine, hung_after=0.0)
         store.held.clear()
         runner.start()
-        until(lambda: runner.worker.reach.asking)
+        until(lambda: runner.worker.store_link.asking)
         assert (runner.busy, runner._turn_began is not None) == (0.0, True)
         store.held.set()
         runner.halt()

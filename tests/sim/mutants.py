@@ -290,7 +290,7 @@ def signals_are_taken_newest_first(real: Any, frontier: Any, now: float) -> Any:
 # --- the worker, and what workflows are given ---------------------------------------------------------------
 
 
-@plant(Worker, "beat")
+@plant(Worker, "renew_leases")
 def heartbeats_are_missing(real: Any, worker: Any) -> None:
     return None
 

@@ -52,7 +52,7 @@ class Probes:
         if self._work is None:
             return 503, "starting\n"
         _, runner = self._work
-        if runner.worker.reach.away:
+        if runner.worker.store_link.unreachable:
             return 503, "the store cannot be reached\n"
         if runner.failure is not None or runner.hung or not runner.worker.gauges().ready:
             return 503, "it takes no more work\n"
@@ -64,7 +64,7 @@ class Probes:
             return 503, "starting\n"
         engine, runner = self._work
         worker = runner.worker
-        counts = None if worker.reach.away else self._executions(engine)
+        counts = None if worker.store_link.unreachable else self._executions(engine)
         return 200, exposition(worker.metrics, worker.gauges(), Surroundings(counts, engine.connected))
 
     def _executions(self, engine: Engine) -> Mapping[str, int] | None:

@@ -145,7 +145,11 @@ class Cluster:
             if self._may_miss and node.last_claim[0] + POLL <= now and node.missed_hint(self._changes):
                 node.last_claim = (now, self._changes)
                 node.worker.hint()
-            if node.wake_at <= now or node.worker.hinted or (node.worker.mail and not node.worker.reach.away):
+            if (
+                node.wake_at <= now
+                or node.worker.has_hint
+                or (node.worker.inbox and not node.worker.store_link.unreachable)
+            ):
                 choices.append((self._turn, node))
         choices += [(self._deliver, late) for late in self._late if late[0] <= now]
         if not choices:
@@ -176,7 +180,7 @@ class Cluster:
         node.renew_at = self.now() + self._lease / 4
         try:
             with quiet_outages:
-                node.worker.beat()
+                node.worker.renew_leases()
         except Crash:
             self._kill(node)
         except StoreUnavailable:
