@@ -154,7 +154,7 @@ def test_an_outage_of_the_store_is_told_when_it_begins_and_when_it_ends(
         handle = engine.start(waiting)
         until(lambda: gate.visits == 1)
         store.away = True
-        until(lambda: store.refused.count("Beat") >= 3 and runner.worker.metrics.unreachable >= 3)
+        until(lambda: store.refused.count("RenewLeases") >= 3 and runner.worker.metrics.unreachable >= 3)
         store.away = False
         gate.opened.set()
         handle.result(30)
