@@ -39,7 +39,7 @@ class Execution:
         self.last_commit = ""
         self.token: str | None = None
         self.worker: str | None = None
-        self.lost = 0
+        self.lost_leases = 0
         self.due_at: float | None = max(at, now) - create.priority * r.PRIORITY_STEP if at <= now else at
         self.current = b"[]"
         self.log: list[bytes] = list(create.entries)

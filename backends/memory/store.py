@@ -179,7 +179,7 @@ class MemoryStore:
 
     def _revive(self, lanes: set[_Lane]) -> None:
         for x in self._executions.values():
-            if x.status == "stuck" and x.lost < r.MAX_LOST - 1 and (x.queue, x.workflow, x.version) in lanes:
+            if x.status == "stuck" and x.lost_leases < r.MAX_LOST - 1 and (x.queue, x.workflow, x.version) in lanes:
                 self._set_due(x, self._now)
 
     def _take(self, request: r.Claim, lanes: list[_Lane]) -> list[Execution]:
@@ -193,11 +193,11 @@ class MemoryStore:
             heapq.heappop(self._due[lane])
             x = self._executions[id]
             if x.token is not None:
-                x.lost += 1
-                if x.lost >= r.MAX_LOST:
+                x.lost_leases += 1
+                if x.lost_leases >= r.MAX_LOST:
                     self._set_status(x, "stuck")
                     x.token = x.worker = None
-                    x.lost = r.MAX_LOST - 1
+                    x.lost_leases = r.MAX_LOST - 1
                     x.current = b'[{"kind":"crash_loop"}]'
                     self._set_due(x, now + r.CRASH_LOOP_DELAY)
                     continue
@@ -226,7 +226,7 @@ class MemoryStore:
             self._take_out(x, seq)
         x.last_commit = request.commit_id
         x.updated_at = self._now
-        x.lost = 0
+        x.lost_leases = 0
         if request.current is not None:
             x.current = request.current
         if request.attempt is not None:
@@ -425,7 +425,7 @@ class MemoryStore:
         else:
             self._set_status(x, "pending")
             x.result = x.error = x.ended_at = x.purge_at = x.deadline = None
-            x.lost = 0
+            x.lost_leases = 0
             self._make_ready(x)
         return r.Amended(x.header(), self._now, tuple(self._woken))
 

@@ -46,7 +46,7 @@ _FIELDS: dict[bytes, tuple[str, Callable[[bytes], Any]]] = {
     b"lc": ("last_commit", _text),
     b"tok": ("token", _text),
     b"wk": ("worker", _text),
-    b"lost": ("lost", int),
+    b"lost": ("lost_leases", int),
     b"due": ("due_at", float),
     b"in": ("input", bytes),
     b"res": ("result", bytes),

@@ -5,11 +5,15 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
+import attrs
+
 from replay.backends import common
 from replay.backends.sqlite import schema
 from replay.backends.sqlite.rows import HEADER, Rows
 from replay.core import requests as r
 from replay.core.errors import ExecutionEnded, UnknownExecution
+
+_FIELDS = tuple(field.name for field in attrs.fields(r.Header))  # in the order of their columns
 
 MOVES = 1000
 """Executions that one claim puts where their priority belongs, so that it never takes long; the next one goes on."""
@@ -29,7 +33,7 @@ class Transitions(Rows):
         marks = ", ".join("?" * len(schema.COLUMNS))
         x = self._db.execute(
             f"INSERT INTO execution (ns, updated_tick, {HEADER}) VALUES (?, ?, {marks})",
-            (self._ns, self._tick(self._now), *(getattr(header, name) for name in schema.COLUMNS)),
+            (self._ns, self._tick(self._now), *(getattr(header, name) for name in _FIELDS)),
         ).lastrowid
         assert x is not None
         if request.entries:

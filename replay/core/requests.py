@@ -87,7 +87,7 @@ class Header:
     last_commit: str = ""
     token: str | None = None
     worker: str | None = None
-    lost: int = 0
+    lost_leases: int = 0
     due_at: float | None = None
     current: bytes = b"[]"
 
@@ -191,15 +191,15 @@ class Claim(Request[Claims]):
 
     Each gets `status="running"` (`cancelling` if a cancel waits in its inbox), `token=nonce`, `due_at=now + lease`,
     and its `worker`. An execution taken
-    from an expired lease has `lost` raised by one; at `MAX_LOST` it is not handed out but set `stuck`, its
-    `current` to `[{"kind": "crash_loop"}]`, its lease cleared, due again after `CRASH_LOOP_DELAY` with `lost` reset to
+    from an expired lease has `lost_leases` raised by one; at `MAX_LOST` it is not handed out but set `stuck`, its
+    `current` to `[{"kind": "crash_loop"}]`, its lease cleared, due again after `CRASH_LOOP_DELAY` with `lost_leases` reset to
     `MAX_LOST - 1` (one more try). Executions of other workflows or queues are untouched.
 
     Of what is due, a higher priority goes first, whether it was ready at once or waited for an instant (`Create.at`,
     `Park.wake_at`, a lease's end). An instant that has come is found `priority * PRIORITY_STEP` seconds earlier from the next
     claim on, whatever it claims, so that the order of `due_at` is the order of claims.
 
-    With `revive`, executions of these queues and workflows that are `stuck` and not in a crash loop (`lost < MAX_LOST - 1`)
+    With `revive`, executions of these queues and workflows that are `stuck` and not in a crash loop (`lost_leases < MAX_LOST - 1`)
     become due now first.
 
     Idempotent by `nonce` (a random string, unique to each claim): repeating it returns the leases still held under it.
@@ -281,7 +281,7 @@ class Commit(Request[Committed]):
 
     Refused with `Fenced` unless the execution exists, is not ended, its `token` equals `token` and its `length` equals
     `expected` (an expired but not re-claimed lease is still good). Idempotent by `commit_id`: a repetition answers
-    from what is stored. A commit resets `lost` to 0.
+    from what is stored. A commit resets `lost_leases` to 0.
 
     Args:
         entries: Appended to the log in order.
@@ -477,7 +477,7 @@ class Amend(Request[Amended]):
 
     Refused with `OperatorRefused` unless the status is one of `statuses` and the log's length is `expected`.
     Any lease is broken (its holder is fenced). With `then=None` the execution becomes `pending`, due now, result, error,
-    `ended_at` and `deadline` cleared, `lost` 0. Idempotent by `nonce` (kept as `last_commit`).
+    `ended_at` and `deadline` cleared, `lost_leases` 0. Idempotent by `nonce` (kept as `last_commit`).
     """
 
     id: str

@@ -131,7 +131,7 @@ class StoreContract(LeasePromises, ListPromises):
         assert s.claim("n2") == []
         s.wait(2.0)
         (claimed,) = s.claims("n3").claimed
-        assert (claimed.header.token, claimed.header.lost) == ("n3", 1)
+        assert (claimed.header.token, claimed.header.lost_leases) == ("n3", 1)
         with pytest.raises(Fenced):
             s.commit("a", "n1", 0, entries=(b"[1]",))
         assert s.ask(r.Load("a")) == []
