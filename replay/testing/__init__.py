@@ -15,8 +15,8 @@ from replay.testing.simulation.stubs import REAL, fails, hangs, returns, takes
 if TYPE_CHECKING:
     from replay.testing.contracts import BusContract, QueueContract, StoreContract
     from replay.testing.contracts.agreement import store_agreement
-    from replay.testing.scenarios.machine import WorkflowMachine
-    from replay.testing.scenarios.strategy import Run, histories, run_plan, scenarios
+    from replay.testing.scenario.machine import WorkflowMachine
+    from replay.testing.scenario.strategy import Run, histories, run_plan, scenarios
 
 __all__ = [
     "REAL",
@@ -48,12 +48,12 @@ __all__ = [
 _LAZY = {
     "BusContract": "contracts",
     "QueueContract": "contracts",
-    "Run": "scenarios.strategy",
+    "Run": "scenario.strategy",
     "StoreContract": "contracts",
-    "WorkflowMachine": "scenarios.machine",
-    "histories": "scenarios.strategy",
-    "run_plan": "scenarios.strategy",
-    "scenarios": "scenarios.strategy",
+    "WorkflowMachine": "scenario.machine",
+    "histories": "scenario.strategy",
+    "run_plan": "scenario.strategy",
+    "scenarios": "scenario.strategy",
     "store_agreement": "contracts.agreement",
 }
 

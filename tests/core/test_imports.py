@@ -6,6 +6,8 @@ import subprocess
 import sys
 from importlib.metadata import version
 
+import pytest
+
 HEAVY = (
     "redis",
     "pika",
@@ -59,3 +61,12 @@ def test_the_version_is_that_of_the_distribution() -> None:
     code = "import replay; print(replay.__version__)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert found.strip() == version("replay-engine")
+
+
+@pytest.mark.parametrize("package", ["replay", "replay.testing"])
+def test_no_public_name_is_hidden_by_a_module_of_the_same_name(package: str) -> None:
+    code = (
+        f"import importlib, types; p = importlib.import_module({package!r}); twice = [*p.__all__, *p.__all__]; "
+        "print(*(n for n in twice if isinstance(getattr(p, n), types.ModuleType)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"

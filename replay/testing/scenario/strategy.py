@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from replay.client.histories import History
 from replay.definition import Signal, Workflow
 from replay.ports import Clock, Store
-from replay.testing.scenarios.plan import Choices, read_token
-from replay.testing.scenarios.runner import Run, ScenarioOptions, ScenarioRunner
-from replay.testing.scenarios.step_outcomes import InjectedFailure
+from replay.testing.scenario.plan import Choices, read_token
+from replay.testing.scenario.runner import Run, ScenarioOptions, ScenarioRunner
+from replay.testing.scenario.step_outcomes import InjectedFailure
 
 __all__ = ["InjectedFailure", "Run", "run_plan", "scenarios"]
 

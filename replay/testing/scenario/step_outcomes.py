@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from replay.core.effects import Call
 from replay.core.retry import ONCE
-from replay.testing.scenarios.plan import Choices
+from replay.testing.scenario.plan import Choices
 from replay.testing.simulation.cluster import LEASE
 from replay.testing.simulation.stubs import Hangs, Stubs, Takes, plain, real
 

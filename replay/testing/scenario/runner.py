@@ -16,8 +16,8 @@ from replay.core.requests import Get
 from replay.definition import Signal, Workflow
 from replay.ports import Clock, Store
 from replay.testing.checks.recovery import wrong
-from replay.testing.scenarios.plan import Choices, target_of, token
-from replay.testing.scenarios.step_outcomes import StepOutcomes
+from replay.testing.scenario.plan import Choices, target_of, token
+from replay.testing.scenario.step_outcomes import StepOutcomes
 from replay.testing.simulation.faults import CrashPoint, Faults
 from replay.testing.simulation.simulation import FAULTS_STOP_AFTER, SimHandle, Simulation
 from replay.testing.simulation.stubs import plain
