@@ -14,8 +14,9 @@ from typing import Any
 
 import attrs
 
-from replay.backends.rabbitmq.link import FAREWELL, Health, Link, logger
-from replay.backends.rabbitmq.roles import Consumer, Publisher, Unsent
+from replay.backends.rabbitmq.connection import FAREWELL, Connection, Health, logger
+from replay.backends.rabbitmq.consumer import Consumer
+from replay.backends.rabbitmq.publisher import Publisher, Unsent
 from replay.backends.rabbitmq.topology import Topology
 from replay.backends.rabbitmq.url import read_url
 
@@ -120,8 +121,8 @@ class RabbitQueue:
     @property
     def connected(self) -> bool:
         """Tell whether all that was asked for (publishing, consuming) is in force; False before the first use."""
-        links = self._links()
-        return bool(links) and all(link.up for link in links)
+        connections = self._connections()
+        return bool(connections) and all(each.up for each in connections)
 
     def stats(self) -> QueueStats:
         """Return what was done so far."""
@@ -134,7 +135,7 @@ class RabbitQueue:
             refused=publisher.refused if publisher else 0,
             consumed=consumer.consumed if consumer else 0,
             malformed=consumer.malformed if consumer else 0,
-            reconnects=sum(link.reconnects for link in self._links()),
+            reconnects=sum(each.reconnects for each in self._connections()),
             connected=self.connected,
         )
 
@@ -157,8 +158,8 @@ class RabbitQueue:
 
     # --- the I/O thread --------------------------------------------------------------------------
 
-    def _links(self) -> list[Link]:
-        return [link for link in (self._publisher, self._consumer) if link is not None]
+    def _connections(self) -> list[Connection]:
+        return [each for each in (self._publisher, self._consumer) if each is not None]
 
     def _on_io_thread(self, call: Callable[[], None]) -> None:
         with self._lock:
@@ -184,8 +185,8 @@ class RabbitQueue:
             except Exception as error:
                 # A bug, ours or pika's: hints must not end with it, so go on with fresh connections.
                 logger.exception("%s: unexpected error on the I/O thread", self._url.shown)
-                for link in self._links():
-                    link.reopen(error)
+                for connection in self._connections():
+                    connection.reopen(error)
         self._loop.close()
 
     def _flush(self) -> None:
@@ -199,20 +200,20 @@ class RabbitQueue:
         return self._publisher
 
     def _count_dead(self, note: Callable[[int], None], until: float) -> None:
-        """Ask as soon as a link works, if that is before *until*."""
-        link = next((link for link in self._links() if link.up), None) or self._the_publisher()
-        if link.up:
-            link.count(self._topology.dead, note)
+        """Ask as soon as a connection works, if that is before *until*."""
+        connection = next((each for each in self._connections() if each.up), None) or self._the_publisher()
+        if connection.up:
+            connection.count(self._topology.dead, note)
         elif time.monotonic() < until and not self._closed:
             self._loop.call_later(0.02, lambda: self._count_dead(note, until))
 
     def _shut_down(self) -> None:
-        left = self._links()
+        left = self._connections()
         if not left:
             self._loop.stop()
 
-        def gone(link: Link) -> None:
-            left.remove(link)
+        def gone(connection: Connection) -> None:
+            left.remove(connection)
             if not left:
                 self._loop.stop()
 

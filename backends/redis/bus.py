@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from replay.backends.redis.scripts import pack
-from replay.backends.redis.topology import Connection, Topology, find_topology
+from replay.backends.redis.topology import RawConnection, Topology, find_topology
 from replay.backends.redis.url import RedisUrl, read_url
 
 log = logging.getLogger("replay.redis")
@@ -119,7 +119,7 @@ class _Publisher:
         self._outage = outage
         self._topology: Topology = find_topology(_bus_url(url))
         self._lock = threading.Lock()
-        self._connection: Connection | None = None
+        self._connection: RawConnection | None = None
         self._pause = 0.0
         self._not_before = 0.0
 
@@ -181,7 +181,7 @@ class _Listener:
         self._topology: Topology = find_topology(_bus_url(url))
         self._handlers: dict[bytes, list[Handler]] = {}
         self._changed = threading.Condition()
-        self._connection: Connection | None = None
+        self._connection: RawConnection | None = None
         self._asked: dict[bytes, int] = {}  # SUBSCRIBEs sent on this connection, and those confirmed
         self._confirmed: dict[bytes, int] = {}
         self._failures = 0
@@ -259,7 +259,7 @@ class _Listener:
     def _run(self) -> None:
         pause = FIRST_PAUSE
         while not self._stop.is_set():
-            connection: Connection | None = None
+            connection: RawConnection | None = None
             try:
                 connection = self._topology.node(b"bus").take()
                 self._begin(connection)
@@ -283,7 +283,7 @@ class _Listener:
             with contextlib.suppress(Exception):
                 self._topology.refresh()
 
-    def _begin(self, connection: Connection) -> None:
+    def _begin(self, connection: RawConnection) -> None:
         with self._changed:
             if self._stop.is_set():
                 return
@@ -292,7 +292,7 @@ class _Listener:
             if self._handlers:
                 self._ask(b"SUBSCRIBE", *self._handlers)
 
-    def _listen(self, connection: Connection) -> None:
+    def _listen(self, connection: RawConnection) -> None:
         """Take messages until the connection fails; a silent server is asked for a sign of life."""
         import redis
 

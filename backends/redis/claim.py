@@ -1,4 +1,4 @@
-"""Claims: leases on what is due, from all shards at once, never more than were asked for."""
+"""Claims: leases on due executions from all shards at once, never more than the limit."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ from collections.abc import Callable
 from typing import Any
 
 from replay.backends.redis import rows
-from replay.backends.redis.plans import Plan, Shards, portions
+from replay.backends.redis.round_trips import RoundTrips
 from replay.backends.redis.scripts import Call
+from replay.backends.redis.shards import Shards, portions
 from replay.core import requests as r
 
 
-def claim(shards: Shards, request: r.Claim, now: Callable[[], bytes]) -> Plan[r.Claims]:
-    """Claim from all shards at once, each for its portion; then the rest from those that had more."""
+def claim(shards: Shards, request: r.Claim, now: Callable[[], bytes]) -> RoundTrips[r.Claims]:
+    """Claim a portion from each shard at once, then the rest from shards that have more."""
     order = shards.rotation()
-    again = shards.count > 1 and shards.is_repeated(request.nonce)
-    quotas = dict(zip(order, portions(0 if again else request.limit, len(order)), strict=True))
-    replies = yield [_call(shards, now(), request, shard, quota, b"1") for shard, quota in quotas.items()]
+    again = shards.is_repeated(request.nonce)
+    quotas = dict(zip(order, portions(request.limit, len(order)), strict=True))
+    first = b"0" if again else b"1"
+    replies = yield [_call(shards, now(), request, shard, quota, first) for shard, quota in quotas.items()]
     answers = dict(zip(quotas, replies, strict=True))
     claimed = {row[0]: row for reply in replies for row in reply[3]}
     repeated = again or any(reply[2] for reply in replies)
@@ -40,8 +42,9 @@ def _call(shards: Shards, now: bytes, request: r.Claim, shard: int, limit: int, 
     lanes = [f"{q}\x1f{w}\x1f{v}" for q in request.queues for w, v in request.workflows]
     known = list(dict.fromkeys(w for w, _ in request.workflows))
     return shards.script(
-        shard, "claim", now, request.nonce, request.worker, limit, repr(request.lease),
-        b"1" if request.revive else b"0", round, len(lanes), len(known), *lanes, *known,
+        shard, "claim", now, *lanes, *known, nonce=request.nonce, worker=request.worker, limit=limit,
+        lease=repr(request.lease), revive=b"1" if request.revive else b"0", round=round, n_lanes=len(lanes),
+        n_workflows=len(known),
     )  # fmt: skip
 
 
@@ -57,6 +60,8 @@ def _reply(shards: Shards, replies: list[Any], claimed: list[Any], schedules: li
         max(min(dues), now) if dues else None,
         tuple(due_schedules[:16]),
         tuple(
-            rows.read_owed(shard, items[i], items[i + 1]) for shard, items in outbox for i in range(0, len(items), 2)
+            rows.read_outbox_item(shard, items[i], items[i + 1])
+            for shard, items in outbox
+            for i in range(0, len(items), 2)
         ),
     )

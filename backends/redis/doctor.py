@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from replay.backends.redis.topology import Connection
+from replay.backends.redis.topology import RawConnection
 
 OLDEST = (6, 2)
 """The oldest version whose commands we use; 7.0 is the oldest that we test."""
 
 
-def examine(connection: Connection) -> list[str]:
+def examine(connection: RawConnection) -> list[str]:
     """Return warnings about the server behind *connection*, each with its remedy."""
     from redis.exceptions import NoPermissionError
 
@@ -49,14 +49,14 @@ def examine(connection: Connection) -> list[str]:
 _WINDOW = {"everysec": "two seconds", "no": "thirty seconds"}
 
 
-def _info(connection: Connection) -> dict[str, str]:
+def _info(connection: RawConnection) -> dict[str, str]:
     connection.send_command("INFO")
     text: Any = connection.read_response()
     lines = (line.partition(":") for line in text.decode(errors="replace").splitlines() if ":" in line)
     return {name: value for name, _, value in lines}
 
 
-def _setting(connection: Connection, name: str) -> str | None:
+def _setting(connection: RawConnection, name: str) -> str | None:
     """Return a setting, None where CONFIG is not permitted (managed services)."""
     from redis import ResponseError
 

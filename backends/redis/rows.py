@@ -1,14 +1,16 @@
-"""How requests and replies look in Redis: headers, messages, schedules, what one shard owes to another."""
+"""The notation of requests and replies in Redis: headers, messages, schedules, and outbox items between shards."""
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any
 
 import attrs
 
 from replay.backends import common
+from replay.backends.redis.constants import CREATE_FIELDS
 from replay.backends.redis.scripts import Argument
 from replay.core import requests as r
 from replay.core.errors import Undecodable
@@ -21,7 +23,7 @@ def _optional(value: Any) -> Argument:
 
 
 optional: Callable[[Any], Argument] = _optional
-"""Write a value that may be None (which no stored value is: `''`)."""
+"""Write a value that may be None. None becomes `''`, which no stored value is."""
 
 # --- headers --------------------------------------------------------------------------------------------
 
@@ -61,7 +63,7 @@ def header(row: Sequence[Any]) -> r.Header:
     values: dict[str, Any] = {}
     for half in (row[1], row[2]):
         for i in range(0, len(half), 2):
-            field = _FIELDS.get(half[i])  # those of a newer version, and our own marks, are passed over
+            field = _FIELDS.get(half[i])  # skips the fields of newer versions, and `pf` and `cn`
             if field is not None:
                 values[field[0]] = field[1](half[i + 1])
     return r.Header(id=row[0].decode(), **values)
@@ -71,7 +73,7 @@ def header(row: Sequence[Any]) -> r.Header:
 
 
 def message(seq: bytes, data: bytes) -> r.Message:
-    """Return a message as it stands in an inbox."""
+    """Read a message of an inbox."""
     kind, at, size, rest = data.split(SEPARATOR, 3)
     name = int(size)
     return r.Message(int(seq), kind.decode(), rest[:name].decode(), rest[name:], float(at))
@@ -85,15 +87,15 @@ def messages(flat: Sequence[bytes]) -> tuple[r.Message, ...]:
 
 
 def entry(data: bytes) -> bytes:
-    """Return a log entry as it is stored, its checksum in front."""
+    """Return a log entry as stored, with its checksum in front."""
     return zlib.crc32(data).to_bytes(4, "big") + data
 
 
 def checked(request: r.Load, stored: Sequence[bytes]) -> list[bytes]:
-    """Return the entries that *request* asked for, without their checksums.
+    """Return the entries of *request* without their checksums.
 
     Raises:
-        Undecodable: One does not fit its checksum.
+        Undecodable: An entry does not fit its checksum.
     """
     crc32, entries = zlib.crc32, [each[4:] for each in stored]
     for index, (data, each) in enumerate(zip(entries, stored, strict=True)):
@@ -112,25 +114,28 @@ def checked(request: r.Load, stored: Sequence[bytes]) -> list[bytes]:
 
 
 def create_block(request: r.Create, *, foreign: bool) -> list[Argument]:
-    """Return what `create.lua` reads; *foreign*: the parent lives on another shard."""
-    return [
-        request.id,
-        request.workflow,
-        request.version,
-        request.queue,
-        request.input,
-        _optional(request.at),
-        _optional(request.timeout),
-        _optional(request.parent_id),
-        b"1" if foreign else b"0",
-        request.metadata,
-        "\x1f".join(common.terms(request.metadata)),
-        request.priority,
-        _optional(request.retention),
-        request.amendments,
-        len(request.entries),
-        *map(entry, request.entries),
-    ]
+    """Return the block that `lib/create.lua` reads; *foreign*: the parent lives on another shard."""
+    values: dict[str, Argument] = {
+        "id": request.id,
+        "workflow": request.workflow,
+        "version": request.version,
+        "queue": request.queue,
+        "input": request.input,
+        "at": _optional(request.at),
+        "timeout": _optional(request.timeout),
+        "parent": _optional(request.parent_id),
+        "foreign": b"1" if foreign else b"0",
+        "metadata": request.metadata,
+        "terms": "\x1f".join(common.terms(request.metadata)),
+        "priority": request.priority,
+        "retention": _optional(request.retention),
+        "amendments": request.amendments,
+        "n_entries": len(request.entries),
+    }
+    return [*_block_order(values), *map(entry, request.entries)]
+
+
+_block_order: Callable[[dict[str, Argument]], tuple[Argument, ...]] = itemgetter(*CREATE_FIELDS)
 
 
 # --- schedules and workers --------------------------------------------------------------------------------------
@@ -158,33 +163,33 @@ def worker(name: bytes, data: bytes) -> r.WorkerRow:
     return r.WorkerRow(name.decode(), info, float(seen_at))
 
 
-# --- between shards ----------------------------------------------------------------------------------------------
+# --- outbox items ------------------------------------------------------------------------------------------------
 
 
 @attrs.frozen
-class Owed:
-    """Where an item of an outbox lies."""
+class OutboxItem:
+    """An item's place: the shard whose outbox holds it, and its name there."""
 
     shard: int
-    item: bytes
+    name: bytes
 
 
 @attrs.frozen(kw_only=True)
-class OwedCreate(r.Create):
-    """A creation that another shard's commit asked for."""
+class OutboxCreate(r.Create):
+    """A creation that another shard's transition asked for."""
 
-    owed: Owed
+    origin: OutboxItem
 
 
 @attrs.frozen(kw_only=True)
-class OwedDeliver(r.Deliver):
-    """A cancellation, or the news that an execution ended, from another shard."""
+class OutboxDeliver(r.Deliver):
+    """A `cancel` or `ended` message from another shard."""
 
-    owed: Owed
+    origin: OutboxItem
 
 
 def fields(*values: Argument) -> bytes:
-    """Write values so that `split_fields` finds them again."""
+    """Write values for `split_fields`."""
     out = []
     for value in values:
         data = value if isinstance(value, bytes) else str(value).encode()
@@ -193,7 +198,7 @@ def fields(*values: Argument) -> bytes:
 
 
 def split_fields(data: bytes) -> list[bytes]:
-    """Return the values that `fields` (or its twin in `outbox.lua`) wrote."""
+    """Return the values that `fields` (or its twin in `lib/outbox.lua`) wrote."""
     found, at = [], 0
     while at < len(data):
         colon = data.index(b":", at)
@@ -203,40 +208,39 @@ def split_fields(data: bytes) -> list[bytes]:
     return found
 
 
-def owed_create(request: r.Create, *, foreign: bool) -> bytes:
+def outbox_create(block: Sequence[Argument]) -> bytes:
     """Write a creation for another shard."""
-    return fields(b"c", *create_block(request, foreign=foreign))
+    return fields(b"c", *block)
 
 
-def owed_cancel(id: str) -> bytes:
+def outbox_cancel(id: str) -> bytes:
     """Write a cancellation for another shard."""
     return fields(b"x", id)
 
 
-def read_owed(shard: int, item: bytes, value: bytes) -> OwedCreate | OwedDeliver:
-    """Return the request that an item of *shard*'s outbox stands for."""
+def read_outbox_item(shard: int, name: bytes, value: bytes) -> OutboxCreate | OutboxDeliver:
+    """Return the request of the item *name* in *shard*'s outbox."""
     kind, *rest = split_fields(value)
-    owed = Owed(shard, item)
+    origin = OutboxItem(shard, name)
     if kind == b"x":
-        return OwedDeliver(rest[0].decode(), item.hex(), "cancel", owed=owed)
+        return OutboxDeliver(rest[0].decode(), name.hex(), "cancel", origin=origin)
     if kind == b"e":
-        return OwedDeliver(rest[0].decode(), item.hex(), "ended", rest[1].decode(), rest[2], owed=owed)
-    id, workflow, version, queue, input, at, timeout, parent, _, metadata, _, priority, retention, amendments, _ = rest[
-        :15
-    ]
-    return OwedCreate(
-        id.decode(),
-        workflow.decode(),
-        input,
-        version.decode(),
-        queue.decode(),
-        float(at) if at else None,
-        float(timeout) if timeout else None,
-        parent.decode() or None,
-        metadata,
-        int(priority),
-        float(retention) if retention else None,
-        tuple(each[4:] for each in rest[15:]),
-        int(amendments),
-        owed=owed,
+        return OutboxDeliver(rest[0].decode(), name.hex(), "ended", rest[1].decode(), rest[2], origin=origin)
+    size = len(CREATE_FIELDS)
+    block = dict(zip(CREATE_FIELDS, rest[:size], strict=True))
+    return OutboxCreate(
+        id=block["id"].decode(),
+        workflow=block["workflow"].decode(),
+        input=block["input"],
+        version=block["version"].decode(),
+        queue=block["queue"].decode(),
+        at=float(block["at"]) if block["at"] else None,
+        timeout=float(block["timeout"]) if block["timeout"] else None,
+        parent_id=block["parent"].decode() or None,
+        metadata=block["metadata"],
+        priority=int(block["priority"]),
+        retention=float(block["retention"]) if block["retention"] else None,
+        entries=tuple(each[4:] for each in rest[size:]),
+        amendments=int(block["amendments"]),
+        origin=origin,
     )

@@ -1,9 +1,7 @@
 """The store and bus in Redis: one server, a primary behind Sentinels, or a cluster.
 
-Every transition is one Lua script in one hash slot, atomic, fenced and idempotent (`lua/`); a batch of requests is one
-round trip to each server it concerns. An execution is two hashes (`e:ID` small fields, `p:ID` payloads), a log (list
-`l:ID`), an inbox (hash `m:ID`, with `n:ID` for whose ends wait in it), accepted message ids (sorted set `a:ID`, by number of
-arrivals) and watchers (set `w:ID`). A namespace's keys begin with `{namespace:shard}:`.
+Every transition is one Lua script in one hash slot: atomic, fenced and idempotent. A batch of requests is one round trip
+to each of its servers. A namespace's keys begin with `{namespace:shard}:`; `lua/lib/base.lua` lists them.
 """
 
 from __future__ import annotations
@@ -19,11 +17,12 @@ import attrs
 
 from replay.backends.redis import rows
 from replay.backends.redis.bus import RedisBus, open_bus
+from replay.backends.redis.connection import Connection, Unusable
 from replay.backends.redis.doctor import examine
-from replay.backends.redis.link import Link, Unusable
-from replay.backends.redis.plans import Plan, Shards, together
-from replay.backends.redis.requests import Plans
+from replay.backends.redis.handlers import Handlers
+from replay.backends.redis.round_trips import RoundTrips, together
 from replay.backends.redis.scripts import Call, load_scripts
+from replay.backends.redis.shards import Shards
 from replay.backends.redis.topology import Connect
 from replay.backends.redis.url import RedisUrl, read_url
 from replay.core import requests as r
@@ -35,28 +34,28 @@ __all__ = ["RedisBus", "RedisStore", "open_bus", "open_store"]
 log = logging.getLogger("replay.redis")
 
 SCHEMA = 1
-"""Version of the layout of keys. A store with a newer one is not touched."""
+"""Version of the key layout. A store with a newer version is refused."""
 
-OWED_DEADLINE = 1.0
-"""Seconds that an answer may wait for deliveries to other shards; afterwards workers see to them."""
-
-
-_Owed = tuple[int, int, list[bytes]]
-"""Which request of a batch wrote what to which shard's outbox (items and values in turn)."""
+OUTBOX_DEADLINE = 1.0
+"""Seconds that a reply may wait for deliveries to other shards; afterwards the workers perform them."""
 
 
-def _owe(owed: list[_Owed], i: int, shard: int, items: list[bytes]) -> None:
-    owed.append((i, shard, items))
+_Outbox = list[tuple[int, int, list[bytes]]]
+"""New outbox items of a batch: index of the request, shard, items (names and values in turn)."""
+
+
+def _note(outbox: _Outbox, i: int, shard: int, items: list[bytes]) -> None:
+    outbox.append((i, shard, items))
 
 
 class RedisStore:
     """See `replay.ports.Store`.
 
     Args:
-        url: Where; see `open_store`.
-        namespace: Keeps applications apart that share a Redis.
+        url: The server, service or cluster; see `open_store`.
+        namespace: Separates applications that share a Redis.
         clock: The store's clock, for simulations; None: the server's.
-        connect: Makes connections (redis-py's classes otherwise), e.g. to count round trips.
+        connect: Creates connections instead of redis-py's classes, e.g. to count round trips.
 
     Raises:
         ConfigError: The login is refused, or the namespace has another number of shards.
@@ -73,25 +72,25 @@ class RedisStore:
         self.namespace = namespace
         self._url = url
         scripts = load_scripts()
-        self._link = Link(url, list(scripts.values()), connect)
+        self._connection = Connection(url, list(scripts.values()), connect)
         try:
-            self._plans = Plans(Shards(namespace, self._agree_on_shards(), scripts), clock)
+            self._handlers = Handlers(Shards(namespace, self._agree_on_shards(), scripts), clock)
         except BaseException:
-            self._link.close()
+            self._connection.close()
             raise
 
     def __repr__(self) -> str:
         return f"RedisStore({self._url.shown!r}, namespace={self.namespace!r})"
 
     def _agree_on_shards(self) -> int:
-        """Return how many shards the namespace has, deciding it if it is new."""
+        """Return the number of shards of the namespace. A new namespace gets it here."""
         tag = b"{%b}:" % self.namespace.encode()
         key = tag + b"meta"
 
         def command(*args: Any) -> Call:
             return Call(0, tag, None, args, True)
 
-        answers = self._link.perform(
+        answers = self._connection.perform(
             [
                 command(b"HSETNX", key, b"shards", self._url.default_shards),
                 command(b"HSETNX", key, b"schema", SCHEMA),
@@ -116,56 +115,56 @@ class RedisStore:
 
     def close(self) -> None:
         """See `replay.ports.Store.close`."""
-        self._link.close()
+        self._connection.close()
 
     def apply(self, requests: Sequence[r.Request[Any]]) -> list[Any]:
         """See `replay.ports.Store.apply`."""
-        owed: list[_Owed] = []
-        plans = [self._plans.of(request, partial(_owe, owed, i)) for i, request in enumerate(requests)]
-        replies = [self._run_one(plans[0])] if len(plans) == 1 else self._run(together(plans))
-        if owed:
-            self._settle(owed, replies)
+        outbox: _Outbox = []
+        started = [self._handlers.start(request, partial(_note, outbox, i)) for i, request in enumerate(requests)]
+        replies = [self._run_one(started[0])] if len(started) == 1 else self._run(together(started))
+        if outbox:
+            self._deliver_outbox(outbox, replies)
         return replies
 
-    def _run_one(self, plan: Plan[Any]) -> Any:
-        """As `_run(together([plan]))[0]`, for the commonest batch there is: an execution's next step."""
+    def _run_one(self, request: RoundTrips[Any]) -> Any:
+        """Fast path of `_run(together([request]))[0]` for the commonest batch: an execution's next step."""
         replies: list[Any] | None = None
         while True:
             try:
-                calls = next(plan) if replies is None else plan.send(replies)
+                calls = next(request) if replies is None else request.send(replies)
             except StopIteration as end:
                 return end.value
             except ReplayError as refusal:
                 return refusal
-            replies = self._link.perform(calls)
+            replies = self._connection.perform(calls)
 
-    def _run(self, plan: Plan[list[Any]], deadline: float | None = None) -> list[Any]:
+    def _run(self, batch: RoundTrips[list[Any]], deadline: float | None = None) -> list[Any]:
         try:
-            calls = next(plan)
+            calls = next(batch)
             while True:
-                calls = plan.send(self._link.perform(calls, deadline))
+                calls = batch.send(self._connection.perform(calls, deadline))
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
 
     # --- between shards -----------------------------------------------------------------------------------
 
-    def _settle(self, owed: Sequence[_Owed], replies: list[Any]) -> None:
-        """Deliver at once what transitions owe to other shards; what cannot be delivered stays in the outboxes."""
+    def _deliver_outbox(self, outbox: _Outbox, replies: list[Any]) -> None:
+        """Deliver new outbox items to other shards at once. Failed deliveries stay in the outboxes."""
         items = [
-            (i, rows.read_owed(shard, found[n], found[n + 1]))
-            for i, shard, found in owed
+            (i, rows.read_outbox_item(shard, found[n], found[n + 1]))
+            for i, shard, found in outbox
             for n in range(0, len(found), 2)
         ]
-        more: list[_Owed] = []
+        more: _Outbox = []
         try:
-            deliveries = [self._plans.of(item, partial(_owe, more, i)) for i, item in items]
-            outcomes = self._run(together(deliveries), OWED_DEADLINE)
+            deliveries = [self._handlers.start(item, partial(_note, more, i)) for i, item in items]
+            outcomes = self._run(together(deliveries), OUTBOX_DEADLINE)
             done = [
-                self._plans.of(r.Forget(item), partial(_owe, more, i))
+                self._handlers.start(r.Forget(item), partial(_note, more, i))
                 for (i, item), outcome in zip(items, outcomes, strict=True)
-                if type(outcome) is not ReplayError  # which the server refused for reasons of its own
+                if type(outcome) is not ReplayError  # the server's own refusal
             ]
-            self._run(together(done), OWED_DEADLINE)
+            self._run(together(done), OUTBOX_DEADLINE)
         except StoreUnavailable as error:
             log.warning("deliveries to other shards are left to the workers: %s", error)
             return
@@ -176,13 +175,13 @@ class RedisStore:
                 woken = getattr(outcome, "woken", ())
             if woken:
                 replies[i] = attrs.evolve(replies[i], woken=tuple(dict.fromkeys((*replies[i].woken, *woken))))
-        if more:  # a cancelled child's end is news to yet another shard
-            self._settle(more, replies)
+        if more:  # the end of a cancelled child notifies yet another shard
+            self._deliver_outbox(more, replies)
 
     # --- operators --------------------------------------------------------------------------------------------
 
     def warnings(self) -> list[str]:
-        """Return what is unsafe about the servers' settings, each with its remedy.
+        """Return warnings about unsafe settings of the servers, each with its remedy.
 
         Raises:
             StoreUnavailable: A server cannot be reached.
@@ -190,7 +189,7 @@ class RedisStore:
         import redis
 
         found: dict[str, None] = {}
-        for node in self._link.topology.nodes():
+        for node in self._connection.topology.nodes():
             connection = node.take()
             try:
                 found |= dict.fromkeys(examine(connection))
@@ -219,13 +218,13 @@ def open_store(
         url: `redis://user:password@host:6379/0`, `rediss://...?ssl_ca_certs=FILE&ssl_cert_reqs=required`,
             `redis+sentinel://host:26379,host2:26379/service?db=0` or `redis+cluster://host:6379,host2:6379`. The
             following options may also stand in its query, and `tls=1` where the scheme cannot say so.
-        namespace: Keeps applications apart that share a Redis.
+        namespace: Separates applications that share a Redis.
         clock: The store's clock, for simulations; None: the server's.
-        shards: In how many hash slots a new namespace is split (default: 1, of a cluster 16). It cannot change later.
-        ack_replicas: How many replicas must have each batch before it is answered (WAIT).
-        deadline: Seconds for which requests are tried again before `StoreUnavailable` (default 10).
+        shards: Number of hash slots of a new namespace (default: 1, in a cluster 16). It cannot change later.
+        ack_replicas: Number of replicas that must have each batch before its reply (WAIT).
+        deadline: Seconds of retries before `StoreUnavailable` (default 10).
         socket_timeout: Seconds that one reply may take (default 5).
-        connect: Makes connections instead of redis-py's classes.
+        connect: Creates connections instead of redis-py's classes.
 
     Raises:
         ConfigError: The URL is malformed, the login is refused, or the namespace has another number of shards.

@@ -10,7 +10,7 @@ from typing import Any, Protocol, cast
 from replay.backends.redis.url import RedisUrl
 
 
-class Connection(Protocol):
+class RawConnection(Protocol):
     """What we use of redis-py's connections (most of which has no types there)."""
 
     _sock: Any
@@ -22,22 +22,22 @@ class Connection(Protocol):
     def read_response(self, **options: Any) -> Any: ...
 
 
-Connect = Callable[..., Connection]
+Connect = Callable[..., RawConnection]
 """Makes an unconnected connection from redis-py's options."""
 
-Prepare = Callable[[Connection], None]
+Prepare = Callable[[RawConnection], None]
 """Does with a new connection what is to be done once."""
 
 
 class Node:
     """One server, and idle connections to it. A connection that failed is dropped, never reused: its replies may be late."""
 
-    def __init__(self, make: Callable[[], Connection], prepare: Prepare | None = None) -> None:
+    def __init__(self, make: Callable[[], RawConnection], prepare: Prepare | None = None) -> None:
         self._make = make
         self._prepare = prepare
-        self._idle: list[Connection] = []
+        self._idle: list[RawConnection] = []
 
-    def take(self) -> Connection:
+    def take(self) -> RawConnection:
         """Return a connection that nobody else uses, connected. Raises redis-py's errors if it cannot be."""
         try:
             return self._idle.pop()
@@ -52,7 +52,7 @@ class Node:
             raise
         return connection
 
-    def give(self, connection: Connection) -> None:
+    def give(self, connection: RawConnection) -> None:
         """Take back a connection in good order."""
         self._idle.append(connection)
 
@@ -159,7 +159,7 @@ class Sentinels:
     """The primary of a service, as its Sentinels name it. A wrong answer is harmless: a replica refuses to write."""
 
     def __init__(
-        self, url: RedisUrl, make: Callable[[str, int], Node], sentinel: Callable[[str, int], Connection]
+        self, url: RedisUrl, make: Callable[[str, int], Node], sentinel: Callable[[str, int], RawConnection]
     ) -> None:
         self._url = url
         self._make = make

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from replay.backends import common
 from replay.backends.memory import MemoryStore
 from replay.backends.redis import open_store
 from replay.backends.redis import store as redis
+from replay.backends.redis.constants import CONSTANTS
 from replay.backends.redis.scripts import Script, load_scripts
 from replay.backends.sqlite import SqliteStore
 from replay.backends.sqlite import find as sqlite_find
@@ -59,11 +59,7 @@ def make_store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pyte
 
 
 def scripts_by_age() -> dict[str, Script]:
-    scripts = load_scripts()
-    text = scripts["find"].text.replace(b"SCAN, FEW = 512, 5000", b"SCAN, FEW = 16, -1")
-    assert text != scripts["find"].text
-    sha = hashlib.sha1(text, usedforsecurity=False).hexdigest().encode()
-    return scripts | {"find": Script("find", text, sha)}
+    return load_scripts({**CONSTANTS, "SCAN": 16, "FEW": -1})
 
 
 def test_it_answers_as_the_memory_store_does(make_store: Callable[[Any], Any]) -> None:

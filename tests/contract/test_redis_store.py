@@ -53,7 +53,7 @@ def apart(store: RedisStore, prefix: str) -> Iterator[str]:
     """Yield ids that live on different shards."""
     seen = set()
     for n in itertools.count():
-        shard = store._plans.shards.of(f"{prefix}{n}")
+        shard = store._handlers.shards.of(f"{prefix}{n}")
         if shard not in seen:
             seen.add(shard)
             yield f"{prefix}{n}"
@@ -114,9 +114,9 @@ def test_what_a_dead_process_owed_to_other_shards_is_handed_to_a_claimer(
 
 def abandon(store: RedisStore, request: r.Request[Any]) -> None:
     """Perform *request* and die before what it owes to other shards is delivered."""
-    from replay.backends.redis.plans import together
+    from replay.backends.redis.round_trips import together
 
-    store._run(together([store._plans.of(request, lambda shard, items: None)]))
+    store._run(together([store._handlers.start(request, lambda shard, items: None)]))
 
 
 def test_a_claim_takes_no_more_than_its_limit_from_all_shards(spread: RedisStore) -> None:
@@ -132,7 +132,7 @@ def test_a_claim_takes_no_more_than_its_limit_from_all_shards(spread: RedisStore
 def test_the_number_of_shards_is_fixed_by_whoever_came_first(redis_server: RedisServer, namespace: str) -> None:
     open_store(f"{redis_server.url}?shards=3", namespace=namespace).close()
     with contextlib.closing(open_store(redis_server.url, namespace=namespace)) as store:
-        assert store._plans.shards.count == 3
+        assert store._handlers.shards.count == 3
     with pytest.raises(ConfigError, match="3 shards"):
         open_store(redis_server.url, namespace=namespace, shards=4)
 

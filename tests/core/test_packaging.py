@@ -49,7 +49,8 @@ def test_the_sdist_holds_what_the_wheel_is_built_from(built: Path) -> None:
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert {"setup.cfg", "pyproject.toml", "README.md", "LICENSE", "replay/py.typed"} <= names
-    assert "replay/backends/redis/lua/do_commit.lua" in names
+    assert "replay/backends/redis/lua/scripts/commit.lua" in names
+    assert "replay/backends/redis/lua/lib/base.lua" in names
 
 
 def test_the_wheel_runs_where_it_is_unpacked(built: Path, tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""The scripts that the Redis store performs: parts, and `do_NAME.lua` that say which parts they need."""
+"""The Lua scripts of the Redis store: `scripts/`, one for each transition or read, and `lib/`, their parts."""

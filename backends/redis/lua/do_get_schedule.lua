@@ -1,2 +1,0 @@
--- needs: base schedule
-return row(ARGV[2])

@@ -1,0 +1,13 @@
+-- Reads an execution: its id, and both halves of its header as flat lists; and its messages after `seen`.
+local function header(id) return { id, call('HGETALL', T .. 'e:' .. id), call('HGETALL', T .. 'p:' .. id) } end
+local function messages_after(id, seen, arrivals)
+  local found, m = {}, T .. 'm:' .. id
+  for seq = seen + 1, arrivals do
+    local message = call('HGET', m, seq)
+    if message then
+      found[#found + 1] = tostring(seq)
+      found[#found + 1] = message
+    end
+  end
+  return found
+end

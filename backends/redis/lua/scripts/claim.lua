@@ -1,0 +1,132 @@
+-- needs: base lanes read
+-- args: nonce worker limit lease revive round n_lanes n_workflows values...
+-- `values` are the lanes and the workflows. A claim from several shards has a second round for shards that have more.
+-- The record of a nonce holds the rounds that took something, and the ids taken. A repeated round takes nothing more.
+-- A repeated first round returns the leases of both. Round 0 takes nothing: the client knows that it is a repetition.
+-- constants: MAX_LOST CRASH_LOOP_DELAY PRIORITY_STEP OUTBOX_LIMIT OUTBOX_RETRY REVIVE_LIMIT MOVE_LIMIT RECORD_FOR
+limit, lease = tonumber(limit), tonumber(lease)
+local record = T .. 'c:' .. nonce
+local lanes, knows = {}, {}
+for i = values, values + n_lanes - 1 do lanes[#lanes + 1] = ARGV[i] end
+for i = values + n_lanes, values + n_lanes + n_workflows - 1 do knows[ARGV[i]] = true end
+
+local taken, since, repeated, next_due = {}, {}, round == '0', nil
+local function later(at) if not next_due or at < next_due then next_due = at end end
+
+for _, item in ipairs(call('LRANGE', record, 0, -1)) do
+  if string.sub(item, -1) == SEP then
+    if round == '1' or item == round .. SEP then repeated = true end
+  elseif call('HGET', T .. 'e:' .. item, 'tok') == nonce then
+    taken[#taken + 1] = item
+  end
+end
+if not repeated then taken = {} end
+
+if not repeated and revive == '1' then
+  local mine = {}
+  for _, name in ipairs(lanes) do mine[name] = true end
+  for workflow in pairs(knows) do
+    for _, id in ipairs(call('ZRANGE', T .. 'x:stuck' .. SEP .. workflow, 0, REVIVE_LIMIT - 1)) do
+      local h = call('HMGET', T .. 'e:' .. id, 'q', 'v', 'lost', 'pri')
+      if mine[h[1] .. SEP .. workflow .. SEP .. h[2]] and tonumber(h[3] or 0) < MAX_LOST - 1 then
+        set_due(id, h[1], workflow, h[2], h[4], now)
+      end
+    end
+  end
+end
+if not repeated then -- Move due timers ahead according to their priority.
+  for _, id in ipairs(call('ZRANGEBYSCORE', T .. 't', '-inf', NOW, 'LIMIT', 0, MOVE_LIMIT)) do
+    local h = call('HMGET', T .. 'e:' .. id, 'q', 'wf', 'v', 'pri', 'due')
+    set_due(id, h[1], h[2], h[3], h[4], tonumber(h[5]) - tonumber(h[4]) * PRIORITY_STEP)
+  end
+end
+
+local ready = {}
+for n, name in ipairs(lanes) do
+  local found = call('ZRANGE', T .. 'd:' .. name, 0, limit + 7, 'WITHSCORES')
+  for i = 1, #found, 2 do
+    local due = tonumber(found[i + 1])
+    if due > now or repeated then
+      later(due)
+      break
+    end
+    ready[#ready + 1] = { found[i], due, n * 100000 + i }
+  end
+end
+table.sort(ready, function(a, b)
+  if a[2] ~= b[2] then return a[2] < b[2] end
+  return a[3] < b[3]
+end)
+
+local got = {}
+for _, candidate in ipairs(ready) do
+  local id = candidate[1]
+  if #got == limit then
+    later(candidate[2])
+    break
+  end
+  local e = T .. 'e:' .. id
+  local h = call('HMGET', e, 'st', 'wf', 'ca', 'q', 'v', 'tok', 'lost', 'cn', 'pri')
+  local st, wf, ca, q, v, lost = h[1], h[2], h[3], h[4], h[5], tonumber(h[7] or 0)
+  if h[6] and lost + 1 >= MAX_LOST then
+    call('HSET', e, 'st', 'stuck', 'ua', NOW, 'lost', MAX_LOST - 1)
+    call('HSET', T .. 'p:' .. id, 'cur', '[{"kind":"crash_loop"}]')
+    call('HDEL', e, 'tok', 'wk')
+    touch(id)
+    index(id, wf, ca, st, 'stuck')
+    set_due(id, q, wf, v, h[9], now + CRASH_LOOP_DELAY)
+    later(now + CRASH_LOOP_DELAY)
+  else
+    local status = h[8] and call('HEXISTS', T .. 'm:' .. id, h[8]) == 1 and 'cancelling' or 'running'
+    call('HSET', e, 'st', status, 'ua', NOW, 'tok', nonce, 'wk', worker)
+    if h[6] then call('HSET', e, 'lost', lost + 1) end
+    touch(id)
+    index(id, wf, ca, st, status)
+    set_due(id, q, wf, v, h[9], now + lease)
+    later(now + lease)
+    got[#got + 1] = id
+    since[id] = num(candidate[2])
+    taken[#taken + 1] = id
+  end
+end
+if #got > 0 then
+  call('RPUSH', record, round .. SEP)
+  for from = 1, #got, 1000 do call('RPUSH', record, unpack(got, from, math.min(from + 999, #got))) end
+  call('PEXPIRE', record, math.floor(math.max(lease * 2, RECORD_FOR) * 1000))
+end
+
+local claimed = {}
+for i, id in ipairs(taken) do
+  local x = header(id)
+  x[4] = call('HGETALL', T .. 'm:' .. id)
+  x[5] = since[id] or '0'
+  claimed[i] = x
+end
+
+-- Schedules, earliest first; those of workflows that this worker does not know are passed over.
+local schedules, offset = {}, 0
+repeat
+  local rows, done = call('ZRANGE', T .. 'sz', offset, offset + 63, 'WITHSCORES'), false
+  for i = 1, #rows, 2 do
+    local at = tonumber(rows[i + 1])
+    local id = rows[i]
+    local wf = call('HGET', T .. 's:' .. id, 'wf')
+    if wf and knows[wf] then
+      if at > now then
+        later(at)
+        done = true
+        break
+      end
+      if #schedules < 16 then schedules[#schedules + 1] = { id, call('HGETALL', T .. 's:' .. id) } end
+    end
+  end
+  offset = offset + 64
+until done or #rows < 128 or offset >= 1024
+
+local outbox = {}
+for _, item in ipairs(call('ZRANGEBYSCORE', T .. 'oz', '-inf', NOW, 'LIMIT', 0, OUTBOX_LIMIT)) do
+  outbox[#outbox + 1] = item
+  outbox[#outbox + 1] = call('HGET', T .. 'o', item)
+  call('ZADD', T .. 'oz', num(now + OUTBOX_RETRY), item)
+end
+return { NOW, next_due and num(next_due) or '', repeated and 1 or 0, claimed, schedules, outbox }

@@ -1,0 +1,5 @@
+-- needs: base
+-- args: item
+call('HDEL', T .. 'o', item)
+call('ZREM', T .. 'oz', item)
+return 1

@@ -1,0 +1,3 @@
+-- needs: base schedules
+-- args: id
+return row(id)
