@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
+
+from tests.budgets import load_profile
 
 if TYPE_CHECKING:
     from tests.servers.rabbitmq import RabbitServer
@@ -25,6 +28,23 @@ def serving(make: Callable[[], Any]) -> Iterator[Any]:
 
 
 pytest_plugins = ["pytester"]
+
+load_profile()
+
+SERVERS = {"redis_server", "redis_cluster", "redis_sentinel", "rabbitmq_server"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that need a server, so that `-m "not server"` leaves them out."""
+    for item in items:
+        parameters = getattr(item, "callspec", None)
+        named = {value for value in parameters.params.values() if isinstance(value, str)} if parameters else set()
+        if SERVERS & {*getattr(item, "fixturenames", ())} or any(name.startswith("redis") for name in named):
+            item.add_marker("server")
+
+
+def pytest_report_header() -> str:
+    return f"budgets: profile {settings.get_current_profile_name()!r}"
 
 
 @pytest.fixture(scope="session")

@@ -22,9 +22,12 @@ from replay.backends.sqlite import SqliteStore
 from replay.backends.sqlite import find as sqlite_find
 from replay.core import requests as r
 from replay.testing.contracts.agreement import store_agreement
+from tests.budgets import examples
 from tests.contract.example_store import RequestLogStore
 
-SETTINGS = settings(max_examples=200, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck))
+pytestmark = [pytest.mark.oracle, pytest.mark.timeout(3600)]
+
+SETTINGS = settings(max_examples=examples(200), stateful_step_count=50, suppress_health_check=list(HealthCheck))
 
 
 KINDS = [

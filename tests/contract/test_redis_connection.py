@@ -91,7 +91,9 @@ def test_a_request_that_the_server_refuses_fails_alone(redis_server: RedisServer
 def test_a_refusal_by_one_server_leaves_the_connections_to_others_in_order(
     redis_cluster: RedisCluster, namespace: str
 ) -> None:
-    with contextlib.closing(open_store(redis_cluster.url, namespace=namespace, socket_timeout=0.2)) as store:
+    with contextlib.closing(
+        open_store(redis_cluster.url, namespace=namespace, socket_timeout=4.0, deadline=0.1)
+    ) as store:
         ids = [f"x{n}" for n in range(30)]
         url, connection = store._connection.url, store._connection
         connection.url = attrs.evolve(url, ack_replicas=1)

@@ -10,7 +10,7 @@ import uuid
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from replay import NotSerializable, RemoteError, StepFailed, Undecodable
@@ -31,7 +31,6 @@ VALUES = st.recursive(
 )  # fmt: skip
 
 
-@settings(deadline=None)
 @given(VALUES, st.sampled_from(["orjson", "json"]), st.sampled_from(["orjson", "json"]))
 def test_values_come_back_the_same_whichever_engine_wrote_and_read_them(value: Any, writer: str, reader: str) -> None:
     found = TaggedJson(reader).decode(TaggedJson(writer).encode(value))
@@ -39,7 +38,6 @@ def test_values_come_back_the_same_whichever_engine_wrote_and_read_them(value: A
     assert repr(type(found)) == repr(type(value))
 
 
-@settings(deadline=None)
 @given(
     st.recursive(
         st.none() | st.text(),

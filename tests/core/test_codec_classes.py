@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 import attrs
 import pydantic
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from replay import NotSerializable, Undecodable, serializable
@@ -97,7 +97,6 @@ OBJECTS = st.recursive(
 )  # fmt: skip
 
 
-@settings(deadline=None)
 @given(OBJECTS, st.sampled_from(["orjson", "json"]), st.sampled_from(["orjson", "json"]))
 def test_objects_come_back_equal_and_of_the_same_class(value: Any, writer: Any, reader: Any) -> None:
     found = TaggedJson(reader).decode(TaggedJson(writer).encode(value))

@@ -12,11 +12,14 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from cronsim import CronSim
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from replay.core.errors import ScheduleError
 from replay.scheduling.cron import Cron, Every
+from tests.budgets import examples
+
+pytestmark = [pytest.mark.oracle, pytest.mark.timeout(3600)]
 
 ZONES = [
     "Europe/Berlin",
@@ -35,7 +38,7 @@ ZONES = [
 YEARS = (2011, 2018, 2025)  # Apia skips a whole day in 2011; Sao Paulo and Tehran still change in 2018
 DAY = 86400
 
-properties = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+properties = settings(max_examples=examples(60))
 
 
 def at(text: str, zone: str = "UTC", fold: int = 0) -> float:
@@ -123,7 +126,7 @@ expressions = st.tuples(*map(st.sampled_from, (MINUTES, HOURS, DAYS_OF_MONTH, MO
 
 @pytest.mark.parametrize("zone", ZONES)
 def test_ticks_around_every_clock_change_equal_the_oracles(zone: str) -> None:
-    @settings(properties, max_examples=60)
+    @settings(properties)
     @given(expressions, st.sampled_from(YEARS))
     def check(expression: str, year: int) -> None:
         for change in changes(zone, year) or (at(f"{year}-03-30"),):

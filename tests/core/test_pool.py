@@ -12,8 +12,7 @@ from replay import Engine, ExecutionFailed, workflow
 from replay.core.effects import Call, Returned
 from replay.worker.pool import Pool
 from replay.worker.steps import CancelFlag
-
-PATIENCE = 10.0
+from tests.servers.process import PATIENCE
 
 
 def call(body: Callable[[], Any], id: str = "x") -> Call:
@@ -69,12 +68,14 @@ def test_calls_submitted_at_once_do_not_wait_for_one_another() -> None:
 
 def test_no_more_calls_run_at_once_than_the_pool_has_threads(gate: threading.Event) -> None:
     harness = Harness(2)
+    two = threading.Barrier(2)
     running: list[int] = []
     most: list[int] = []
 
     def body() -> None:
         running.append(1)
         most.append(len(running))
+        two.wait(PATIENCE)  # it takes another one to go on
         gate.wait(0.01)
         running.pop()
 
@@ -137,7 +138,7 @@ def test_the_thread_of_an_abandoned_body_is_made_up_for_until_it_comes_back(gate
 
 def test_bodies_that_never_return_leave_the_worker_able_to_work(gate: threading.Event) -> None:
     def hang() -> None:
-        gate.wait(60)
+        gate.wait(PATIENCE)
 
     @workflow
     def hanging(ctx: Any) -> Any:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 from replay import Context, Flow, Signal, current_step, workflow
+from tests.servers.process import until
 
 GO = Signal("go", int)
 
@@ -33,18 +35,29 @@ def sleepy(ctx: Context, seconds: float) -> Flow[str]:
 
 
 @workflow
+def held(ctx: Context, path: str) -> Flow[str]:
+    """Run until the test makes the file *path*."""
+    yield from ctx.step("hold", _hold, path)
+    return "let go"
+
+
+def _hold(path: str) -> None:
+    until(Path(path).exists)
+
+
+@workflow
 def waits(ctx: Context) -> Flow[Any]:
     return (yield from ctx.wait_for_signal(GO))
 
 
 def all_workflows() -> list[Any]:
-    return [five_steps, sleepy, waits, collects]
+    return [five_steps, sleepy, held, waits, collects]
 
 
 @workflow(queue="limited")
-def in_limited_queue(ctx: Context, seconds: float) -> Flow[str]:
-    yield from ctx.step("nap", time.sleep, seconds)
-    return "slept"
+def in_limited_queue(ctx: Context, path: str) -> Flow[str]:
+    yield from ctx.step("hold", _hold, path)
+    return "let go"
 
 
 def limited_workflows() -> list[Any]:

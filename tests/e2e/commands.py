@@ -8,13 +8,14 @@ import sys
 from pathlib import Path
 
 from tests.e2e.processes import ROOT
+from tests.servers.process import PATIENCE
 
 
 def replay(*args: str, code: int = 0, cwd: Path = ROOT, **environment: str) -> str:
     """Run `replay`, check the exit code, return its output."""
     found = subprocess.run(
         [sys.executable, "-c", "from replay.cli import main; main()", *args],
-        capture_output=True, text=True, cwd=cwd, timeout=60, check=False,
+        capture_output=True, text=True, cwd=cwd, timeout=PATIENCE, check=False,
         env={**os.environ, "PYTHONPATH": str(ROOT), "REPLAY_TEST_LEDGER": os.devnull, **environment},
     )  # fmt: skip
     assert found.returncode == code, (found.stdout, found.stderr)
@@ -41,5 +42,5 @@ def on_a_terminal(*args: str, **environment: str) -> str:
             pass
         finally:
             os.close(main)
-        assert process.wait(30) == 0, found
+        assert process.wait(PATIENCE) == 0, found
     return found.decode()

@@ -14,15 +14,19 @@ from typing import Any
 
 from replay import Engine
 from replay.core import requests as r
+from tests.servers.process import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 
 
 class Worker:
-    """One `replay-worker` process."""
+    """One `replay-worker` process.
+
+    Its lease outlasts any test, as a busy machine may renew it late; a test that needs leases to expire says `--lease`.
+    """
 
     def __init__(self, store: str, folder: Path, *options: str, target: str = "tests.e2e.app:all_workflows") -> None:
-        command = [sys.executable, "-m", "replay.cli.worker", target, "--store", store, "--lease", "1", *options]
+        command = [sys.executable, "-m", "replay.cli.worker", target, "--store", store, "--lease", "3600", *options]
         environment = {**os.environ, "REPLAY_TEST_LEDGER": str(folder / "ledger"), "PYTHONPATH": str(ROOT)}
         self.log = folder / f"worker-{time.monotonic_ns()}.log"
         with self.log.open("wb") as log:
@@ -32,7 +36,7 @@ class Worker:
         self.process.kill()
         self.process.wait()
 
-    def stop(self, timeout: float = 20) -> int:
+    def stop(self, timeout: float = PATIENCE) -> int:
         if self.process.poll() is None:
             self.process.terminate()
         return self.process.wait(timeout)
@@ -59,7 +63,7 @@ def worker(store: str, folder: Path, *options: str, **more: Any) -> Iterator[Wor
         if running.process.poll() is None:
             running.process.terminate()
             try:
-                running.process.wait(20)
+                running.process.wait(PATIENCE)
             finally:
                 running.kill()
 

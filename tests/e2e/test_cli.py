@@ -15,7 +15,7 @@ from replay.cli.root import _COMMANDS, all_commands, load_command
 from tests.e2e.app import GO, five_steps, waits
 from tests.e2e.commands import on_a_terminal, replay
 from tests.e2e.processes import Worker
-from tests.servers.process import until
+from tests.servers.process import PATIENCE, until
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Any:
     url = f"sqlite:///{folder}/x.db"
     os.environ["REPLAY_TEST_LEDGER"] = os.devnull
     with Engine(url, workflows=[five_steps, waits], worker=True) as engine:
-        engine.start(five_steps, 1, id="done").result(30)
+        engine.start(five_steps, 1, id="done").result(PATIENCE)
         engine.start(waits, id="waiting")
         until(lambda: engine.get_execution("waiting").status == "sleeping")
     return url
@@ -235,7 +235,7 @@ def test_purge_counts_first_and_exports_before_it_removes(tmp_path: Path, monkey
     url = f"sqlite:///{tmp_path}/p.db"
     with Engine(url, workflows=[five_steps], worker=True) as engine:
         for n in range(3):
-            engine.start(five_steps, n, id=f"e-{n}").result(30)
+            engine.start(five_steps, n, id=f"e-{n}").result(PATIENCE)
     purge = ("purge", "--older-than", "0s", "--store", url)
     assert "3 executions would be removed" in replay(*purge)
     kept = tmp_path / "kept.jsonl"

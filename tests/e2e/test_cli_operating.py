@@ -19,7 +19,7 @@ from replay.core import requests as r
 from tests.e2e.app import GO, fails_at, waits
 from tests.e2e.commands import replay
 from tests.e2e.processes import ROOT
-from tests.servers.process import until
+from tests.servers.process import PATIENCE, until
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def test_a_schedule_takes_all_options_and_its_execution_is_told(store: str) -> N
 def test_a_signal_that_nobody_waits_for_is_noted_and_with_the_workflows_checked(store: str) -> None:
     found = subprocess.run(
         [sys.executable, "-c", "from replay.cli import main; main()", "signal", "w-0", "og", "1", "--store", store],
-        capture_output=True, text=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=60, check=True,
+        capture_output=True, text=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=PATIENCE, check=True,
     )  # fmt: skip
     assert f"w-0 waits for {GO.id}, not for 'og'" in found.stderr
 
@@ -149,7 +149,7 @@ def test_looking_at_a_store_that_is_not_there_does_not_make_it(command: list[str
 
 ODD = """
 import click
-from replay.cli.running import run
+from replay.cli.exit_codes import run
 
 @click.command("odd")
 def odd():
@@ -163,7 +163,8 @@ def test_an_unexpected_error_is_a_line_and_a_traceback_on_request() -> None:
     for more, variables in (([], {}), (["--traceback"], {}), ([], {"REPLAY_TRACEBACK": "1"})):
         found = subprocess.run(
             [sys.executable, "-c", ODD, *more],
-            capture_output=True, text=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT), **variables}, timeout=60, check=False,
+            capture_output=True, text=True, cwd=ROOT, timeout=PATIENCE, check=False,
+            env={**os.environ, "PYTHONPATH": str(ROOT), **variables},
         )  # fmt: skip
         assert found.returncode == 1
         assert ("Traceback" in found.stderr) is bool(more or variables)
@@ -182,7 +183,7 @@ def test_an_interrupt_exits_with_130(store: str) -> None:
         assert process.stdout is not None
         process.stdout.readline()  # it watches
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert b"Traceback" not in errors
 
@@ -191,7 +192,7 @@ def test_a_simulation_of_an_unreachable_store_does_not_warn_of_it(tmp_path: Path
     arguments = ["simulate", "tests.sim.corpus:approval", "--signal", "go=4", "--seeds", "20"]
     found = subprocess.run(
         [sys.executable, "-c", "from replay.cli import main; main()", *arguments],
-        capture_output=True, text=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=60, check=True,
+        capture_output=True, text=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=PATIENCE, check=True,
     )  # fmt: skip
     assert found.stderr == ""
 
@@ -289,7 +290,7 @@ def test_a_reader_that_has_read_enough_is_no_failure(store: str, command: list[s
     try:
         found = subprocess.run(
             [sys.executable, "-c", "from replay.cli import main; main()", *command, "--store", store],
-            stdout=pipe, stderr=subprocess.PIPE, text=True, cwd=ROOT, timeout=60, check=False,
+            stdout=pipe, stderr=subprocess.PIPE, text=True, cwd=ROOT, timeout=PATIENCE, check=False,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
         )  # fmt: skip
     finally:
@@ -301,10 +302,10 @@ def test_a_reader_that_has_read_enough_is_no_failure(store: str, command: list[s
 def test_a_description_of_several_workflows_says_which_is_which() -> None:
     header, *rows = replay("describe", "tests.e2e.app:all_workflows").splitlines()
     assert header.split("\t")[:3] == ["workflow", "kind", "id"]
-    assert {row.split("\t")[0] for row in rows} == {"five_steps", "sleepy", "waits", "collects"}
+    assert {row.split("\t")[0] for row in rows} == {"five_steps", "sleepy", "held", "waits", "collects"}
     charts = replay("describe", "tests.e2e.app:all_workflows", "--mermaid").split("%% ")[1:]
     assert [chart.splitlines()[:2] for chart in charts] == [
-        [key, "flowchart TD"] for key in ("five_steps", "sleepy", "waits", "collects")
+        [key, "flowchart TD"] for key in ("five_steps", "sleepy", "held", "waits", "collects")
     ]
 
 

@@ -15,7 +15,7 @@ from redis.connection import Connection
 from replay.backends.redis import RedisStore, open_store
 from replay.core import requests as r
 from replay.core.errors import ExecutionEnded, StoreUnavailable
-from tests.servers.process import until
+from tests.servers.process import PATIENCE, until
 from tests.servers.proxy import Proxy
 from tests.servers.redis import RedisCluster, RedisSentinel, RedisServer
 
@@ -47,10 +47,26 @@ def begin(store: RedisStore, id: str) -> None:
     store.apply([r.Create(id, "wf", b"1"), r.Claim(f"n-{id}", "w", ("default",), WF, 10, 600.0)])
 
 
+def patiently(store: RedisStore, request: r.Request[Any]) -> Any:
+    """Ask a store of little patience until the server, which may be busy, answers in time."""
+    replies: list[Any] = []
+
+    def is_answered() -> bool:
+        with contextlib.suppress(StoreUnavailable):
+            replies.append(ask(store, request))
+        return bool(replies)
+
+    until(is_answered, what=f"an answer to {request}")
+    return replies[0]
+
+
 def step(store: RedisStore, id: str, n: int) -> r.Committed:
     """Commit step *n* of an execution."""
-    entries = (b"step %d" % n,)
-    return ask(store, r.Commit(id, f"n-{id}", n, f"{id}-{n}", r.KeepLease(600.0), entries))  # type: ignore[no-any-return]
+    return ask(store, commit_of(id, n))  # type: ignore[no-any-return]
+
+
+def commit_of(id: str, n: int) -> r.Commit:
+    return r.Commit(id, f"n-{id}", n, f"{id}-{n}", r.KeepLease(600.0), (b"step %d" % n,))
 
 
 # --- scripts ------------------------------------------------------------------------------------------------------
@@ -87,19 +103,21 @@ def test_a_server_that_was_killed_has_everything_that_was_answered(server: Redis
             until(lambda reach=50 * (kill + 1): done >= reach or not thread.is_alive(), what="steps")
             server.restart()
         stop.set()
-        thread.join(30.0)
+        thread.join(PATIENCE)
         assert not thread.is_alive()
         assert ask(store, r.Load("x")) == [b"step %d" % n for n in range(done)]
 
 
 def test_a_paused_server_makes_the_store_unavailable_and_later_all_is_well(server: RedisServer) -> None:
+    with contextlib.closing(open_store(server.url)) as patient:
+        begin(patient, "x")
     with contextlib.closing(open_store(server.url, deadline=0.2, socket_timeout=0.2)) as store:
-        begin(store, "x")
+        patiently(store, r.Get("x"))
         server.pause()
         with pytest.raises(StoreUnavailable):
             step(store, "x", 0)
         server.resume()
-        step(store, "x", 0)  # perhaps for the second time
+        patiently(store, commit_of("x", 0))  # perhaps for the second time
         assert ask(store, r.Load("x")) == [b"step 0"]
 
 
@@ -169,13 +187,14 @@ def test_a_slow_reply_is_not_taken_for_the_next_one(server: RedisServer) -> None
             open_store(f"redis://{proxy.host}:{proxy.port}", socket_timeout=0.15, deadline=0.1)
         ) as store,
     ):
-        store.apply([r.Create("x", "wf", b"1"), r.Create("y", "wf", b"2")])
+        for id, input in (("x", b"1"), ("y", b"2")):
+            patiently(store, r.Create(id, "wf", input))
         proxy.delay = 0.3
         with pytest.raises(StoreUnavailable):
             ask(store, r.Get("x"))
         proxy.delay = 0.0
         for id, input in (("y", b"2"), ("x", b"1"), ("y", b"2")):
-            assert ask(store, r.Get(id)).input == input
+            assert patiently(store, r.Get(id)).input == input
 
 
 def test_a_server_without_memory_refuses_whole_transitions(server: RedisServer) -> None:
@@ -211,13 +230,13 @@ def test_a_server_without_memory_refuses_whole_transitions(server: RedisServer) 
 def test_after_a_failover_the_store_goes_on_with_the_promoted_replica(
     redis_sentinel: RedisSentinel, namespace: str
 ) -> None:
-    url = f"{redis_sentinel.url}?ack_replicas=1&deadline=30"
+    url = f"{redis_sentinel.url}?ack_replicas=1&deadline={PATIENCE:g}"
     with contextlib.closing(open_store(url, namespace=namespace)) as store:
         begin(store, "x")
         for n in range(20):
             step(store, "x", n)
         redis_sentinel.failover()
-        relaxed = open_store(f"{redis_sentinel.url}?deadline=30", namespace=namespace)
+        relaxed = open_store(f"{redis_sentinel.url}?deadline={PATIENCE:g}", namespace=namespace)
         with contextlib.closing(relaxed):
             for n in range(20, 30):
                 step(relaxed, "x", n)
@@ -228,15 +247,15 @@ def test_after_a_failover_the_store_goes_on_with_the_promoted_replica(
 
 
 def test_without_a_replica_to_acknowledge_the_answer_is_refused(server: RedisServer) -> None:
-    with contextlib.closing(open_store(f"{server.url}?socket_timeout=0.4")) as plain:
+    with contextlib.closing(open_store(server.url)) as plain:
         begin(plain, "x")
     with pytest.raises(StoreUnavailable, match="0 of 1 replicas"):
-        open_store(f"{server.url}?ack_replicas=1&socket_timeout=0.4")
+        open_store(f"{server.url}?ack_replicas=1&socket_timeout=4&deadline=0.1")
 
 
 def test_a_cluster_that_loses_a_master_for_a_while_loses_nothing(redis_cluster: RedisCluster, namespace: str) -> None:
     ids = [f"x{n}" for n in range(12)]
-    with contextlib.closing(open_store(f"{redis_cluster.url}?deadline=30", namespace=namespace)) as store:
+    with contextlib.closing(open_store(f"{redis_cluster.url}?deadline={PATIENCE:g}", namespace=namespace)) as store:
         store.apply([r.Create(id, "wf", b"1") for id in ids])
         victim = redis_cluster.masters[1]
         victim.pause()

@@ -15,21 +15,20 @@ from replay import Engine, Status
 from replay.core import entries as e
 from tests.e2e.app import GO, five_steps, waits
 from tests.e2e.processes import Worker
-from tests.servers.process import until
+from tests.servers.process import PATIENCE, until
 
 
 def all_recorded_once(engine: Engine, handles: list[Any]) -> None:
     for number, handle in enumerate(handles):
-        assert handle.result(60) == sum(number * 10 + step for step in range(5))
+        assert handle.result(PATIENCE) == sum(number * 10 + step for step in range(5))
         done = [entry.id for entry in engine.detail(handle).audit if isinstance(entry, e.StepDone)]
         assert done == [f"s{step}" for step in range(5)]
 
 
-@pytest.mark.timeout(300)
 def test_kills_lose_and_double_nothing(redis_server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REPLAY_TEST_PAUSE", "0.05")
     chance = random.Random(7)
-    options = ("-c", "4", "--namespace", "kills")
+    options = ("-c", "4", "--lease", "3", "--namespace", "kills")
     with Engine(redis_server.url, workflows=[five_steps], namespace="kills") as engine:
         handles = [engine.start(five_steps, number) for number in range(500)]
         running = [Worker(redis_server.url, tmp_path, *options) for _ in range(2)]
@@ -53,7 +52,7 @@ def test_a_worker_that_stood_still_past_its_lease_is_fenced(
     redis_server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REPLAY_TEST_PAUSE", "0.1")
-    options = ("-c", "4", "--namespace", "zombie")
+    options = ("-c", "4", "--lease", "1", "--namespace", "zombie")
     with Engine(redis_server.url, workflows=[five_steps], namespace="zombie") as engine:
         handles = [engine.start(five_steps, number) for number in range(20)]
         zombie = Worker(redis_server.url, tmp_path, *options)
@@ -78,7 +77,7 @@ def test_signals_sent_the_instant_their_execution_waits_all_arrive(redis_server:
             handles = [engine.start(waits) for _ in range(300)]
             for number, handle in enumerate(handles):
                 handle.signal(GO, number)
-            assert [handle.result(30) for handle in handles] == list(range(300))
+            assert [handle.result(PATIENCE) for handle in handles] == list(range(300))
     finally:
         worker.kill()
 

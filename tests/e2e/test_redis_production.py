@@ -7,19 +7,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from replay import Engine
 from tests.e2e.app import all_workflows, collects, five_steps, waits
 from tests.e2e.processes import Worker
 from tests.e2e.test_redis_processes import all_recorded_once
-from tests.servers.process import until
+from tests.servers.process import PATIENCE, until
 from tests.servers.rabbitmq import RabbitServer
 
 OUTAGE = 15.0
 
 
-@pytest.mark.timeout(240)
 def test_work_goes_on_while_the_broker_is_down_and_after_it_came_back(redis_server: Any, tmp_path: Path) -> None:
     with RabbitServer() as broker:
         worker = Worker(redis_server.url, tmp_path, "--queue", broker.url, "--namespace", "outage")
@@ -46,7 +43,7 @@ def test_a_worker_that_lacks_a_workflow_leaves_it_to_others(redis_server: Any, t
             assert handle.status() == "pending", "nobody took, failed or dropped it"
             new = Worker(redis_server.url, tmp_path, "--namespace", "deploy")
             try:
-                assert handle.result(30) == ["kept"]
+                assert handle.result(PATIENCE) == ["kept"]
             finally:
                 new.kill()
     finally:
@@ -65,7 +62,7 @@ def test_two_hundred_signals_at_once_all_arrive_in_the_order_of_each_sender(redi
 
             with ThreadPoolExecutor(10) as senders:
                 list(senders.map(send, range(10)))
-            found = handle.result(60)
+            found = handle.result(PATIENCE)
             assert len(found) == 200
             for sender in range(10):
                 assert [number for who, number in found if who == sender] == list(range(20))
@@ -99,7 +96,7 @@ def test_payloads_arrive_as_they_were_sent(redis_server: Any, tmp_path: Path) ->
             handle = engine.start(collects, len(payloads))
             for payload in payloads:
                 handle.signal("anything", payload)
-            found = handle.result(30)
+            found = handle.result(PATIENCE)
         assert found == payloads
         assert [type(each) for each in found] == [type(each) for each in payloads]
     finally:
@@ -116,6 +113,6 @@ def test_suspended_executions_outlive_all_workers(redis_server: Any, tmp_path: P
             handle.signal("go", number)
         second = Worker(redis_server.url, tmp_path, "--namespace", "outlive")
         try:
-            assert [handle.result(30) for handle in handles] == list(range(20))
+            assert [handle.result(PATIENCE) for handle in handles] == list(range(20))
         finally:
             second.kill()

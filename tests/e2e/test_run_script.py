@@ -8,11 +8,14 @@ import sys
 from pathlib import Path
 
 from tests.e2e.processes import ROOT
+from tests.servers.process import PATIENCE
 
 
 def refused(python: str, venv: Path) -> str:
     environment = {**os.environ, "PYTHON": python, "REPLAY_VENV": str(venv)}
-    done = subprocess.run([ROOT / "tests/run", "--co"], env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [ROOT / "tests/run", "--co"], env=environment, capture_output=True, text=True, timeout=PATIENCE
+    )
     assert done.returncode == 1, done.stdout
     return done.stderr
 

@@ -17,7 +17,7 @@ from replay import Context, Engine, Flow, workflow
 from replay.cli.process.supervisor import Child
 from tests.e2e import app
 from tests.e2e.processes import ROOT, alive, pids, worker
-from tests.servers.process import until
+from tests.servers.process import PATIENCE, until
 
 
 @workflow
@@ -50,7 +50,7 @@ def command(folder: Path, *arguments: str, **variables: str) -> Iterator[Command
     finally:
         if running.process.poll() is None:
             running.process.terminate()
-            running.process.wait(30)
+            running.process.wait(PATIENCE)
 
 
 def test_a_dead_process_is_replaced_and_all_end_on_sigterm(store: str, engine: Engine, tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_a_dead_process_is_replaced_and_all_end_on_sigterm(store: str, engine: E
         os.kill(min(before), signal.SIGKILL)
         until(lambda: len(pids(engine) - before) == 1)
         assert "replaced" in running.log.read_text()
-        assert engine.start(app.five_steps, 1).result(30) == 60
+        assert engine.start(app.five_steps, 1).result(PATIENCE) == 60
         children = pids(engine)
         assert running.stop() == 0
         until(lambda: not any(alive(pid) for pid in children))
@@ -76,7 +76,7 @@ def test_workers_whose_supervisor_was_killed_drain(store: str, engine: Engine, t
 
 def test_an_unusable_target_ends_the_supervisor_instead_of_spinning(store: str, tmp_path: Path) -> None:
     with worker(store, tmp_path, "-p", "2", target="tests.e2e.app:missing") as running:
-        assert running.process.wait(30) == 2
+        assert running.process.wait(PATIENCE) == 2
         assert "Traceback" not in running.log.read_text()
 
 
@@ -84,14 +84,14 @@ def test_an_unusable_target_ends_the_supervisor_instead_of_spinning(store: str, 
 def test_a_target_that_cannot_be_loaded_ends_the_supervisor(store: str, tmp_path: Path, broken: str) -> None:
     (tmp_path / "brokenapp.py").write_text(broken)
     with command(tmp_path, "brokenapp:all", "--store", store, "-p", "2") as running:
-        assert running.process.wait(30) == 2
+        assert running.process.wait(PATIENCE) == 2
         assert not running.says("Traceback")
         assert running.says("brokenapp.py, line 1")
 
 
 def test_a_store_that_never_answered_ends_the_supervisor(tmp_path: Path) -> None:
     with worker("redis://127.0.0.1:1/0?deadline=0.5", tmp_path, "-p", "2") as running:
-        assert running.process.wait(30) == 3
+        assert running.process.wait(PATIENCE) == 3
         assert "replaced" not in running.log.read_text()
 
 
@@ -101,7 +101,7 @@ def test_a_signal_while_it_starts_ends_it_with_nothing_to_drain(store: str, tmp_
         with command(tmp_path, "slowapp:all", "--store", store, "-p", processes) as running:
             until((tmp_path / "importing").exists)
             running.process.send_signal(signal.SIGTERM)
-            assert running.process.wait(30) == 0
+            assert running.process.wait(PATIENCE) == 0
         (tmp_path / "importing").unlink()
 
 
@@ -112,31 +112,33 @@ def test_processes_that_were_just_started_are_ended_by_a_signal(store: str, tmp_
 
 
 def test_a_signal_to_the_whole_group_is_one_signal(store: str, engine: Engine, tmp_path: Path) -> None:
-    with worker(store, tmp_path, "-p", "2") as running:
+    with worker(store, tmp_path, "-p", "2", "--shutdown-timeout", "3600") as running:
         until(lambda: len(pids(engine)) == 2)
-        handle = engine.start(app.sleepy, 1.5)
+        handle = engine.start(app.held, str(tmp_path / "go on"))
         until(lambda: handle.status() == "running")
         for pid in (running.process.pid, *pids(engine)):
             os.kill(pid, signal.SIGTERM)
-        assert running.process.wait(30) == 0
+        until(lambda: "draining" in running.log.read_text())
+        (tmp_path / "go on").touch()
+        assert running.process.wait(PATIENCE) == 0
     assert [step.status for step in engine.detail(handle).steps] == ["completed"]
 
 
 def test_a_second_signal_to_the_supervisor_stops_all_cold(store: str, engine: Engine, tmp_path: Path) -> None:
     with worker(store, tmp_path, "-p", "2") as running:
         until(lambda: len(pids(engine)) == 2)
-        handle = engine.start(app.sleepy, 600.0)
+        handle = engine.start(app.sleepy, 3600.0)
         until(lambda: handle.status() == "running")
         running.process.send_signal(signal.SIGTERM)
         until(lambda: "draining" in running.log.read_text())
         running.process.send_signal(signal.SIGTERM)
-        assert running.process.wait(30) == 1
+        assert running.process.wait(PATIENCE) == 1
 
 
 def test_a_process_tells_once_that_it_works_and_how_long_it_takes_to_end() -> None:
     code = """
 import os
-from replay.cli.supervised import supervision
+from replay.cli.process.child import supervision
 supervisor = supervision()
 assert not supervisor.gone
 supervisor.ready(77.0)
@@ -144,7 +146,14 @@ assert supervision() is None and not any(name.startswith("REPLAY_SUPERVISED") fo
 """
     child = Child(1, [sys.executable, "-c", code])
     child.start()
-    until(lambda: child.died() == 0)
+    codes: list[int] = []
+
+    def has_died() -> bool:
+        codes.extend(code for code in [child.died()] if code is not None)
+        return bool(codes)
+
+    until(has_died)
+    assert codes == [0]
     assert (child.grace, child.proven) == (77.0, True)
     assert child.pause > 0, "it lived a moment only"
 
@@ -170,15 +179,15 @@ engine = Engine(Stuck(), workflows=[idle])
     with command(tmp_path, "stuckapp:engine", "--shutdown-timeout", "0") as running:
         until(lambda: running.says("serves"))
         running.process.send_signal(signal.SIGTERM)
-        assert running.process.wait(30) == 1
+        assert running.process.wait(PATIENCE) == 1
         assert running.says("run out by themselves")
 
 
 def test_a_process_that_hangs_ends_so_that_it_is_replaced(store: str, tmp_path: Path) -> None:
     code = f"""
 from replay import Engine, workflow
-from replay.cli.health import Probes
-from replay.cli.serving import serve
+from replay.cli.process.health import Probes
+from replay.cli.process.serve import serve
 
 @workflow
 def hangs(ctx):
@@ -195,7 +204,7 @@ serve(engine, "here", burst=False, probes=Probes(), supervisor=None, hopeless_af
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
     assert found.returncode == 1
     assert "ending the process" in found.stderr
@@ -209,12 +218,12 @@ def test_changed_code_is_loaded_again_and_a_half_done_edit_is_waited_out(store: 
         command(tmp_path, "liveapp:live", "--store", store, REPLAY_RELOAD="1") as running,
         Engine(store) as engine,
     ):
-        assert engine.start(live).result(30) == 1
+        assert engine.start(live).result(PATIENCE) == 1
         module.write_text("def half(:\n")
         until(lambda: running.says("the next change"))
         assert running.says("liveapp.py changed")
         module.write_text(code.format(2222))
-        until(lambda: engine.start(live).result(30) == 2222)
+        until(lambda: engine.start(live).result(PATIENCE) == 2222)
         assert running.log.read_text().count("1 processes") == 1, "supervisors do not start supervisors"
 
 

@@ -14,6 +14,7 @@ from replay.backends.rabbitmq import open_queue
 from replay.testing.contracts.queue import Hints
 from tests.e2e.app import sleepy
 from tests.servers.ports import free_port
+from tests.servers.process import PATIENCE
 from tests.servers.rabbitmq import RabbitServer
 from tests.servers.redis import RedisServer
 
@@ -59,7 +60,7 @@ def redis_port(authority: Path) -> Iterator[int]:
 def test_executions_run_over_rediss(redis_port: int, authority: Path) -> None:
     url = f"rediss://localhost:{redis_port}/0?ssl_ca_certs={authority / 'ca.pem'}"
     with Engine(url, workflows=[sleepy], worker=True, namespace=uuid.uuid4().hex) as engine:
-        assert engine.start(sleepy, 0.0).result(30) == "slept"
+        assert engine.start(sleepy, 0.0).result(PATIENCE) == "slept"
 
 
 def test_a_server_of_an_unknown_authority_is_refused(redis_port: int) -> None:

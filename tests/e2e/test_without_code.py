@@ -23,6 +23,7 @@ from replay import (
 from replay.core import requests as r
 from tests.e2e.processes import ROOT
 from tests.e2e.test_cli import replay
+from tests.servers.process import PATIENCE
 
 SHOP = """
 import sys, attrs
@@ -56,7 +57,7 @@ def shop(ctx, order):
 with Engine(sys.argv[1], workflows=[shop], worker=True) as engine:
     for id in sys.argv[3:]:
         try:
-            print(engine.start(shop, Order(id), id=id).result(30))
+            print(engine.start(shop, Order(id), id=id).result(300))
         except Exception as error:
             print(repr(error))
     engine.ensure_schedule(shop, Order("s"), id="nightly", cron="@daily")
@@ -67,7 +68,7 @@ def run(folder: Path, url: str, mode: str, *ids: str) -> str:
     (folder / "shop2.py").write_text(SHOP)
     command = [sys.executable, "-c", "import shop2", url, mode, *ids]
     environment = {"PYTHONPATH": f"{ROOT}:{folder}", "PATH": ""}
-    return subprocess.run(command, capture_output=True, text=True, check=True, env=environment, timeout=60).stdout
+    return subprocess.run(command, capture_output=True, text=True, check=True, env=environment, timeout=PATIENCE).stdout
 
 
 @pytest.fixture
@@ -121,7 +122,7 @@ def test_every_action_works_and_the_code_takes_it_up(url: str, tmp_path: Path) -
         operator.cancel(engine.trigger_schedule("nightly"), "not now")
         run(tmp_path, url, "well")
         for id in ("bad", "worse", forked.id, edited.id):
-            engine._wait(id, 30)
+            engine._wait(id, PATIENCE)
         results = {id: repr(engine.get_execution(id).result) for id in ("bad", "worse", forked.id, edited.id)}
     receipt = "shop2:Receipt(order=shop2:Order(id={!r}), paid=5)"
     assert results == {

@@ -18,7 +18,7 @@ from replay import Engine
 from replay.observability.metrics import Gauges, Metrics, Surroundings, exposition
 from tests.e2e import app
 from tests.e2e.processes import Worker, pids, worker
-from tests.servers.process import until
+from tests.servers.process import PATIENCE, until
 
 
 def port_of(running: Worker) -> int:
@@ -30,7 +30,7 @@ def port_of(running: Worker) -> int:
 
 def get(port: int, path: str) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as reply:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=PATIENCE) as reply:
             return reply.status, reply.read().decode()
     except urllib.error.HTTPError as refusal:
         return refusal.code, refusal.read().decode()
@@ -39,14 +39,14 @@ def get(port: int, path: str) -> tuple[int, str]:
 def test_with_burst_the_processes_end_when_there_is_nothing_to_do(store: str, engine: Engine, tmp_path: Path) -> None:
     handles = [engine.start(app.five_steps, n) for n in range(10)]
     with worker(store, tmp_path, "-p", "2", "--burst") as running:
-        assert running.process.wait(30) == 0
+        assert running.process.wait(PATIENCE) == 0
     assert [handle.status() for handle in handles] == ["completed"] * 10
 
 
 def test_max_executions_ends_the_process(store: str, engine: Engine, tmp_path: Path) -> None:
     handles = [engine.start(app.five_steps, n) for n in range(5)]
     with worker(store, tmp_path, "--max-executions", "3") as running:
-        assert running.process.wait(30) == 0
+        assert running.process.wait(PATIENCE) == 0
     assert sum(handle.status() == "completed" for handle in handles) == 3
 
 
@@ -65,7 +65,7 @@ def test_health_readiness_and_metrics_are_served(store: str, engine: Engine, tmp
         assert get(port, "/livez") == (200, "ok\n")
         assert get(port, "/other")[0] == 404
         for n in range(3):
-            engine.start(app.five_steps, n).result(30)
+            engine.start(app.five_steps, n).result(PATIENCE)
         text = get(port, "/metrics")[1]
         assert 'replay_executions_ended_total{status="completed"} 3' in text
         assert 'replay_steps_total{outcome="completed"} 15' in text
@@ -76,7 +76,7 @@ def test_health_readiness_and_metrics_are_served(store: str, engine: Engine, tmp
         for line in text.splitlines():
             assert line.startswith("# ") or re.fullmatch(r'replay_\w+(\{\w+="[\w.+]+"\})? [0-9.e+-]+', line), line
         head = urllib.request.Request(f"http://127.0.0.1:{port}/livez", method="HEAD")
-        with urllib.request.urlopen(head, timeout=10) as reply:
+        with urllib.request.urlopen(head, timeout=PATIENCE) as reply:
             assert (reply.status, reply.headers["Content-Length"], reply.read()) == (200, "3", b"")
 
 
@@ -87,7 +87,7 @@ def test_a_health_port_that_is_taken_is_told_before_anything_is_claimed(
     with socket.create_server(("", 0)) as taken:
         port = str(taken.getsockname()[1])
         with worker(store, tmp_path, "--health-port", port) as running:
-            assert running.process.wait(30) == 2
+            assert running.process.wait(PATIENCE) == 2
             assert port in running.log.read_text()
     assert handle.status() == "pending"
 
@@ -115,24 +115,25 @@ def test_counters_are_shown_in_full() -> None:
 def test_a_draining_worker_is_not_ready_and_lets_its_steps_end(
     store: str, engine: Engine, tmp_path: Path, number: signal.Signals
 ) -> None:
-    with worker(store, tmp_path, "--health-port", "0") as running:
+    with worker(store, tmp_path, "--health-port", "0", "--shutdown-timeout", "3600") as running:
         port = port_of(running)
-        handle = engine.start(app.sleepy, 1.0)
+        handle = engine.start(app.held, str(tmp_path / "go on"))
         until(lambda: handle.status() == "running")
         running.process.send_signal(number)
         until(lambda: get(port, "/readyz")[0] == 503)
-        assert running.process.wait(20) == 0
+        (tmp_path / "go on").touch()
+        assert running.process.wait(PATIENCE) == 0
     assert [step.status for step in engine.detail(handle).steps] == ["completed"]
 
 
 def test_a_second_signal_stops_cold(store: str, engine: Engine, tmp_path: Path) -> None:
     with worker(store, tmp_path) as running:
-        handle = engine.start(app.sleepy, 60.0)
+        handle = engine.start(app.sleepy, 3600.0)
         until(lambda: handle.status() == "running")
         running.process.send_signal(signal.SIGINT)
         until(lambda: "again to stop cold" in running.log.read_text())
         running.process.send_signal(signal.SIGINT)
-        assert running.process.wait(20) == 1
+        assert running.process.wait(PATIENCE) == 1
 
 
 def test_sigquit_dumps_stacks_and_the_worker_goes_on(store: str, engine: Engine, tmp_path: Path) -> None:
@@ -140,7 +141,7 @@ def test_sigquit_dumps_stacks_and_the_worker_goes_on(store: str, engine: Engine,
         until(lambda: bool(pids(engine)))
         running.process.send_signal(signal.SIGQUIT)
         until(lambda: "Current thread" in running.log.read_text() or "Thread 0x" in running.log.read_text())
-        assert engine.start(app.five_steps, 1).result(30) == 60
+        assert engine.start(app.five_steps, 1).result(PATIENCE) == 60
 
 
 def test_a_queue_has_no_more_executions_at_once_than_its_limit(store: str, tmp_path: Path) -> None:
@@ -148,25 +149,29 @@ def test_a_queue_has_no_more_executions_at_once_than_its_limit(store: str, tmp_p
         Engine(store, workflows=app.all_workflows()) as engine,
         worker(store, tmp_path, "-Q", "limited=2,default", target="tests.e2e.app:limited_workflows"),
     ):
-        slow = [engine.start(app.in_limited_queue, 0.4) for _ in range(6)]
-        quick = engine.start(app.five_steps, 1)
-        most = 0
+
+        def running() -> int:
+            return engine.count_executions(workflow=app.in_limited_queue).get("running", 0)  # type: ignore[call-overload, no-any-return]
+
+        slow = [engine.start(app.in_limited_queue, str(tmp_path / "go on")) for _ in range(6)]
+        until(lambda: running() == 2)
+        assert engine.start(app.five_steps, 1).result(PATIENCE) == 60, "a queue at its limit holds up no other"
+        assert running() == 2
+        (tmp_path / "go on").touch()
         while not all(handle.status() == "completed" for handle in slow):
-            most = max(most, engine.count_executions(workflow=app.in_limited_queue).get("running", 0))  # type: ignore[call-overload]
-        assert most == 2
-        assert quick.result(30) == 60
+            assert running() <= 2
 
 
 @pytest.mark.parametrize("queues", ["a=b", "", "=", "a=0"])
 def test_a_malformed_queue_list_is_told(store: str, tmp_path: Path, queues: str) -> None:
     with worker(store, tmp_path, "-Q", queues) as running:
-        assert running.process.wait(30) == 2
+        assert running.process.wait(PATIENCE) == 2
         assert "Traceback" not in running.log.read_text()
 
 
 def test_a_store_out_of_reach_is_exit_code_3(tmp_path: Path) -> None:
     with worker("redis://127.0.0.1:1/0?deadline=0.5", tmp_path) as running:
-        assert running.process.wait(30) == 3
+        assert running.process.wait(PATIENCE) == 3
         assert "Traceback" not in running.log.read_text()
 
 

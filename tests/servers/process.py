@@ -13,6 +13,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+PATIENCE = 300.0
+"""Seconds until a test gives up waiting: a guard against hangs, far beyond what a busy machine needs, and no measure."""
+
 # Asks Linux to kill this process when its parent (strictly: the thread that started it) dies, then becomes the server.
 # A launcher, because `preexec_fn` is unsafe and warned about once threads run.
 _LAUNCHER = """
@@ -52,7 +55,7 @@ def find_program(name: str, package: str, *directories: str) -> str:
     return found
 
 
-def until(condition: Callable[[], object], *, timeout: float = 60.0, what: str = "", every: float = 0.005) -> None:
+def until(condition: Callable[[], object], *, timeout: float = PATIENCE, what: str = "", every: float = 0.005) -> None:
     """Wait until *condition* is true; the condition is polled, so it ends as soon as it can.
 
     Raises:
@@ -88,7 +91,7 @@ class Process:
         """Tell whether the process is running (a paused one counts as running)."""
         return self._popen is not None and self._popen.poll() is None
 
-    def start(self, ready: Callable[[], object], *, timeout: float = 30.0) -> None:
+    def start(self, ready: Callable[[], object], *, timeout: float = PATIENCE) -> None:
         """Start it and wait until *ready* answers true.
 
         Raises:
@@ -114,7 +117,7 @@ class Process:
         atexit.unregister(self.kill)
         if self.alive:
             self._signal(signal.SIGKILL)
-            self._wait(10.0)
+            self._wait(PATIENCE)
 
     def stop(self, timeout: float = 10.0) -> None:
         """End it politely (SIGTERM), after *timeout* seconds at once; safe to call twice."""

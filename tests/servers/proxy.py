@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 from tests.servers.ports import free_port
+from tests.servers.process import PATIENCE
 
 Verdict = Literal["pass", "cut before", "cut after"]
 _CHUNK = 1 << 16
@@ -100,7 +101,7 @@ class Proxy:
                 return
             self.connections += 1
             try:
-                server = socket.create_connection(self._target, timeout=10.0)
+                server = socket.create_connection(self._target, timeout=PATIENCE)
             except OSError:
                 _close(client)
                 continue

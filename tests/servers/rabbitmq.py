@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tests.servers.ports import free_port
-from tests.servers.process import Process, find_program
+from tests.servers.process import PATIENCE, Process, find_program
 
 # The wrappers in /usr/sbin insist on the rabbitmq user and /var/lib/rabbitmq; these are the programs themselves.
 _BIN = "/usr/lib/rabbitmq/bin"
@@ -64,7 +64,7 @@ class RabbitServer:
         """Start it; returns when it answers."""
         if not self.epmd.alive:
             self.epmd.start(lambda: self._listens(self._epmd_port))
-        self.process.start(self.answers, timeout=60.0)
+        self.process.start(self.answers)
         return self
 
     def answers(self) -> bool:
@@ -121,7 +121,7 @@ class RabbitServer:
     def ctl(self, *arguments: str) -> str:
         """Run `rabbitmqctl` (some 0.7 s a call) and return what it prints."""
         command = [self._ctl, "-q", "-n", self.env["RABBITMQ_NODENAME"], *arguments]
-        done = subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=PATIENCE)
         assert done.returncode == 0, f"rabbitmqctl {arguments}: {done.stdout}{done.stderr}"
         return done.stdout
 

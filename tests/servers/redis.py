@@ -163,7 +163,7 @@ class RedisCluster(_Served):
 
     def __init__(self, directory: Path | None = None, *, config: Sequence[str] = ()) -> None:
         self._use(directory)
-        cluster = ["--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-node-timeout", "1000"]
+        cluster = ["--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-node-timeout", "5000"]
         self.masters = [RedisServer(self.directory / f"m{i}", config=[*cluster, *config]) for i in range(3)]
 
     @property
@@ -232,7 +232,7 @@ class RedisSentinel(_Served):
             f"port {self.port}\nbind {self.host}\ndir {self.directory}\n"
             f"sentinel monitor {MASTER_NAME} {primary.host} {primary.port} 1\n"
             # A Sentinel pings after one second at the earliest; below that it takes a primary it just met for dead.
-            f"sentinel down-after-milliseconds {MASTER_NAME} 1500\n"
+            f"sentinel down-after-milliseconds {MASTER_NAME} 3000\n"
             f"sentinel failover-timeout {MASTER_NAME} 2000\n"
         )
         self.process.start(self._knows_primary)
@@ -255,9 +255,7 @@ class RedisSentinel(_Served):
         """Kill the primary and return the promoted replica, once it takes writes; the dead one stays dead."""
         old, new = self.primary, self.replica
         old.kill()
-        until(
-            lambda: self.primary is new and not self._is_failing_over(), timeout=30.0, what="the failover", every=0.02
-        )
+        until(lambda: self.primary is new and not self._is_failing_over(), what="the failover", every=0.02)
         until(lambda: new.info("replication")["role"] == "master", what="the promotion", every=0.02)
         return new
 
@@ -269,7 +267,7 @@ class RedisSentinel(_Served):
                 server.start()
             if server is not primary:  # The Sentinel would see to that after ten seconds.
                 server.run("REPLICAOF", primary.host, primary.port)
-        until(self._is_settled, timeout=30.0, what="the replica to be in step", every=0.02)
+        until(self._is_settled, what="the replica to be in step", every=0.02)
 
     def stop(self) -> None:
         """Stop all three."""

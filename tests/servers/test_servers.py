@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.servers.process import Process, until
+from tests.servers.process import PATIENCE, Process, until
 from tests.servers.proxy import Proxy
 from tests.servers.rabbitmq import RabbitServer
 from tests.servers.redis import RedisCluster, RedisSentinel, RedisServer
@@ -25,7 +25,7 @@ def proxy(redis_server: RedisServer) -> Iterator[Proxy]:
         yield proxy
 
 
-def set_through(proxy: Proxy, timeout: float = 10.0) -> bool:
+def set_through(proxy: Proxy, timeout: float = PATIENCE) -> bool:
     connection = redis.Connection(host=proxy.host, port=proxy.port, socket_timeout=timeout, protocol=2)
     try:
         connection.send_command(*SET)
@@ -58,7 +58,7 @@ def test_a_paused_redis_answers_only_after_it_is_resumed(redis_server: RedisServ
             client.get("k")
     finally:
         redis_server.resume()
-    assert redis_server.answers()
+    until(redis_server.answers)
 
 
 def test_the_cluster_serves_every_slot(redis_cluster: RedisCluster) -> None:
@@ -72,7 +72,7 @@ def test_the_cluster_serves_every_slot(redis_cluster: RedisCluster) -> None:
 def test_the_sentinel_promotes_the_replica_with_its_data(redis_sentinel: RedisSentinel) -> None:
     with redis_sentinel.primary.client() as client:
         client.set("k", "v")
-        assert client.wait(1, 5000) == 1  # Counts the writes of its own connection only.
+        assert client.wait(1, int(PATIENCE * 1000)) == 1  # Counts the writes of its own connection only.
     new = redis_sentinel.failover()
     assert new.run("GET", "k") == "v"
     redis_sentinel.settle()

@@ -9,13 +9,14 @@ from hypothesis import HealthCheck, given, settings
 
 from replay.core import entries as e
 from replay.describe import describe
+from tests.budgets import examples
 from tests.sim.programs import inboxes, program, programs
 from tests.sim.test_programs import simulate
 
 CUT_OFF = re.compile(r"further paths|rounds|unknown here")
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(programs, inboxes)
 def test_every_command_of_a_run_is_a_node_of_the_description(nodes: Any, inbox: dict[str, int]) -> None:
     with simulate(nodes, inbox) as sim:

@@ -20,7 +20,10 @@ from replay.testing.checks.recovery import record
 from replay.testing.checks.replaying import replay
 from replay.testing.checks.shifted_environment import shifted_environment
 from replay.worker.sources import ExecutionSources
+from tests.budgets import examples
 from tests.sim.programs import Blocked, Naive, child, inboxes, program, programs, run_nodes
+
+pytestmark = [pytest.mark.oracle, pytest.mark.timeout(3600)]
 
 HEADER = Header("x-1", "program", "", "default", "pending", b"null", 0.0, 0.0)
 
@@ -54,7 +57,7 @@ def ending(sim: Simulation) -> tuple[str, Any]:
 
 
 SETTINGS = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=examples(150), suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 
 
@@ -111,7 +114,7 @@ def test_without_live_generators_every_visit_replays_and_ends_alike(nodes: Any, 
         assert ending(cold) == expected
 
 
-@settings(SETTINGS, max_examples=25)
+@settings(SETTINGS, max_examples=examples(25))
 @given(nodes=programs, inbox=inboxes, number=st.integers(1, 20), before=st.booleans())
 def test_sqlite_gives_the_same_endings_with_and_without_crash(
     tmp_path_factory: pytest.TempPathFactory, nodes: Any, inbox: dict[str, int], number: int, before: bool
@@ -132,7 +135,7 @@ def test_sqlite_gives_the_same_endings_with_and_without_crash(
         each.close()
 
 
-@settings(SETTINGS, max_examples=25, suppress_health_check=[*HealthCheck])
+@settings(SETTINGS, max_examples=examples(25), suppress_health_check=[*HealthCheck])
 @given(nodes=programs, inbox=inboxes, number=st.integers(1, 20), before=st.booleans())
 def test_redis_gives_the_same_endings_with_and_without_crash(
     redis_server: Any, nodes: Any, inbox: dict[str, int], number: int, before: bool
@@ -161,7 +164,7 @@ def again(ctx: Context, left: list[Any]) -> Any:
     return trace if not count else ctx.continue_as_new([count - 1, nodes])
 
 
-@settings(SETTINGS, max_examples=60)
+@settings(SETTINGS, max_examples=examples(60))
 @given(programs, st.integers(0, 2), st.integers(1, 40), st.booleans())
 def test_a_program_that_begins_anew_ends_alike_with_a_crash_anywhere(
     nodes: Any, count: int, number: int, before: bool
@@ -174,7 +177,7 @@ def test_a_program_that_begins_anew_ends_alike_with_a_crash_anywhere(
     assert run(CrashPoint(number, before)) == run(None)
 
 
-@settings(SETTINGS, max_examples=60)
+@settings(SETTINGS, max_examples=examples(60))
 @given(programs, st.integers(0, 25), st.integers(1, 40), st.booleans())
 def test_a_program_cancelled_at_any_moment_ends_cancelled_or_as_without_and_its_log_replays(
     nodes: Any, moment: int, number: int, before: bool

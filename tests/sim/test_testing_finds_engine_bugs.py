@@ -19,6 +19,8 @@ from replay.testing.contracts.asking import Asking
 from replay.testing.contracts.leases import LeasePromises
 from tests.sim.mutants import MUTANTS
 
+pytestmark = [pytest.mark.oracle, pytest.mark.timeout(3600)]
+
 SEEDS = 100
 """Within so many seeds each bug must be found (the product's promise is 2,000)."""
 

@@ -21,6 +21,7 @@ from replay import Context, Engine, workflow
 from replay.cli.root import cli
 from replay.client.histories import History
 from replay.testing import Simulation, WorkflowMachine, assert_recovers, assert_replays, histories
+from tests.budgets import examples
 from tests.sim import corpus
 from tests.sim.corpus import Go, approval, mailbox, small
 
@@ -58,7 +59,7 @@ class Wrong(Orders):
         assert not hasattr(self, "sim") or not self.sim.executed
 
 
-SETTINGS = settings(max_examples=30, stateful_step_count=15, deadline=None)
+SETTINGS = settings(max_examples=examples(30), stateful_step_count=15)
 
 
 def test_a_machine_of_ones_own_holds() -> None:
@@ -71,7 +72,7 @@ def test_a_machine_of_ones_own_can_fail_and_tells_the_timeline() -> None:
     assert "runs charge" in "".join(getattr(found.value, "__notes__", []))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30))
 @given(histories(approval))
 def test_drawn_histories_can_be_written_and_read(history: History) -> None:
     again = History.parse(history.text(), "here")
@@ -218,7 +219,7 @@ def test_the_fixtures_run_a_test_once_for_each_seed(pytester: pytest.Pytester) -
             def quick(ctx):
                 return 1
                 yield
-            assert replay_engine([quick]).start(quick).result(10) == 1
+            assert replay_engine([quick]).start(quick).result(300) == 1
         """
     )
     pytester.runpytest_subprocess("--rw-seeds", "3", "-p", "no:cacheprovider").assert_outcomes(passed=4)

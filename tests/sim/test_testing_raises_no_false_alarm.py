@@ -1,4 +1,4 @@
-"""Correct workflows pass: 500 scenarios each, and every exhaustive check."""
+"""Correct workflows pass: many scenarios each, and every exhaustive check."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from hypothesis import strategies as st
 from replay.backends.redis import open_store
 from replay.backends.sqlite import SqliteStore
 from replay.testing import Run, assert_recovers, assert_replay_equivalent, scenarios, try_seeds
+from tests.budgets import examples
 from tests.sim.corpus import CORPUS, Go, mailbox, parent, saga, small
+
+pytestmark = [pytest.mark.oracle, pytest.mark.timeout(3600)]
 
 SIGNALS = {"approval": [(Go, 4)], "mailbox": [(Go, 1), (Go, 2)], "cleanup_after_cancel": [(Go, 1)]}
 
@@ -27,10 +30,10 @@ def input_of(workflow: Any) -> Any:
 
 
 @pytest.mark.parametrize("workflow", CORPUS, ids=lambda w: w.key)
-def test_five_hundred_scenarios(workflow: Any) -> None:
+def test_scenarios_pass(workflow: Any) -> None:
     inputs = st.integers(0, 3) if workflow is small else None
 
-    @settings(max_examples=500, deadline=None, suppress_health_check=[*HealthCheck])
+    @settings(max_examples=examples(500), suppress_health_check=[*HealthCheck])
     @given(scenarios(workflow, inputs, **options_of(workflow)))
     def passes(run: Run) -> None:
         assert run.status != "stuck"
@@ -39,7 +42,7 @@ def test_five_hundred_scenarios(workflow: Any) -> None:
 
 
 @pytest.mark.parametrize("workflow", CORPUS, ids=lambda w: w.key)
-def test_every_crash_every_replay_and_forty_faulty_clusters(workflow: Any) -> None:
+def test_every_crash_every_replay_and_faulty_clusters(workflow: Any) -> None:
     options = {"signals": SIGNALS.get(workflow.key, ()), **options_of(workflow)}
     input = input_of(workflow)
     # At most once means that a crash may leave the step undone: then the result differs, and rightly so.
@@ -47,7 +50,7 @@ def test_every_crash_every_replay_and_forty_faulty_clusters(workflow: Any) -> No
     assert assert_replay_equivalent(workflow, input, **options) > 3
     # A worker that crashes again and again costs ten minutes a time: more than a deadline of an hour may allow.
     same = workflow.key not in ("charged_once", "hurried")
-    for run in try_seeds(workflow, input, seeds=range(40), same=same, **options):
+    for run in try_seeds(workflow, input, seeds=range(examples(40)), same=same, **options):
         assert run.problem is None, f"seed {run.seed}: {run.problem}\n{run.timeline}"
 
 
@@ -65,10 +68,10 @@ def test_the_same_faulty_seeds_pass_on_a_real_store(kind: str, request: pytest.F
 
     for workflow in (parent, saga, mailbox):
         options = {"signals": SIGNALS.get(workflow.key, ()), **options_of(workflow)}
-        for run in try_seeds(workflow, seeds=range(15), store=store, **options):
+        for run in try_seeds(workflow, seeds=range(examples(15)), store=store, **options):
             assert run.problem is None, f"{workflow.key}, seed {run.seed}: {run.problem}\n{run.timeline}"
 
-    @settings(max_examples=15, deadline=None, suppress_health_check=[*HealthCheck])
+    @settings(max_examples=examples(15), suppress_health_check=[*HealthCheck])
     @given(scenarios(mailbox, store=store))
     def passes(run: Run) -> None:
         assert run.status != "stuck"

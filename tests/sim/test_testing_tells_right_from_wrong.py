@@ -145,12 +145,12 @@ def test_what_hypothesis_raises_is_no_failure_of_a_step() -> None:
 
     calm = {"failures": False, "crashes": False, "cancels": False}
 
-    @settings(max_examples=50, deadline=None, database=None, suppress_health_check=[HealthCheck.filter_too_much])
+    @settings(max_examples=50, database=None, suppress_health_check=[HealthCheck.filter_too_much])
     @given(scenarios(many, steps={"s": evens()}, **calm))
     def strategies(run: Any) -> None:
         assert run.status == "completed", run.error
 
-    @settings(max_examples=50, deadline=None, database=None)
+    @settings(max_examples=50, database=None)
     @given(scenarios(many, steps={"s": lambda call: assume(call.attempt > 0)}, **calm), st.lists(st.text()))
     def stubs(run: Any, _: Any) -> None:
         assert run.status == "completed", run.error
@@ -196,7 +196,7 @@ HIDDEN = [charges_with_another_key, numbers_itself, looks_at_its_clock, looks_at
 
 @pytest.mark.parametrize("hidden", HIDDEN, ids=lambda w: w.key)
 def test_a_hidden_input_is_found_by_every_check_and_its_line_is_named(hidden: Any) -> None:
-    @settings(max_examples=20, deadline=None, database=None, phases=[Phase.generate])
+    @settings(max_examples=20, database=None, phases=[Phase.generate])
     @given(scenarios(hidden, crashes=False, cancels=False))
     def drawn(run: Any) -> None:
         pass
@@ -238,7 +238,7 @@ def pay(ctx: Context, amount: int) -> Iterator[Any]:
 
 
 def failing(said: str, **options: Any) -> str:
-    @settings(max_examples=2000, deadline=None, database=None, derandomize=True)
+    @settings(max_examples=2000, database=None, derandomize=True)
     @given(scenarios(pay, st.integers(0, 1000), **options))
     def test(run: Any) -> None:
         assert run.result != said
@@ -269,7 +269,7 @@ def test_a_failing_scenario_prints_its_timeline_and_a_line_that_runs_it_again() 
     plan = shlex.split(line)[-1]
     assert run_plan(pay, plan).result == "weird"
 
-    @settings(max_examples=1, deadline=None)
+    @settings(max_examples=1)
     @example(run_plan(pay, plan))
     @given(scenarios(pay, st.integers(0, 1000)))
     def pinned(run: Any) -> None:
@@ -291,7 +291,7 @@ def test_a_failure_shrinks_to_what_it_takes() -> None:
 def test_scenarios_reach_what_they_promise() -> None:
     seen: set[str] = set()
 
-    @settings(max_examples=500, deadline=None, database=None, derandomize=True)
+    @settings(max_examples=500, database=None, derandomize=True)
     @given(scenarios(pay, st.integers(0, 1000)))
     def look(run: Any) -> None:
         seen.update(run.plan["outcomes"].values())
