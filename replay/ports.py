@@ -1,4 +1,4 @@
-"""What the engine asks of the world: protocols whose docstrings are contracts (suites in `replay.testing.contracts`)."""
+"""Ports of the engine to the world: protocols whose docstrings are contracts, tested by `replay.testing.contracts`."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class Bus(Protocol):
 
 @runtime_checkable
 class Executor(Protocol):
-    """Where step bodies run; `replay.worker.pool.Pool` is the one that workers have.
+    """Executor of step bodies. Workers use `replay.worker.pool.Pool`.
 
     It is made with three functions: `run(call)` performs a call and returns what it came to; `done(returned)` hands that to
     the worker, on the thread that ran the call, and may return another call for this thread to go on with; `failed(error)` is
@@ -97,7 +97,7 @@ class Executor(Protocol):
     """
 
     def submit(self, call: Call) -> None:
-        """Have *call* run as soon as there is room, roughly in order of submission: once, and `done` told once.
+        """Run *call* once as soon as there is room, roughly in order of submission, and call `done` once.
 
         Returns at once, whatever bodies do. May be called from any thread, `done` included.
 
@@ -120,7 +120,7 @@ class Executor(Protocol):
 
 
 class Clock(Protocol):
-    """Where a process reads the time."""
+    """Source of the time of a process."""
 
     def now(self) -> float:
         """Return the current instant: seconds since the epoch, UTC."""

@@ -25,7 +25,7 @@ FLUSH = 1.0  # seconds that `close` waits for confirmations
 
 @attrs.frozen
 class QueueStats:
-    """What a `RabbitQueue` has done so far.
+    """Counters of a `RabbitQueue`.
 
     Attributes:
         published: Hints handed to the broker, repetitions included.

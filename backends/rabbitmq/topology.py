@@ -1,4 +1,4 @@
-"""What there is on the broker: one durable quorum queue per execution queue, one for dead letters, and the message."""
+"""Broker topology: a durable quorum queue for each execution queue, one for dead letters, and the message format."""
 
 from __future__ import annotations
 

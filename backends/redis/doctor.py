@@ -1,4 +1,4 @@
-"""What is unsafe about a Redis server's settings, with the remedy."""
+"""Checks of a Redis server's settings, with the remedy for unsafe ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which server has a shard: one server, the primary that Sentinels name, or a cluster's masters; and connections to it."""
+"""Topology: the server of each shard (one server, a Sentinel primary, or a cluster's masters), and connections to it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from replay.backends.redis.url import RedisUrl
 
 
 class RawConnection(Protocol):
-    """What we use of redis-py's connections (most of which has no types there)."""
+    """Used part of redis-py's connections, most of which are untyped there."""
 
     _sock: Any
 

@@ -36,7 +36,7 @@ _WITH_CAUSE = (StepFailed, ExecutionFailed, CompensationFailed)
 """Classes that always have an attribute `cause`."""
 
 _TRACE = "_replay_traceback"
-"""Where a restored exception keeps the text of the traceback it was raised with."""
+"""Attribute of a restored exception that holds the text of its original traceback."""
 
 _open = threading.local()  # the exceptions being taken apart on this thread, outermost first
 

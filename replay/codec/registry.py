@@ -15,7 +15,7 @@ from replay.core.errors import Cancelled, NotSerializable, Undecodable
 
 @attrs.frozen
 class Custom:
-    """How a registered class is named, and written and read if by functions of its own."""
+    """Registration of a class: its stored name, and its own encoder and decoder if it has them."""
 
     name: str
     cls: type[Any]
@@ -188,4 +188,4 @@ _STANDARD = frozenset(
 """Modules of the standard library whose exceptions are rebuilt (their classes hold data only)."""
 
 REGISTRY = Registry()
-"""What `@serializable` fills: shared by all codecs of the process."""
+"""Registry filled by `@serializable`, shared by all codecs of the process."""

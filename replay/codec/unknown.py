@@ -1,4 +1,4 @@
-"""What stands for a stored value that cannot be rebuilt in this process, where people look at it."""
+"""Placeholder for a stored value that cannot be rebuilt in this process, shown to people."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which code is the workflow's own, and which of its `yield`s were reached."""
+"""Coverage of `describe`: the workflow's own code, and the `yield`s that were reached."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from replay.describe.standin import HEALING, stand_in
 from replay.worker.sources import make_context
 
 Site: TypeAlias = tuple[Any, ...]
-"""What makes two yielded commands the same node: the id, and the places of all generators that led there."""
+"""Identity of a node: the command's id, and the places of all generators that led to it."""
 
 
 class Explorer:

@@ -1,4 +1,4 @@
-"""Which paths are followed: each is a list of ways taken at choices, and each new choice plans the ways not taken.
+"""Search over paths: a path is a list of ways taken at choices, and each new choice plans the other ways.
 
 Most telling first: a way that no path took yet, then guesses at values, then the same way again and again in a loop, then
 combinations of ways that were all seen. So what a bound cuts off is combinations.
@@ -30,7 +30,7 @@ class Unsure(BaseException):
 
 @attrs.frozen(order=True)
 class Spot:
-    """Where a path broke: after how many commands, in which line (0: not known)."""
+    """Break of a path: the number of commands before it, and its line (0 if unknown)."""
 
     commands: int
     line: int
@@ -47,7 +47,7 @@ class Plan:
     heals: Spot | None = None
     """The spot at which another path broke, and which this one may get past."""
     cure: tuple[tuple[Hashable, int], ...] = ()
-    """Which made-up values are others for that: where they came about, and which way each goes."""
+    """Changed values that avoid the break: the place of each, and its way."""
 
 
 class Paths:
@@ -175,5 +175,5 @@ class Paths:
                 self._new.append(Plan(self._ways, index, way, heals=spot, cure=(*cure, (place, way))))
 
     def healed(self) -> None:
-        """Have all paths from now on make up those values as this one did, which got past the spot."""
+        """Make all later paths use this path's values, which got past the break."""
         self._healed.update(self._plan.cure)

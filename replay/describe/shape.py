@@ -1,4 +1,4 @@
-"""What `describe` gives: nodes, the edges between them, and what was not explored; as values, JSON and Mermaid."""
+"""Result of `describe`: nodes, edges and unexplored code, as values, JSON and Mermaid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What code says about itself: where a frame stands, which yields a function has, and which class it asks for."""
+"""Source inspection: the place of a frame, the yields of a function, and the class that code asks for."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Place: TypeAlias = tuple[int, int, int, int]
 """First line, last line, first column, last column (UTF-8 bytes) of an instruction's source."""
 
 _NOTHING = "yield from ()"
-"""How a generator function without commands is written: nothing is ever suspended there."""
+"""Idiom of a generator function without commands: it never suspends."""
 
 _YIELD = opcode.opmap["YIELD_VALUE"]
 _RAISE = opcode.opmap["RAISE_VARARGS"]

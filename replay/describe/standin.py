@@ -18,11 +18,11 @@ _PACKAGE = __name__.rpartition(".")[0]
 _TRANSPARENT = (abc.__name__, typing.__name__)  # they ask for the class on behalf of their caller
 
 HEALING = (1, "text")
-"""What a stand-in is tried as where only a number or a text will do (`timedelta(days=order.days)`)."""
+"""Values tried for a stand-in where only a number or a text fits (`timedelta(days=order.days)`)."""
 
 
 class World(Protocol):
-    """What a stand-in needs of its explorer."""
+    """Explorer as a stand-in sees it."""
 
     paths: Paths
 
@@ -93,7 +93,7 @@ class Unknown:
 
     @property  # type: ignore[misc]
     def __class__(self) -> Any:
-        """Which class it is, is decided when code of the workflow's asks."""
+        """Choose the class when the workflow's code asks for it."""
         if self._su_class is not None:
             return self._su_class
         frame: FrameType | None = sys._getframe(1)

@@ -1,4 +1,4 @@
-"""What every `replay.ports.Bus` must do, as tests to inherit."""
+"""Contract of `replay.ports.Bus`, as tests to inherit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a store promises about leases and cancels, as tests: part of `StoreContract`."""
+"""Contract of leases and cancels, as tests: part of `StoreContract`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a store promises about lists and counts, as tests: part of `StoreContract`."""
+"""Contract of lists and counts, as tests: part of `StoreContract`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every `replay.ports.Queue` must do, as tests to inherit."""
+"""Contract of `replay.ports.Queue`, as tests to inherit."""
 
 from __future__ import annotations
 

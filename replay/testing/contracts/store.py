@@ -1,4 +1,4 @@
-"""What every `replay.ports.Store` must do, as tests to inherit. The promises are those of `replay.core.requests`."""
+"""Contract of `replay.ports.Store`, as tests to inherit. `replay.core.requests` states the promises."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ class StoreContract(LeasePromises, ListPromises):
         assert s.claim("n3") == ["a"]
 
     def test_no_wake_up_is_lost(self, s: Asking) -> None:
-        """What arrived unseen keeps the execution awake; what was seen, or consumed, does not."""
+        """Unseen messages keep the execution awake. Seen or consumed ones do not."""
         s.create("a")
         s.claim("n1")
         s.signal("a", "m1")
