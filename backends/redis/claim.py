@@ -15,7 +15,7 @@ from replay.core import requests as r
 def claim(shards: Shards, request: r.Claim, now: Callable[[], bytes]) -> RoundTrips[r.Claims]:
     """Claim a portion from each shard at once, then the rest from shards that have more."""
     order = shards.rotation()
-    again = shards.is_repeated(request.nonce)
+    again = shards.count > 1 and shards.is_repeated(request.nonce)
     quotas = dict(zip(order, portions(request.limit, len(order)), strict=True))
     first = b"0" if again else b"1"
     replies = yield [_call(shards, now(), request, shard, quota, first) for shard, quota in quotas.items()]

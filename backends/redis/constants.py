@@ -37,6 +37,8 @@ CONSTANTS: Mapping[str, Constant] = {
     "OUTBOX_LIMIT": 32,
     "REVIVE_LIMIT": 1000,
     "MOVE_LIMIT": 1000,
+    # Schedules that one claim returns (see `requests.Claims`).
+    "SCHEDULE_LIMIT": 16,
     # Seconds for which the record of a claim is kept at least.
     "RECORD_FOR": 60,
     # Expired workers that one registration removes.

@@ -12,7 +12,7 @@ from replay.backends.redis import rows
 from replay.backends.redis.claim import claim
 from replay.backends.redis.find import find
 from replay.backends.redis.round_trips import RoundTrips
-from replay.backends.redis.scripts import Argument
+from replay.backends.redis.scripts import Argument, Call
 from replay.backends.redis.shards import Shards, portions
 from replay.core import requests as r
 from replay.core.errors import OperatorRefused, ReplayError
@@ -73,6 +73,10 @@ class Handlers:
         """Return the round trips of *request*; *on_outbox* gets the outbox items of its transition."""
         handler = self._with_outbox.get(type(request))
         return self._handlers[type(request)](request) if handler is None else handler(request, on_outbox)
+
+    def index_schedules(self) -> list[Call]:
+        """Return the calls that complete the indexes of schedules with those that version 0.1 wrote."""
+        return [self._script(shard, "index_schedules", self._now()) for shard in range(self.shards.count)]
 
     def _now(self) -> bytes:
         return b"" if self._clock is None else repr(self._clock.now()).encode()
@@ -381,7 +385,10 @@ class Handlers:
 
     def _register(self, request: r.Register) -> RoundTrips[float]:
         row = request.row  # all workers are on shard 0: they are few
-        (now,) = yield [self._script(0, "register", self._now(), name=row.name, info=row.info, ttl=repr(request.ttl))]
+        now, *_ = yield [
+            self._script(0, "register", self._now(), name=row.name, info=row.info, ttl=repr(request.ttl)),
+            *self.index_schedules(),  # processes of version 0.1 may still write schedules
+        ]
         return float(now)
 
     def _workers(self, request: r.Workers) -> RoundTrips[tuple[r.WorkerRow, ...]]:

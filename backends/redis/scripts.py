@@ -24,6 +24,7 @@ from replay.backends.redis.constants import CONSTANTS, CREATE_FIELDS, Constant
 
 Argument = bytes | str | int
 
+_TRAILING = re.compile(r"\s-- .*")
 _ORDER = re.compile(r"\s*-- (args|constants|unpack (?P<index>\w+)): (?P<names>.+)")
 
 
@@ -117,7 +118,7 @@ def _compiled(text: str, constants: Mapping[str, Constant]) -> Iterator[str]:
         found = _ORDER.fullmatch(line)
         if found is None:
             if not line.lstrip().startswith("--"):
-                yield line.strip()
+                yield _TRAILING.sub("", line).strip()
             continue
         names = found["names"].split()
         if found["index"]:

@@ -75,6 +75,7 @@ class RedisStore:
         self._connection = Connection(url, list(scripts.values()), connect)
         try:
             self._handlers = Handlers(Shards(namespace, self._agree_on_shards(), scripts), clock)
+            self._connection.perform(self._handlers.index_schedules())
         except BaseException:
             self._connection.close()
             raise

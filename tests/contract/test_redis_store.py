@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+import attrs
 import pytest
 
 from replay.backends.redis import RedisStore, open_store
@@ -203,10 +204,86 @@ def test_deleting_leaves_no_key_of_the_execution(store: RedisStore, redis_server
     assert left in ([b"c:n", b"lanes", b"meta", b"x"], [b"c:n", b"lanes", b"x"]), left
 
 
-def test_two_due_schedules_are_found_behind_many_of_unknown_workflows(store: RedisStore) -> None:
-    rows = [r.Schedule(f"s{n:03}", "unknown" if n < 200 else "wf", b"{}", next_at=float(n)) for n in range(202)]
+def test_due_schedules_are_found_behind_five_thousand_of_unknown_workflows(store: RedisStore) -> None:
+    check_schedules_behind_many(store)
+
+
+def test_due_schedules_are_found_behind_five_thousand_of_unknown_workflows_in_a_cluster(spread: RedisStore) -> None:
+    check_schedules_behind_many(spread)
+
+
+def check_schedules_behind_many(store: RedisStore) -> None:
+    rows = [r.Schedule(f"s{n:04}", "unknown", b"{}", next_at=float(n)) for n in range(5_000)]
+    mine = [r.Schedule(f"t{n}", "wf", b"{}", next_at=6_000.0 + n) for n in range(2)]
+    store.apply([r.PutSchedule(row, 0) for row in [*rows, *mine]])
+    assert [s.id for s in claim(store, "n1").schedules] == ["t0", "t1"]
+    later = float(ask(store, r.Ping())) + 1000.0
+    ask(store, r.PutSchedule(attrs.evolve(mine[0], next_at=later), 1))
+    ask(store, r.PutSchedule(attrs.evolve(mine[1], paused=True), 1))
+    reply = claim(store, "n2")
+    assert (reply.schedules, reply.next_due) == ((), later)
+    ask(store, r.DropSchedule("t0", 2))
+    ask(store, r.PutSchedule(attrs.evolve(mine[1], workflow="other"), 2))
+    reply = claim(store, "n3")
+    assert [(s.id, s.workflow) for s in reply.schedules] == [("t1", "other")]
+    assert reply.next_due is None
+
+
+def test_the_sixteen_earliest_schedules_of_all_known_workflows_are_claimed(store: RedisStore) -> None:
+    rows = [r.Schedule(f"s{n:02}", ("wf", "other")[n % 2], b"{}", next_at=100.0 - n) for n in range(40)]
     store.apply([r.PutSchedule(row, 0) for row in rows])
-    assert [s.id for s in claim(store, "n").schedules] == ["s200", "s201"]
+    assert [s.id for s in claim(store, "n").schedules] == [f"s{n}" for n in range(39, 23, -1)]
+
+
+@pytest.mark.parametrize("how", ["opening", "registering"])
+def test_schedules_that_an_older_version_wrote_are_found(
+    store: RedisStore, redis_server: RedisServer, namespace: str, how: str
+) -> None:
+    store.apply([r.PutSchedule(r.Schedule(f"s{n}", "wf", b"{}", next_at=float(n)), 0) for n in range(3)])
+    tag = f"{{{namespace}:0}}:"
+    with contextlib.closing(redis_server.client()) as client:
+        client.delete(f"{tag}sw:wf")
+        client.zadd(f"{tag}sw:wf", {"s1": 5e9})
+    if how == "opening":
+        open_store(redis_server.url, namespace=namespace).close()
+    else:
+        ask(store, r.Register(r.WorkerRow("w"), 10.0))
+    assert [s.id for s in claim(store, "n").schedules] == ["s0", "s1", "s2"]
+
+
+def test_schedules_that_an_older_version_moved_paused_or_dropped_are_not_due(
+    store: RedisStore, redis_server: RedisServer, namespace: str
+) -> None:
+    store.apply([r.PutSchedule(r.Schedule(f"s{n}", "wf", b"{}", next_at=float(n)), 0) for n in range(4)])
+    tag = f"{{{namespace}:0}}:"
+    with contextlib.closing(redis_server.client()) as client:
+        client.zadd(f"{tag}sz", {"s0": 5e9})
+        client.zrem(f"{tag}sz", "s1", "s2")
+        client.delete(f"{tag}s:s2")
+        for n in range(2):
+            reply = claim(store, f"n{n}")
+            assert [s.id for s in reply.schedules] == ["s3"]
+            assert reply.next_due == 5e9
+        assert client.zrange(f"{tag}sw:wf", 0, -1) == [b"s3", b"s0"]
+
+
+def test_a_claim_repeated_late_takes_nothing_else(store: RedisStore) -> None:
+    check_late_repetition(store)
+
+
+def test_a_claim_repeated_late_takes_nothing_else_in_a_cluster(spread: RedisStore) -> None:
+    check_late_repetition(spread)
+
+
+def check_late_repetition(store: RedisStore) -> None:
+    store.apply([r.Create(f"a{n}", "wf", b"1") for n in range(3)])
+    assert len(claim(store, "n", limit=3).claimed) == 3
+    store.apply([r.Commit("a0", "n", 0, "c", r.End("completed")), r.Commit("a1", "n", 0, "c", r.ReleaseLease())])
+    store.apply([r.Create(f"b{n}", "wf", b"1") for n in range(30)])
+    assert [each.header.id for each in claim(store, "n", limit=3).claimed] == ["a2"]
+    ask(store, r.Commit("a2", "n", 0, "c", r.End("completed")))
+    for _ in range(2):
+        assert claim(store, "n", limit=3).claimed == ()
 
 
 def test_a_suspended_execution_needs_less_than_three_kilobytes(redis_server: RedisServer, store: RedisStore) -> None:

@@ -1,9 +1,10 @@
--- needs: base lanes read
+-- needs: base lanes read schedules
 -- args: nonce worker limit lease revive round n_lanes n_workflows values...
 -- `values` are the lanes and the workflows. A claim from several shards has a second round for shards that have more.
 -- The record of a nonce holds the rounds that took something, and the ids taken. A repeated round takes nothing more.
 -- A repeated first round returns the leases of both. Round 0 takes nothing: the client knows that it is a repetition.
 -- constants: MAX_LOST CRASH_LOOP_DELAY PRIORITY_STEP OUTBOX_LIMIT OUTBOX_RETRY REVIVE_LIMIT MOVE_LIMIT RECORD_FOR
+-- constants: SCHEDULE_LIMIT
 limit, lease = tonumber(limit), tonumber(lease)
 local record = T .. 'c:' .. nonce
 local lanes, knows = {}, {}
@@ -103,25 +104,26 @@ for i, id in ipairs(taken) do
   claimed[i] = x
 end
 
--- Schedules, earliest first; those of workflows that this worker does not know are passed over.
-local schedules, offset = {}, 0
-repeat
-  local rows, done = call('ZRANGE', T .. 'sz', offset, offset + 63, 'WITHSCORES'), false
+-- Due schedules of the known workflows, earliest first. Others are not even looked at, so they never hide these.
+local due, schedules = {}, {}
+for workflow in pairs(call('EXISTS', T .. 'sz') == 1 and knows or {}) do
+  local rows = call('ZRANGE', T .. 'sw:' .. workflow, 0, SCHEDULE_LIMIT, 'WITHSCORES')
   for i = 1, #rows, 2 do
-    local at = tonumber(rows[i + 1])
-    local id = rows[i]
-    local wf = call('HGET', T .. 's:' .. id, 'wf')
-    if wf and knows[wf] then
-      if at > now then
-        later(at)
-        done = true
-        break
-      end
-      if #schedules < 16 then schedules[#schedules + 1] = { id, call('HGETALL', T .. 's:' .. id) } end
+    local score = checked_next(rows[i], workflow, rows[i + 1])
+    local at = score and tonumber(score)
+    if at and at > now then
+      later(at)
+      if score == rows[i + 1] then break end
+    elseif at then
+      due[#due + 1] = { rows[i], at }
     end
   end
-  offset = offset + 64
-until done or #rows < 128 or offset >= 1024
+end
+table.sort(due, function(a, b)
+  if a[2] ~= b[2] then return a[2] < b[2] end
+  return a[1] < b[1]
+end)
+for i = 1, math.min(#due, SCHEDULE_LIMIT) do schedules[i] = row(due[i][1]) end
 
 local outbox = {}
 for _, item in ipairs(call('ZRANGEBYSCORE', T .. 'oz', '-inf', NOW, 'LIMIT', 0, OUTBOX_LIMIT)) do

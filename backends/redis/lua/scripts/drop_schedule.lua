@@ -1,9 +1,10 @@
 -- needs: base schedules
 -- args: id expected
-local version = call('HGET', T .. 's:' .. id, 'ver')
+local h = call('HMGET', T .. 's:' .. id, 'ver', 'wf')
+local version = h[1]
 if not version then return { NOW, 1, {} } end
 if version ~= expected then return { NOW, 0, row(id) } end
 call('UNLINK', T .. 's:' .. id)
 call('ZREM', T .. 'sn', id)
-call('ZREM', T .. 'sz', id)
+set_next(id, h[2], nil)
 return { NOW, 1, {} }

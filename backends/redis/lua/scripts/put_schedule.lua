@@ -3,15 +3,13 @@
 -- `values` are the creates, the cancels and the outbox values. The cancels happen first: a tick may replace its predecessor.
 -- constants: CREATE_SIZE
 local s = T .. 's:' .. id
-local version = tonumber(call('HGET', s, 'ver') or 0)
+local h = call('HMGET', s, 'ver', 'wf')
+local version = tonumber(h[1] or 0)
 if version ~= tonumber(expected) then return { NOW, 0, row(id), {}, {} } end
 call('HSET', s, 'wf', workflow, 'spec', spec, 'state', state, 'next', next_at, 'paused', paused, 'ver', version + 1)
 call('ZADD', T .. 'sn', 0, id)
-if next_at ~= '' and paused == '0' then
-  call('ZADD', T .. 'sz', next_at, id)
-else
-  call('ZREM', T .. 'sz', id)
-end
+if h[2] and h[2] ~= workflow then set_next(id, h[2], nil) end
+set_next(id, workflow, next_at ~= '' and paused == '0' and next_at or nil)
 local i, blocks = values, {}
 for n = 1, n_creates do
   blocks[n] = i
