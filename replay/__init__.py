@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,7 @@ from replay.core.errors import (
 )
 from replay.core.retry import Retry
 from replay.definition import Event, Signal, Workflow, workflow
+from replay.version import installed_version
 
 if TYPE_CHECKING:
     from replay.client.handles import Handle, StartResult, WorkflowInfo
@@ -158,27 +160,24 @@ _LAZY = {
     "current_step": "worker.steps",
     "serializable": "codec",
 }
-"""What is loaded when it is asked for: `import replay` must be quick, for command lines too."""
+"""Names by module, loaded at their first use: `import replay` must be quick, for command lines too."""
+
+_RENAMED = {"Waited": "StartResult"}
+"""Deprecated names. Removed in 0.4."""
 
 
 def __getattr__(name: str) -> Any:
-    """Load a name of `_LAZY`, or the version that is installed (PEP 562)."""
+    """Load a name of `_LAZY` or `_RENAMED`, or the installed version (PEP 562)."""
     if name == "__version__":
-        return _installed_version()
+        return installed_version()
+    if name in _RENAMED:
+        text = f"replay.{name} is deprecated, and removed in 0.4. Fix: use replay.{_RENAMED[name]}"
+        warnings.warn(text, DeprecationWarning, stacklevel=2)
+        return __getattr__(_RENAMED[name])
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(f"replay.{_LAZY[name]}"), name)
     return value
-
-
-def _installed_version() -> str:
-    """Return the version of the distribution, or `unknown` for a source tree that was never installed."""
-    from importlib.metadata import PackageNotFoundError, version  # 30 ms
-
-    try:
-        return version("replay-engine")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def __dir__() -> list[str]:

@@ -1,4 +1,4 @@
-"""The engine: what applications call to start, signal, wait for and inspect executions, with a worker inside if wanted."""
+"""The engine: the client of an application, with an embedded worker if wanted."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ import random
 import secrets
 import socket
 from collections.abc import Callable, Iterable, Mapping
-from importlib.metadata import PackageNotFoundError, version
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 
-from replay.client.client import LOCAL_POLL_INTERVAL, Client
-from replay.client.handles import Handle
+from replay.client.waiting import LOCAL_POLL_INTERVAL
 from replay.clock import SystemClock
 from replay.codec import TaggedJson
 from replay.core.errors import ConfigError, StoreUnavailable
@@ -24,9 +22,10 @@ from replay.core.times import duration
 from replay.definition import Workflow, register
 from replay.observability.telemetry import instrument_if_configured
 from replay.ports import Bus, Clock, Codec, Queue, Store
-from replay.scheduling.schedules import CatchUp, Overlap, ScheduleRecord, Schedules
+from replay.scheduling.client import SchedulingClient
 from replay.scheduling.ticks import tick
 from replay.urls import open_parts
+from replay.version import installed_version
 from replay.worker import Worker
 from replay.worker.options import WorkerOptions
 from replay.worker.runner import Runner
@@ -34,37 +33,34 @@ from replay.worker.runner import Runner
 if TYPE_CHECKING:
     from replay.client.operator import Operator
 
-T = TypeVar("T")
-In = TypeVar("In")
-Out = TypeVar("Out")
 
-
-class Engine(Client):
-    """Start, signal, wait for and inspect executions; with `worker=True` (or `start_worker()`) also run them.
+class Engine(SchedulingClient):
+    """Starts, signals, waits for and inspects executions; with `worker=True` (or `start_worker()`) also runs them.
 
     Args:
         store: URL (`sqlite:///orders.db`, `memory://`, `redis://...`) or a `Store`.
-        queue: URL or `Queue` that carries hints to workers; None: the store's own means.
-        bus: URL or `Bus`; None: the store's own if it has one, else within this process.
-        workflows: What this process knows. Needed to run them, to start them by key, and to check signals.
-        namespace: Keeps applications apart that share a store.
+        queue: URL or `Queue` that carries hints to workers; None: hints go over the bus.
+        bus: URL or `Bus`; None: the store's own bus if it has one, else a bus within this process.
+        workflows: The workflows of this process. Needed to run them, to start them by key, and to check signals.
+        namespace: Separates applications that share a store.
         codec: Values to text and back; None: tagged JSON that trusts the workflows' own packages.
         worker: Run executions in this process.
-        queues: Which execution queues the worker takes; a mapping gives each its own limit of executions at once (None: no
-            other than `concurrency`).
-        name: The worker's name.
-        lease: Seconds (or `timedelta`, like all durations here) for which an execution stays with a worker that has fallen silent.
-        concurrency: Executions (and pool threads) at once.
-        cache_size: Sleeping executions whose live generators are kept in memory.
-        payload_limit: Bytes an encoded value may take.
-        log_limit: Entries a log may have.
+        queues: Execution queues of the worker. A mapping gives each its own limit of executions at once (None: only
+            `concurrency` limits it).
+        name: The worker's name; default: host, process and a random suffix.
+        lease: Duration of a lease, seconds (or `timedelta`, like all durations here). A crashed worker's leases expire.
+        concurrency: Most executions (and pool threads) at once.
+        cache_size: Most sleeping executions whose generators stay in memory.
+        payload_limit: Largest encoded value, bytes.
+        log_limit: Most entries of a log.
         retention: Seconds (or `timedelta`) for which ended executions are kept; None keeps them.
-        retention_count: Ended executions that workers keep; the oldest go first. None keeps them.
-        argument_policy: What a replayed step's changed arguments are: `"warn"`, `"error"` or `"off"`.
-        poll_interval: Longest seconds between looks into the store when no hint comes.
+        retention_count: Most ended executions that workers keep; the oldest are purged first. None keeps them.
+        argument_policy: Treatment of a replayed step with other arguments: `"warn"`, `"error"` or `"off"`.
+        poll_interval: Longest seconds between claims without a hint.
         shutdown_timeout: Seconds that `close` waits for running steps.
-        clock: Where this process reads the time (memory and SQLite stores use it too).
-        entropy: Where new ids come from (the simulator seeds it).
+        cancel_grace: Seconds that running steps have to end when their execution is cancelled.
+        clock: The clock of this process (memory and SQLite stores use it, too).
+        entropy: Random source of new ids (seeded by the simulator).
     """
 
     def __init__(
@@ -126,15 +122,15 @@ class Engine(Client):
         )
         self._clock = clock or SystemClock()
         self._shutdown_timeout = shutdown_limit
-        deaf = poll_interval is None and not opened.bus_is_shared
-        self._options = attrs.evolve(options, poll_interval=LOCAL_POLL_INTERVAL) if deaf else options
+        polls_often = poll_interval is None and not opened.bus_is_shared
+        self._options = attrs.evolve(options, poll_interval=LOCAL_POLL_INTERVAL) if polls_often else options
         self._runner: Runner | None = None
         self._unsubscribe: list[Callable[[], None]] = []
         self._closed = False
         if worker:
             self.start_worker()
 
-    # --- life ----------------------------------------------------------------------------------------
+    # --- the embedded worker ----------------------------------------------------------------------------------------
 
     def start_worker(self) -> None:
         """Run executions in this process, in threads of its own. Safe to call twice.
@@ -159,7 +155,7 @@ class Engine(Client):
         runner.start()
 
     def _on_hint(self, queue: str) -> None:
-        """Take a hint; one that a full worker was given is for whoever has a free slot."""
+        """Take a hint from the queue. A full worker forwards it to workers with free slots."""
         if self._runner is not None:
             if self._runner.worker.full:
                 self._bus.publish(f"ready:{queue}", b"")
@@ -173,7 +169,7 @@ class Engine(Client):
         entropy: random.Random | None = None,
         **options: Any,
     ) -> Worker:
-        """Return a worker over this engine's store, without threads (the runner and the simulator turn it)."""
+        """Return a worker over this engine's store, without threads. The runner or the simulator calls its turns."""
         return Worker(
             store or self.store,
             self._workflows.values(),
@@ -184,14 +180,14 @@ class Engine(Client):
             announce=self.announce,
             tick=lambda schedule, now: tick(self, schedule, now),
             entropy=entropy,
-            info={"pid": os.getpid(), "host": socket.gethostname(), "version": _version()},
+            info={"pid": os.getpid(), "host": socket.gethostname(), "version": installed_version()},
             observers=self._observers,
         )
 
     def adjust_worker(
         self, *, shutdown_timeout: float | None = None, retention: float | None = None, **changes: Any
     ) -> None:
-        """Change options before the worker is started: those of `replay.worker.options.Options`, and some of the engine's."""
+        """Change options before the worker is started: those of `WorkerOptions`, and some of the engine's."""
         if "queues" in changes:
             changes |= {"queues": tuple(changes["queues"]), "queue_limits": _limits(changes["queues"])}
         self._options = attrs.evolve(self._options, **changes)
@@ -207,13 +203,13 @@ class Engine(Client):
 
     @property
     def connected(self) -> dict[str, bool]:
-        """Whether `queue` and `bus` deliver just now, for those that can say."""
+        """Whether `queue` and `bus` deliver now, for each that can tell."""
         parts = {"queue": self._queue, "bus": self._bus}
         return {name: part.connected for name, part in parts.items() if hasattr(part, "connected")}  # type: ignore[union-attr]
 
     @property
     def runner(self) -> Runner | None:
-        """The embedded worker's threads, if it runs."""
+        """The threads of the embedded worker; None if it was not started."""
         return self._runner
 
     def close(self, timeout: float | None = None) -> None:
@@ -235,83 +231,11 @@ class Engine(Client):
     ) -> None:
         self.close()
 
-    # --- schedules ----------------------------------------------------------------------------------------
-
-    def ensure_schedule(
-        self,
-        workflow: Workflow[In, Any] | str,
-        input: In | None = None,
-        *,
-        id: str,
-        cron: str | None = None,
-        interval: Any = None,
-        timezone: str = "UTC",
-        overlap: Overlap = "allow",
-        catch_up: CatchUp = "one",
-        catch_up_window: Any = None,
-        catch_up_limit: int | None = None,
-        jitter: Any = None,
-        until: Any = None,
-        timeout: Any = None,
-    ) -> ScheduleRecord:
-        """Have a workflow started again and again. Safe on every boot: with unchanged arguments nothing changes.
-
-        Args:
-            id: The schedule's id; a tick's execution has this id, `~` and the planned instant as its id.
-            cron: Five or six fields (seconds last), names, or a macro such as `@daily`.
-            interval: Seconds (or `timedelta`); ticks stay on the grid that the first call began.
-            timezone: IANA name; what the cron expression is read in.
-            overlap: What a tick does while the last execution still runs.
-            catch_up: Which ticks are made up for after a time without workers: none, the newest, or all.
-            catch_up_window: Older ticks than this are given up; default: a day.
-            catch_up_limit: At most this many are made up for at once; default: 100.
-            jitter: Each tick is late by up to this, the same on every worker.
-            until: No tick after this instant.
-            timeout: Within which each execution must end.
-
-        Raises:
-            ScheduleError: An argument is invalid, or the id belongs to another workflow.
-        """
-        options = {
-            "cron": cron, "interval": interval, "timezone": timezone, "overlap": overlap, "catch_up": catch_up,
-            "catch_up_window": catch_up_window, "catch_up_limit": catch_up_limit, "jitter": jitter, "until": until,
-            "timeout": timeout,
-        }  # fmt: skip
-        return Schedules(self).ensure(workflow, input, id, **options)
-
-    def get_schedule(self, id: str) -> ScheduleRecord:
-        """Return a schedule. Raises `UnknownSchedule`, like the following."""
-        return Schedules(self).get(id)
-
-    def list_schedules(self) -> tuple[ScheduleRecord, ...]:
-        """Return all schedules, in order of id."""
-        return Schedules(self).list()
-
-    def pause_schedule(self, id: str) -> ScheduleRecord:
-        """Start nothing until `resume_schedule`."""
-        return Schedules(self).pause(id, paused=True)
-
-    def resume_schedule(self, id: str) -> ScheduleRecord:
-        """Go on from now; ticks that fell into the pause are not made up for."""
-        return Schedules(self).pause(id, paused=False)
-
-    def update_schedule(self, id: str, **options: Any) -> ScheduleRecord:
-        """Change some of the options of `ensure_schedule` (or the `input`), until it is ensured otherwise."""
-        return Schedules(self).update(id, **options)
-
-    def remove_schedule(self, id: str) -> None:
-        """Remove a schedule; executions that it started go on."""
-        Schedules(self).remove(id)
-
-    def trigger_schedule(self, id: str) -> Handle[Any]:
-        """Start an execution now, beside the regular ticks."""
-        return Schedules(self).trigger(id)
-
     # --- the rest ------------------------------------------------------------------------------------------
 
     @property
     def operator(self) -> Operator:
-        """What a person does to executions: retry, skip, edit, fork, ... See `Operator`."""
+        """Manual actions on executions: retry, skip, edit, fork, ... See `Operator`."""
         from replay.client.operator import Operator
 
         return Operator(self)
@@ -331,16 +255,9 @@ class Engine(Client):
             raise RuntimeError("the embedded worker stopped") from self._runner.failure
 
     def recover(self) -> None:
-        """Have the embedded worker look for work now. Not needed: every claim recovers what crashed workers left."""
+        """Make the embedded worker claim now. Seldom needed: every claim takes over what crashed workers left."""
         if self._runner is not None:
             self._runner.hint()
-
-
-def _version() -> str:
-    try:
-        return version("replay-engine")
-    except PackageNotFoundError:  # a checkout
-        return "unknown"
 
 
 def default_name() -> str:

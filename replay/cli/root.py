@@ -9,6 +9,7 @@ import click
 
 from replay.cli import config_file as configuring
 from replay.cli.exit_codes import ReaderGone
+from replay.version import installed_version
 
 _COMMANDS = {
     "bench": "bench",
@@ -130,12 +131,7 @@ def all_commands() -> dict[configuring.Names, click.Command]:
 def _print_version(context: click.Context, parameter: click.Parameter, value: Any) -> None:
     if not value or context.resilient_parsing:
         return
-    from importlib.metadata import PackageNotFoundError, version  # 30 ms, for this flag alone
-
-    try:
-        click.echo(f"replay, version {version('replay-engine')}")
-    except PackageNotFoundError:
-        click.echo("replay (not installed)")
+    click.echo(f"replay, version {installed_version()}")
     context.exit()
 
 

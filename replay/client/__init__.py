@@ -1,1 +1,1 @@
-"""The client: starts, signals, waits for and inspects executions; operators and histories."""
+"""The client: starts, signals, waits for and inspects executions; the operator; histories."""

@@ -1,6 +1,6 @@
-"""What an operator's action voids, keeps or refuses, decided from a log alone: its rows as plain JSON (`records.skeleton`).
+"""Amendments of logs: decides from a log's rows alone what an operator's action voids, keeps or refuses.
 
-No class of the user's is needed for that, and no byte that an action does not mean is written anew.
+Rows are plain JSON (`log_rows.skeleton`), so that no user class is needed. Rows that an action does not touch keep their bytes.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _AMENDS = frozenset({"AttemptFailed", "Retried", "Edited"})
 
 
 def live(rows: Rows) -> dict[int, list[Any]]:
-    """Return the rows that are not void, by index, as amendments left them."""
+    """Return the rows that are not void, by index, with edits applied."""
     changes = e.effective(list(rows)).changes
     changed = {index: changes.get(index, row) for index, row in enumerate(rows)}
     return {index: row for index, row in changed.items() if row is not None}
 
 
 def retry_voids(rows: Rows) -> tuple[int, ...]:
-    """Return what a retry voids: what the end says, the end itself, and a timeout with all that came of it."""
+    """Return the indexes that a retry voids: those named by the end, the end itself, and a timeout with its consequences."""
     end = next((i for i in reversed(range(len(rows))) if rows[i][0] == "Ended"), None)
     if end is None:
         return ()
@@ -41,7 +41,7 @@ def retry_voids(rows: Rows) -> tuple[int, ...]:
 
 
 def undone(valid: dict[int, list[Any]], begin: int) -> dict[str, int]:
-    """Return the steps done before index *begin* that were rolled back from there on, with the indexes of their results."""
+    """Return the steps done before index *begin* and rolled back after it, with the indexes of their results."""
     ids = {
         row[3].removeprefix("rollback:")
         for i, row in valid.items()
@@ -51,9 +51,9 @@ def undone(valid: dict[int, list[Any]], begin: int) -> dict[str, int]:
 
 
 def restarted(rows: Rows, voids: Sequence[int]) -> dict[str, int]:
-    """Return the children that a retry with *voids* would start anew although only they had failed, by execution id.
+    """Return the children that a retry with *voids* would start again although only they failed: index by execution id.
 
-    Where something before a child's start is void, too, its start cannot be kept: the workflow gets there another way.
+    A child's start cannot be kept if an earlier entry is void, too: the workflow may not reach it again.
     """
     starts = {index for index in voids if rows[index][0] == "ChildStarted"}
     first_other = min((i for i in voids if i not in starts and rows[i][0] not in _OUTSIDE), default=len(rows))
@@ -61,20 +61,20 @@ def restarted(rows: Rows, voids: Sequence[int]) -> dict[str, int]:
 
 
 def awaited(rows: Rows, voids: Sequence[int] = ()) -> tuple[str, ...]:
-    """Return the children whose start counts and whose end does not, so that their end must be told (again)."""
+    """Return the children with a valid start and no valid end, whose end must be notified (again)."""
     gone = set(voids)
     valid = [row for index, row in live(rows).items() if index not in gone]
     ended = {row[4] for row in valid if row[0] == "ExecutionEnded"}
     return tuple(row[4] for row in valid if row[0] == "ChildStarted" and row[4] not in ended)
 
 
-def fiber_under_way(id: str, step_id: str, rows: Rows, current: list[dict[str, Any]]) -> int:
-    """Return the fiber in which a step is under way.
+def fiber_running(id: str, step_id: str, rows: Rows, current: list[dict[str, Any]]) -> int:
+    """Return the fiber that runs a step now.
 
-    *current* is what the execution's worker said last; the log has the last word.
+    *current* is the progress that the worker reported last. The log overrides it.
 
     Raises:
-        OperatorRefused: It is not under way.
+        OperatorRefused: The step is not running.
     """
     valid = [row for row in live(rows).values() if row[0] not in _OUTSIDE]
     if any(row[3] == step_id and row[0] in _ANSWERS for row in valid):
@@ -88,11 +88,11 @@ def fiber_under_way(id: str, step_id: str, rows: Rows, current: list[dict[str, A
     raise OperatorRefused(f"execution {id!r} does not wait for step {step_id!r} now (see `replay show`)")
 
 
-def fiber_that_failed(id: str, step_id: str, rows: Rows, voids: Sequence[int]) -> int:
-    """Return the fiber in which a step failed, so that the execution ended.
+def fiber_of_failure(id: str, step_id: str, rows: Rows, voids: Sequence[int]) -> int:
+    """Return the fiber in which a step failed and ended the execution.
 
     Raises:
-        OperatorRefused: It ended otherwise, or what came before the step was rolled back.
+        OperatorRefused: It ended for another reason, or an earlier step was rolled back.
     """
     valid = live(rows)
     failed = next((i for i in reversed(valid) if valid[i][0] == "StepFailed"), None)
@@ -111,7 +111,7 @@ def editable(id: str, step_id: str, rows: Rows, *, force: bool) -> int:
     """Return the index of a step's recorded result.
 
     Raises:
-        OperatorRefused: There is none, or later entries may have used it (unless *force*).
+        OperatorRefused: There is no result, or later entries may have used it (unless *force*).
     """
     valid = live(rows)
     index = next((i for i in reversed(valid) if valid[i][0] == "StepDone" and valid[i][3] == step_id), None)
@@ -128,9 +128,9 @@ def editable(id: str, step_id: str, rows: Rows, *, force: bool) -> int:
 
 @attrs.frozen
 class Prefix:
-    """What a fork takes of a log: the first `cut` rows as they are, then the rows `edits`, with `voids` void.
+    """The part of a log that a fork takes: the first `cut` rows, then the rows `edits`, with `voids` void.
 
-    `rows` is all of that together; `amendments` says how many of them amend others.
+    `rows` is all of these rows; `amendments` is the number of them that amend others.
     """
 
     cut: int
@@ -140,14 +140,14 @@ class Prefix:
 
     @property
     def amendments(self) -> int:
-        """How many rows amend others."""
+        """The number of rows that amend others."""
         return sum(row[0] in _AMENDS for row in self.rows) + bool(self.voids)
 
 
-def prefix(id: str, rows: Rows, before: str | None) -> Prefix:
-    """Return what a fork takes of a log: what counts of it today, up to step *before* (None: to the end or the cancel).
+def fork_prefix(id: str, rows: Rows, before: str | None) -> Prefix:
+    """Return the valid part of a log up to step *before* (None: up to the end or the cancel).
 
-    Never more than up to the first step that was rolled back later on: what was undone must not count as done.
+    It ends before the first step that was rolled back later: an undone step must not count as done.
 
     Raises:
         OperatorRefused: There is no entry of that step.
@@ -173,7 +173,7 @@ def _end(rows: Rows, valid: dict[int, list[Any]]) -> int:
 
 
 def _begin_of(id: str, step_id: str, rows: Rows, valid: dict[int, list[Any]]) -> int:
-    """Return the index of a step's first entry that counts; if none does any more, of its first one."""
+    """Return the index of a step's first valid entry; if all are void, of its first entry."""
     found = [i for i, row in enumerate(rows) if row[3] == step_id and row[0] not in _OUTSIDE]
     if not found:
         raise OperatorRefused(f"execution {id!r} has no entry of {step_id!r} (see `replay show`)")

@@ -1,4 +1,4 @@
-"""What an application holds of an execution: its handle, and the answers that belong to it."""
+"""Handles of executions, and the values that `start_and_wait` and `workflows` return."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 @attrs.frozen
 class StartResult(Generic[T]):
-    """What `start_and_wait` gives: the execution's id, and its result as `data`."""
+    """The return value of `start_and_wait`: the execution's id, and its result as `data`."""
 
     execution_id: str
     data: T
@@ -38,18 +38,18 @@ class WorkflowInfo:
 
 
 class Handle(Generic[T]):
-    """An execution, as whoever started it holds it."""
+    """A reference to an execution, returned by `start`."""
 
     def __init__(self, engine: ClientPort, id: str) -> None:
         self._engine = engine
         self.id = id
 
     def result(self, timeout: Any = None) -> T:
-        """Wait for the result. See `Engine.wait`."""
+        """Wait for the result and return it. See `Engine.wait`."""
         return cast("T", self._engine.wait(self.id, timeout))
 
     def status(self) -> Status:
-        """Return the status now."""
+        """Return the current status."""
         return self._engine.get_execution(self.id).status
 
     def signal(self, signal: Signal[Any] | str, payload: Any = None, *, dedupe_id: str | None = None) -> None:
@@ -57,7 +57,7 @@ class Handle(Generic[T]):
         self._engine.signal(self.id, signal, payload, dedupe_id=dedupe_id)
 
     def cancel(self, reason: str | None = None) -> None:
-        """Ask it to stop. See `Engine.cancel`."""
+        """Ask the execution to stop. See `Engine.cancel`."""
         self._engine.cancel(self.id, reason)
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""Golden histories: recorded logs as files, replayed in CI against the code of today."""
+"""Golden histories: recorded logs as files, replayed in CI against the current code."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class Recorded:
 
 @attrs.frozen
 class History:
-    """A recorded execution that can be written to a file and read again; `damage` says why its log could not be read."""
+    """A recorded execution, to be written to a file and read again. `damage` is the reason why its log could not be read."""
 
     recorded: Recorded
     damage: str | None = None
 
     @classmethod
     def of(cls, engine: ClientPort, id: str, *, damaged: bool = False) -> History:
-        """Read an execution from a store; one whose log the store finds damaged without its log, if *damaged* are wanted.
+        """Read an execution from a store. With *damaged*, an execution with a damaged log is read without it.
 
         Raises:
             UnknownExecution: There is no such execution.
@@ -51,7 +51,7 @@ class History:
             return cls(Recorded(header, ()), str(error))
 
     def text(self, indent: int | None = 1) -> str:
-        """Return the history as JSON; payloads stay as the codec wrote them."""
+        """Return the history as JSON. Payloads stay as the codec wrote them."""
         header = {f.name: getattr(self.recorded.header, f.name) for f in attrs.fields(Header)}
         return json.dumps(
             {
@@ -65,10 +65,10 @@ class History:
 
     @classmethod
     def parse(cls, text: str, where: str) -> History:
-        """Read what `text` wrote.
+        """Read the output of `text`.
 
         Raises:
-            ValueError: It is something else; names *where*.
+            ValueError: *text* is no such output; the message names *where*.
         """
         try:
             found = json.loads(text)
@@ -84,7 +84,7 @@ class History:
 
     @classmethod
     def read(cls, path: Path) -> History:
-        """Read a file. Raises as `parse`."""
+        """Read a file. Raises like `parse`."""
         return cls.parse(path.read_text(encoding="utf-8"), str(path))
 
 

@@ -1,44 +1,25 @@
-"""Looking at executions: one, a page of many by filters, counts, the trail of one, its children. Nothing is changed."""
+"""Queries about executions: one, a page by filters, counts, steps and audit trail, children. Read-only."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
+from replay.client.base import ClientBase
 from replay.client.handles import Handle, id_of
 from replay.client.records import Detail, Execution, Page, Status, Tree, execution_of, steps_of
 from replay.codec.log_rows import inspected
 from replay.core import requests as r
-from replay.core.errors import UnknownExecution
 from replay.core.times import instant
 from replay.definition import Workflow, check_metadata
-from replay.ports import Codec
-
-T = TypeVar("T")
 
 
-class Inspection:
-    """What an `Engine` and its client tell of executions."""
-
-    codec: Codec
-    namespace: str
-
-    def ask(self, request: r.Request[T]) -> T:
-        """Put one request to the store and return its reply, raising its refusal."""
-        raise NotImplementedError
-
-    def header(self, id: str) -> r.Header:
-        """Return the header of an execution. Raises `UnknownExecution`."""
-        header = self.ask(r.Get(id))
-        if header is None:
-            raise UnknownExecution(
-                f"no execution {id!r} in namespace {self.namespace!r}. Fix: check the id, the store and the namespace"
-            )
-        return header
+class Inspection(ClientBase):
+    """Queries about executions."""
 
     def get_execution(self, execution: str | Handle[Any]) -> Execution:
-        """Return an execution as it stands now.
+        """Return the current state of an execution.
 
         Raises:
             UnknownExecution: There is no such execution.
@@ -60,12 +41,12 @@ class Inspection:
         limit: int = 100,
         cursor: str | None = None,
     ) -> Page[Execution]:
-        """Return a page of executions, newest first, for which all given filters hold; instants are datetimes or seconds.
+        """Return a page of executions that match all given filters, newest first. Instants are datetimes or seconds.
 
-        Of several statuses one must hold; of none, none can.
+        Several statuses are OR-ed. An empty iterable matches nothing.
 
         Raises:
-            TypeError, ValueError: A filter is of another type, no status or instant, or the cursor is not from a page.
+            TypeError, ValueError: A filter is of another type, no status or no instant, or the cursor is not from a page.
         """
         if type(limit) is not int or not 1 <= limit <= 10_000:
             raise ValueError(f"limit is a whole number from 1 to 10,000, not {limit!r}")
@@ -97,17 +78,17 @@ class Inspection:
         return Page(tuple(execution_of(header, self.codec) for header in found.headers), found.cursor)
 
     def count_executions(self, *, workflow: Workflow[Any, Any] | str | None = None) -> dict[Status, int]:
-        """Return how many executions there are in each status."""
+        """Return the number of executions by status."""
         return {Status(status): count for status, count in sorted(self.ask(r.Count(_key_of(workflow))).items())}
 
     def detail(self, execution: str | Handle[Any]) -> Detail:
-        """Return an execution with its steps and its audit trail, as far as they can be read here (see `Detail`)."""
+        """Return an execution with its steps and its audit trail. See `Detail` for values that cannot be read here."""
         header = self.header(id_of(execution))
         audit = inspected(self.ask(r.Load(header.id, inspect=True)), self.codec)
         return Detail(execution_of(header, self.codec), steps_of(audit), audit)
 
     def execution_tree(self, execution: str | Handle[Any]) -> Tree:
-        """Return an execution with its children, their children, and so on."""
+        """Return an execution with all its descendants."""
         found = self.get_execution(execution)
         children: list[Execution] = []
         cursor = None
@@ -121,7 +102,7 @@ class Inspection:
 
 
 def _key_of(workflow: Workflow[Any, Any] | str | None) -> str | None:
-    """Return the key to look for; what is neither a workflow nor a key would be found nowhere, without a word."""
+    """Return the key of a workflow given as such or by its key; refuse any other value, which would match nothing."""
     if workflow is None or isinstance(workflow, str):
         return workflow
     if not isinstance(workflow, Workflow):

@@ -1,6 +1,6 @@
-"""The operator: what a person does to executions at 3 a.m. Each action is guarded by status, atomic, and written to the log.
+"""The operator: manual actions on executions. Each is guarded by status, atomic, and written to the log.
 
-Works with the store alone: no workflow code is needed.
+It needs the store alone, no workflow code.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import attrs
 
-from replay.client import amendments as amending
+from replay.client import amendments
 from replay.client.client import Client
 from replay.client.handles import Handle, id_of
 from replay.client.port import ClientPort
@@ -31,15 +31,15 @@ FAILED = ("failed", "cancelled", "compensation_failed")
 """The statuses of executions that ended without a result."""
 
 OVERDUE = 60.0
-"""Seconds after which work that is due and that nobody has taken is worth somebody's attention."""
+"""Seconds after which a due execution that no worker has claimed is reported."""
 
 
 @attrs.frozen
 class Stuck:
-    """An execution that does not go on by itself, and why.
+    """An execution that needs help, and the reason.
 
     `reason` is `diverged`, `undecodable`, `engine` (an error of the engine's own), `crash_loop`, `compensation_failed`,
-    `unknown_workflow` (no worker serves it), `overdue` (due, but nobody takes it) or `expired` (its worker fell silent).
+    `unknown_workflow` (no live worker has the workflow), `overdue` (due, but not claimed) or `expired` (its lease expired).
     """
 
     execution: Execution
@@ -52,8 +52,8 @@ class Operator:
 
     Args:
         target: An `Engine`, or the URL of a store.
-        by: Who acts (kept in the audit trail; default: the user's name).
-        namespace: For a URL: the namespace to work in.
+        by: The actor's name in the audit trail; default: the user's name.
+        namespace: The namespace, if *target* is a URL.
     """
 
     def __init__(self, target: ClientPort | str, *, by: str | None = None, namespace: str = "default") -> None:
@@ -83,7 +83,7 @@ class Operator:
         return self._engine.detail(id_of(execution))
 
     def stuck(self, limit: int = 1000) -> tuple[Stuck, ...]:
-        """List what needs help, newest first: at most *limit* of what stands still, and as many of what is late."""
+        """List executions that need help, newest first: at most *limit* that are stuck, and as many that are overdue."""
         now = self._engine.ask(r.Ping())
         served = {w["key"] for row in self._engine.ask(r.Workers()) for w in _info(row).get("workflows", ())}
         found = []
@@ -121,7 +121,7 @@ class Operator:
         self._engine.cancel(id_of(execution), f"{reason or 'cancelled'} (by {self._by})")
 
     def force_fail(self, execution: str | Handle[Any], reason: str) -> Execution:
-        """End an execution `failed` at once, whatever it does; nothing is cleaned up.
+        """End an execution as `failed` at once. Nothing is cleaned up.
 
         Raises:
             OperatorRefused: It has ended.
@@ -134,7 +134,7 @@ class Operator:
         )
 
     def retry(self, execution: str | Handle[Any], reason: str = "") -> Execution:
-        """Try a failed execution again from its failed command; recorded results stay, unless they were rolled back.
+        """Retry a failed execution from its failed command. Recorded results stay, unless they were rolled back.
 
         A stuck execution is tried again at once.
 
@@ -147,35 +147,37 @@ class Operator:
         return self._retry(header, ("failed",), reason)
 
     def retry_rollback(self, execution: str | Handle[Any], reason: str = "") -> Execution:
-        """Go on with a rollback that failed: only what is still to be undone is undone.
+        """Resume a failed rollback: run the compensations that have not completed.
 
         Raises:
             OperatorRefused: It is not `compensation_failed`.
         """
-        wanted = ("compensation_failed",)
-        return self._retry(self._header(execution, wanted, "retry_rollback takes failed rollbacks"), wanted, reason)
+        allowed = ("compensation_failed",)
+        return self._retry(self._header(execution, allowed, "retry_rollback takes failed rollbacks"), allowed, reason)
 
     def skip_step(self, execution: str | Handle[Any], step_id: str, value: Any = None, reason: str = "") -> Execution:
-        """Have a step that is under way or has failed count as done, with *value* as its result.
+        """Record *value* as the result of a step that is running or has failed.
 
         Raises:
-            OperatorRefused: The step is done, or is not what the execution waits for.
+            OperatorRefused: The step has a result, or the execution does not wait for it.
         """
-        wanted = ("failed", "compensation_failed", "sleeping", "retrying", "running", "stuck")
-        header = self._header(execution, wanted, "skip_step takes executions that wait for the step, or failed with it")
+        allowed = ("failed", "compensation_failed", "sleeping", "retrying", "running", "stuck")
+        header = self._header(
+            execution, allowed, "skip_step takes executions that wait for the step, or failed with it"
+        )
         self._engine.encode(value, f"the result of step {step_id!r}")
         rows, now = self._rows(header), self._now()
         if header.ended_at is None:
-            fiber = amending.fiber_under_way(header.id, step_id, rows, json.loads(header.current))
+            fiber = amendments.fiber_running(header.id, step_id, rows, json.loads(header.current))
             before: e.Fact = e.Intervened(now, 0, "", self._by, reason, "skip_step", step_id)
             attempt = header.attempt
         else:
-            voids = amending.retry_voids(rows)
-            fiber = amending.fiber_that_failed(header.id, step_id, rows, voids)
+            voids = amendments.retry_voids(rows)
+            fiber = amendments.fiber_of_failure(header.id, step_id, rows, voids)
             before = e.Retried(now, 0, "", self._by, reason or f"skip {step_id}", voids)
             attempt = header.attempt + 1
         done = e.StepDone(now, fiber, step_id, value)
-        return self._amend(header, wanted, (before, done), attempt=attempt, amendments=1)
+        return self._amend(header, allowed, (before, done), attempt=attempt, amendments=1)
 
     def edit_step_result(
         self, execution: str | Handle[Any], step_id: str, value: Any, reason: str = "", *, force: bool = False
@@ -183,23 +185,22 @@ class Operator:
         """Replace the recorded result of a step.
 
         Raises:
-            OperatorRefused: The execution has ended, the step has no result, or later entries may have used it already
-                (unless *force*; if the workflow then decides otherwise, the execution becomes stuck).
+            OperatorRefused: The execution has ended, the step has no result, or later entries may have used it.
+                *force* allows the latter; if the workflow then diverges from its log, the execution becomes stuck.
         """
         header = self._header(execution, OPEN, "edit_step_result takes executions that have not ended (fork others)")
         self._engine.encode(value, f"the result of step {step_id!r}")
-        index = amending.editable(header.id, step_id, self._rows(header), force=force)
+        index = amendments.editable(header.id, step_id, self._rows(header), force=force)
         entry = e.Edited(self._now(), 0, step_id, self._by, reason, index, value)
         return self._amend(header, OPEN, (entry,), amendments=1)
 
     def fork(
         self, execution: str | Handle[Any], *, before: str | None = None, reason: str = "", id: str | None = None
     ) -> Handle[Any]:
-        """Begin a new execution with what counts today of the log of another, up to its first entry of step *before*.
+        """Start a new execution with the valid entries of another one's log, up to the first entry of step *before*.
 
-        Results that an operator edited or voided are taken so. What was rolled back later on does not count as done: the
-        fork begins before it. The default is the whole log without its end, and without its cancel and what came of it.
-        The fork may take as long as the other was allowed to.
+        Edits and voids of operators apply. The fork begins before the first step that was rolled back later.
+        By default it takes the whole log without its end, or up to its cancel. Its timeout is the other execution's.
 
         Raises:
             OperatorRefused: There is no entry of that step, or an execution called *id* exists already.
@@ -207,7 +208,7 @@ class Operator:
         new_id = f"fork-{secrets.token_hex(10)}" if id is None else check_id(id, "execution id")
         header = self._engine.header(id_of(execution))
         stored: list[bytes] = self._engine.ask(r.Load(header.id))
-        kept = amending.prefix(header.id, [skeleton(row) for row in stored], before)
+        kept = amendments.fork_prefix(header.id, [skeleton(row) for row in stored], before)
         now = self._now()
         new: list[e.Fact] = [e.Retried(now, 0, "", self._by, reason, kept.voids)] if kept.voids else []
         new.append(e.Intervened(now, 0, "", self._by, reason, "fork", header.id))
@@ -225,12 +226,12 @@ class Operator:
             amendments=kept.amendments,
         )
         self._begin(create)
-        for child in amending.awaited(kept.rows, kept.voids):  # they know of the other execution only
+        for child in amendments.awaited(kept.rows, kept.voids):  # they will notify the other execution only
             self._engine.ask(r.Watch(child, new_id))
         return Handle(self._engine, new_id)
 
     def delete(self, execution: str | Handle[Any], reason: str = "") -> None:
-        """Remove an ended execution with its log; who did it, and why, is told to the logger `replay.audit`.
+        """Remove an ended execution with its log. The logger `replay.audit` records actor and reason.
 
         Raises:
             OperatorRefused: It has not ended.
@@ -247,10 +248,10 @@ class Operator:
         *,
         on_refusal: Callable[[str, Exception], None] | None = None,
     ) -> int:
-        """Apply *action* to each of *executions*; return how many it took. Refusals, one by one, go to *on_refusal*.
+        """Apply *action* to each of *executions*; return the number of successes. *on_refusal* takes each refusal.
 
         Raises:
-            StoreUnavailable: The store cannot be reached; doing it again is safe.
+            StoreUnavailable: The store cannot be reached; a second call is safe.
         """
         done = 0
         for execution in executions:
@@ -259,7 +260,7 @@ class Operator:
                 done += 1
             except StoreUnavailable:
                 raise
-            except ReplayError as refusal:  # it has ended, gone, ... meanwhile
+            except ReplayError as refusal:  # it ended or was deleted meanwhile
                 if on_refusal is not None:
                     on_refusal(execution.id, refusal)
         return done
@@ -285,21 +286,21 @@ class Operator:
         if self._engine.ask(fork).fresh:
             self._engine.announce(fork.queue)
             return
-        there = self._engine.ask(r.Load(fork.id))  # it may be ours: the store repeats what got no answer
+        there = self._engine.ask(r.Load(fork.id))  # it may be ours: a create without an answer is repeated
         if tuple(there[: len(fork.entries)]) != fork.entries:
             raise OperatorRefused(f"execution {fork.id!r} exists already. Fix: choose another id for the fork")
 
     def _retry(self, header: r.Header, statuses: tuple[str, ...], reason: str) -> Execution:
         rows = self._rows(header)
-        voids = set(amending.retry_voids(rows))
-        for id, index in amending.restarted(rows, sorted(voids)).items():
+        voids = set(amendments.retry_voids(rows))
+        for id, index in amendments.restarted(rows, sorted(voids)).items():
             child = self._engine.ask(r.Get(id))
             if child is not None and child.status not in FAILED:
-                voids.discard(index)  # it was repaired by itself: its result is taken
+                voids.discard(index)  # the child was retried by itself: its result is taken
         entry = e.Retried(self._now(), 0, "", self._by, reason, tuple(sorted(voids)))
-        # Whoever ended meanwhile has told nobody, or an inbox that was cleared.
-        told = tuple(r.Watch(id, header.id) for id in amending.awaited(rows, tuple(voids)))
-        return self._amend(header, statuses, (entry,), attempt=header.attempt + 1, amendments=1, watches=told)
+        # A child that ended meanwhile has notified nobody, or an inbox that was cleared.
+        watches = tuple(r.Watch(id, header.id) for id in amendments.awaited(rows, tuple(voids)))
+        return self._amend(header, statuses, (entry,), attempt=header.attempt + 1, amendments=1, watches=watches)
 
     def _amend(
         self,
@@ -315,7 +316,7 @@ class Operator:
         rows = tuple(map(self._row, entries))
         nonce = f"op-{secrets.token_hex(8)}"
         amend = r.Amend(header.id, nonce, statuses, header.length, rows, then, attempt, amendments)
-        # One batch, so that no crash comes between; for executions on other shards the words may come too early in it.
+        # One batch, so that no crash comes between. Children on other shards may notify before the amendment: ask again below.
         reply, *_ = self._engine.store.apply([amend, *watches])
         if isinstance(reply, Exception):
             raise reply
@@ -335,6 +336,6 @@ def _info(row: r.WorkerRow) -> dict[str, Any]:
 
 
 def _due(header: r.Header, now: float) -> float:
-    """Return when an execution was really due: a priority puts the stored instant ahead by days."""
+    """Return the due time of an execution. The stored instant is earlier by days with a priority."""
     due = now if header.due_at is None else header.due_at
     return due + header.priority * r.PRIORITY_STEP if due < now - r.PRIORITY_STEP / 2 else due

@@ -1,4 +1,4 @@
-"""`ClientPort`: the client as operator, schedules, handles and histories see it."""
+"""`ClientPort`: the interface of the client to operator, schedules, handles and histories."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ T = TypeVar("T")
 
 
 class ClientPort(Protocol):
-    """Requests to the store, values to bytes, and wake-ups; `Client` and `Engine` offer it.
+    """Requests to the store, values to bytes, and wake-ups; implemented by `Client` and `Engine`.
 
-    All methods may be called from any thread. Those that ask the store raise `StoreUnavailable` when it cannot be reached.
+    All methods may be called from any thread. Methods that send requests raise `StoreUnavailable` if the store cannot be
+    reached.
     """
 
     store: Store
@@ -32,7 +33,7 @@ class ClientPort(Protocol):
     # --- requests ----------------------------------------------------------------------------------------
 
     def ask(self, request: r.Request[T]) -> T:
-        """Put one request to the store and return its reply, raising its refusal."""
+        """Send one request to the store and return its reply; raise its refusal."""
         ...
 
     def header(self, id: str) -> r.Header:
@@ -58,7 +59,7 @@ class ClientPort(Protocol):
         ...
 
     def notify_observers(self, header: r.Header, entries: Iterable[Fact]) -> None:
-        """Tell this process's observers of committed *entries*."""
+        """Call this process's observers with committed *entries*."""
         ...
 
     # --- definitions ---------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What callers are shown: executions, steps, pages and trees, decoded."""
+"""Decoded records for callers: executions, steps, pages and trees."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class Status(enum.StrEnum):
-    """Where an execution stands."""
+    """The status of an execution."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -33,7 +33,7 @@ class Status(enum.StrEnum):
 
     @property
     def ended(self) -> bool:
-        """Whether this is the end."""
+        """Whether an execution with this status has ended."""
         return self in _ENDED
 
     @classmethod
@@ -49,10 +49,10 @@ class Execution:
     """One run of a workflow. Instants are seconds since the epoch, UTC.
 
     Attributes:
-        error: What ended it (an exception; for a cancelled one the reason).
-        attempt: Of the whole workflow, from 1.
-        current: What it runs or waits for (dicts with `kind`, `id`, `at` (source line), `due`, ...).
-        due_at: When a worker is to look at it again; None if only a message wakes it.
+        error: The exception that ended it; for a cancelled execution the reason.
+        attempt: The number of the whole workflow's attempt, from 1.
+        current: The commands that it runs or waits for: dicts with `kind`, `id`, `at` (source line), `due`, ...
+        due_at: Instant at which it is due for a worker; None if only a message wakes it.
     """
 
     id: str
@@ -79,9 +79,9 @@ class Execution:
 
 @attrs.frozen
 class StepRecord:
-    """What became of one step. Instants are seconds since the epoch, UTC.
+    """The record of one step. Instants are seconds since the epoch, UTC.
 
-    `status` is `completed`, `failed`, `retrying` or `running`; a void record (its answer was discarded for a retry) is `void`.
+    `status` is `completed`, `failed`, `retrying` or `running`, or `void` if a retry discarded the result.
     """
 
     id: str
@@ -107,7 +107,7 @@ class Detail:
 
 @attrs.frozen
 class Page(Generic[T]):
-    """Some items, and the cursor that continues after them (None at the end). Iterable."""
+    """Some items, and the cursor of the next page (None at the end). Iterable."""
 
     items: tuple[T, ...]
     cursor: str | None = None
@@ -128,7 +128,7 @@ class Tree:
 
 
 def execution_of(header: Header, codec: Codec) -> Execution:
-    """Return *header* decoded, as far as possible here (see `decoded`)."""
+    """Return *header* decoded, as far as possible in this process (see `decoded`)."""
     return Execution(
         header.id,
         header.workflow,
@@ -154,15 +154,15 @@ def execution_of(header: Header, codec: Codec) -> Execution:
 
 
 def _current(header: Header) -> list[dict[str, Any]]:
-    """Return where an execution is; in the pause before the next attempt of the whole workflow no code waits for anything."""
-    told: list[dict[str, Any]] = json.loads(header.current)
-    if not told and header.status == Status.RETRYING:
+    """Return the progress of an execution. Between two attempts of the whole workflow it is the pause itself."""
+    reported: list[dict[str, Any]] = json.loads(header.current)
+    if not reported and header.status == Status.RETRYING:
         return [{"kind": "attempt", "attempt": header.attempt, "due": header.due_at}]
-    return told
+    return reported
 
 
 def steps_of(audit: tuple[e.Fact | Unreadable, ...]) -> tuple[StepRecord, ...]:
-    """Return what became of each step, in the order in which they first left a trace."""
+    """Return a record of each step, in the order of their first entries."""
     void = {i for entry in audit if isinstance(entry, e.AttemptFailed | e.Retried) for i in entry.voids}
     edited = {entry.index: entry.result for entry in audit if isinstance(entry, e.Edited)}
     found: dict[str, StepRecord] = {}

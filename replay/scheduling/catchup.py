@@ -1,4 +1,4 @@
-"""Which ticks of a schedule to fire now: `plan`, a pure decision about what was missed, what is due, and what is next."""
+"""The decision about a schedule's ticks: the missed ones to fire, the due ones, and the next one. Pure."""
 
 from __future__ import annotations
 
@@ -15,23 +15,25 @@ from replay.scheduling.cron import Recurrence
 CatchUp = Literal["skip", "one", "all"]
 
 GRACE = 60.0
-"""Seconds. A tick this late is late, not missed: a worker's restart at midnight must not cost the daily run."""
+"""Seconds. A tick this late is not missed: a worker's restart at midnight must not cost the daily run."""
 _COUNTED = 1000
-"""How many skipped ticks are counted one by one before the count becomes "at least": counting must not hold up a worker."""
+"""Most skipped ticks that are counted one by one. Beyond, the count is a lower bound: counting must not keep a worker."""
 _FIRST_SPAN = 60.0
-"""Seconds. Where the search for the newest ticks begins to look back; doubled until there are enough."""
+"""Seconds. First span of the search for the newest ticks, doubled until there are enough."""
 
 
 @attrs.frozen
-class Plan:
-    """What to do about a schedule now. Every tick is decided by exactly one plan, if each starts at the last one's `decided`.
+class TickDecision:
+    """The decision about a schedule's ticks up to now.
+
+    Every tick is decided exactly once if each decision begins at the last one's `decided`.
 
     Attributes:
         fire: The *planned* instants to fire now, oldest first. They identify the ticks; jitter does not change them.
-        skipped: How many ticks are given up.
-        next_at: When to plan again (the next tick with its jitter), `None` when the schedule has ended.
+        skipped: Number of skipped ticks.
+        next_at: Instant of the next decision (the next tick with its jitter); `None` when the schedule has ended.
         next_planned: The planned instant of that tick.
-        decided: Ticks up to here are done with: the next plan's `last_planned`.
+        decided: All ticks up to this instant are decided: the next decision's `last_planned`.
         skipped_exactly: False when `skipped` is only a lower bound (more than a thousand).
     """
 
@@ -43,7 +45,7 @@ class Plan:
     skipped_exactly: bool = True
 
 
-def plan(
+def decide_ticks(
     recurrence: Recurrence,
     last_planned: float,
     now: float,
@@ -55,20 +57,20 @@ def plan(
     jitter: float = 0.0,
     schedule_id: str = "",
     grace: float = GRACE,
-) -> Plan:
-    """Decide about the ticks in `(last_planned, now]`; never fires one early.
+) -> TickDecision:
+    """Decide about the ticks in `(last_planned, now]`. No tick fires early.
 
     Args:
         recurrence: The rule.
-        last_planned: The last tick already decided (or the schedule's creation), an instant.
-        now: The store's clock, an instant.
+        last_planned: The last decided tick (or the schedule's creation), an instant.
+        now: The store's time, an instant.
         catch_up: `skip` fires the newest due tick if it is at most `grace` old; `one` fires it if it is at most `window`
             old; `all` fires every due tick at most `window` old, the newest `limit` of them.
-        window: Seconds. How old a missed tick may be and still be worth firing (at least `grace`).
-        limit: The most ticks that `all` fires at once.
-        until: The schedule's last instant; ticks after it do not exist.
+        window: Seconds. Greatest age of a missed tick that is fired (at least `grace`).
+        limit: Most ticks that `all` fires at once.
+        until: Last instant of the schedule.
         jitter: Seconds by which ticks are spread, at most to the next tick, so that their order stays.
-        schedule_id: Which schedule, so that each spreads differently, and alike on every worker.
+        schedule_id: The schedule's id: each schedule spreads differently, and alike on every worker.
         grace: Seconds. See `catch_up`.
 
     Raises:
@@ -79,7 +81,7 @@ def plan(
     horizon = now if until is None else min(now, until)
     due = _newest(recurrence, last_planned, horizon, limit + 1)
     if due and spread.at(due[-1]) > now:
-        due.pop()  # planned before now, and put off by its jitter
+        due.pop()  # planned before now, and delayed by its jitter
     if not due:
         return _ahead(recurrence, spread, until, last_planned, fire=(), skipped=0)
     oldest = grace if catch_up == "skip" else max(window, grace)
@@ -100,7 +102,7 @@ def jitter_of(schedule_id: str, planned: float, jitter: float) -> float:
 
 @attrs.frozen
 class _Spread:
-    """When a planned tick is really due."""
+    """Due times of planned ticks, with their jitter."""
 
     recurrence: Recurrence
     jitter: float
@@ -122,11 +124,11 @@ def _ahead(
     *,
     fire: tuple[float, ...],
     skipped: int,
-) -> Plan:
+) -> TickDecision:
     planned = recurrence.next_after(decided)
     if planned is None or (until is not None and planned > until):
-        return Plan(fire, skipped, None, None, decided)
-    return Plan(fire, skipped, spread.at(planned), planned, decided)
+        return TickDecision(fire, skipped, None, None, decided)
+    return TickDecision(fire, skipped, spread.at(planned), planned, decided)
 
 
 def _newest(recurrence: Recurrence, after: float, upto: float, count: int) -> list[float]:
@@ -147,7 +149,7 @@ def _newest(recurrence: Recurrence, after: float, upto: float, count: int) -> li
 
 
 def _walk(recurrence: Recurrence, after: float, upto: float, count: int) -> tuple[list[float], bool]:
-    """Return the first `count` ticks, and whether these are all there are."""
+    """Return the first `count` ticks, and whether there are no more."""
     ticks: list[float] = []
     tick = recurrence.next_after(after) if after < upto else None
     while tick is not None and tick <= upto:

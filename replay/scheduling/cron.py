@@ -1,4 +1,4 @@
-"""When a schedule recurs: `Cron` and `Every`, pure calculations on instants (seconds since the epoch, UTC).
+"""Recurrence rules of schedules: `Cron` and `Every`, pure calculations on instants (seconds since the epoch, UTC).
 
 croniter reads the expression and walks the *wall clock* (naive local times); the change to and from daylight saving
 time is decided here. croniter's own walk over aware times loses ticks where the shift is not a whole hour
@@ -28,7 +28,7 @@ Fold = Literal["first", "both"]
 _EPOCH = datetime(1970, 1, 1)
 """Naive on purpose: the zero of every wall clock."""
 _STEP = 6 * 3600
-"""Seconds between two looks at a zone's offset: no zone since 1970 changes it twice within six hours."""
+"""Seconds between two samples of a zone's offset: no zone since 1970 changes it twice within six hours."""
 _SHORTEST = 0.001
 """Seconds. Below a millisecond the grid `anchor + n * seconds` is no longer exact in a float of today's size."""
 
@@ -59,7 +59,7 @@ class Recurrence(Protocol):
         ...
 
     def count(self, after: float, upto: float, cap: int) -> int:
-        """Return how many ticks lie in `(after, upto]`; may stop counting at `cap`."""
+        """Return the number of ticks in `(after, upto]`. Counting may stop at `cap`."""
         ...
 
 
@@ -90,7 +90,7 @@ class Every:
             )
 
     def next_after(self, instant: float) -> float:
-        """Return the first tick strictly after `instant`; its cost does not grow with the distance."""
+        """Return the first tick strictly after `instant`. The cost does not grow with the distance."""
         return self.anchor + self._index_after(instant) * self.seconds
 
     def fires(self, after: float, count: int = 5) -> list[float]:
@@ -99,7 +99,7 @@ class Every:
         return [self.anchor + index * self.seconds for index in range(first, first + count)]
 
     def count(self, after: float, upto: float, cap: int) -> int:
-        """Return how many ticks lie in `(after, upto]`, exactly."""
+        """Return the exact number of ticks in `(after, upto]`."""
         return max(0, self._index_after(upto) - self._index_after(after))
 
     def _index_after(self, instant: float) -> int:
@@ -128,7 +128,7 @@ class Cron:
     Attributes:
         expression: The expression, blanks normalised.
         timezone: An IANA zone name.
-        fold: What a fixed time does in a repeated hour.
+        fold: Passes of a repeated hour in which a fixed time fires.
 
     Raises:
         ScheduleError: The expression, the zone or `fold` is invalid, or the date never comes (`0 0 31 2 *`).
@@ -158,7 +158,7 @@ class Cron:
         return [tick for _, tick in zip(range(count), self._ticks(after), strict=False)]
 
     def count(self, after: float, upto: float, cap: int) -> int:
-        """Return how many ticks lie in `(after, upto]`, at most `cap`: beyond it, nobody needs to walk on."""
+        """Return the number of ticks in `(after, upto]`, at most `cap`."""
         number = 0
         for tick in self._ticks(after):
             if tick > upto or number == cap:
@@ -184,14 +184,14 @@ class Cron:
 
 
 def _offset(zone: ZoneInfo, instant: int) -> int:
-    """Return how far the zone's wall clock is ahead of UTC, in seconds."""
+    """Return the zone's offset from UTC in seconds."""
     shift = datetime.fromtimestamp(instant, zone).utcoffset()
     assert shift is not None
     return round(shift.total_seconds())
 
 
 def _change(zone: ZoneInfo, start: int, end: int) -> int | None:
-    """Return the first instant in `(start, end]` at which the zone's offset is another than before."""
+    """Return the first instant in `(start, end]` with another offset of the zone."""
     before = _offset(zone, start)
     low = start
     while low < end:
@@ -216,18 +216,18 @@ def _elapsed(expression: str, zone: ZoneInfo, instant: int) -> int | None:
         change = _change(zone, start, found - offset)
         if change is None:
             return found - offset
-        # The clock is put to another time before we get there; look again from what it shows then (inclusive).
+        # The offset changes before that instant: search again from the wall time after the change (inclusive).
         start, offset = change, _offset(zone, change)
         wall = start + offset - 1
     return None
 
 
 def _fixed(expression: str, zone: ZoneInfo, instant: int) -> int | None:
-    """Return the next first occurrence of a matching wall-clock time; a time that is skipped happens at the gap's end."""
+    """Return the next first occurrence of a matching wall-clock time. A skipped time occurs at the gap's end."""
     wall = instant + _offset(zone, instant)
     while (found := _next_wall(expression, wall)) is not None:
         wall, tick = found, _first_occurrence(zone, found)
-        if tick > instant:  # otherwise we stand in the second pass, and this one was in the first
+        if tick > instant:  # otherwise the instant is in the second pass, and this occurrence was in the first
             return tick
     return None
 
@@ -260,11 +260,11 @@ def _parsed(expression: str) -> croniter:
     return croniter(expression, _EPOCH, implement_cron_bug=True)
 
 
-# --- refusing what cannot be meant ---------------------------------------------------------------------------
+# --- refusals ---------------------------------------------------------------------------
 
 
 def check_zone(name: str) -> None:
-    """Refuse what is no time zone. Raises `ScheduleError`."""
+    """Refuse an unknown time zone. Raises `ScheduleError`."""
     try:
         ZoneInfo(name)
     except (KeyError, ValueError, OSError, TypeError, AttributeError):
@@ -304,7 +304,7 @@ def _check_expression(expression: str) -> None:
 
 
 def _check_days(expression: str, of_month: str, of_week: str) -> None:
-    """Refuse the one combination about which crons disagree (either day, or both?): a counted day beside another day."""
+    """Refuse a counted day beside another day field: crons disagree whether either or both must match."""
     counted = "#" in of_week or re.search(r"l\d|\bl[a-z]", of_week) or "w" in of_month
     if counted and of_month[0] not in "*?" and of_week[0] not in "*?":
         raise ScheduleError(

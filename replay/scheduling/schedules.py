@@ -1,4 +1,4 @@
-"""Schedules: workflows started again and again. Here they are made, changed and shown; `replay.scheduling.ticks` fires them."""
+"""Schedules: make, change, show and remove them. `replay.scheduling.ticks` fires them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from replay.scheduling.spec import (
     state_of,
     unknown_overlap,
 )
-from replay.scheduling.ticks import KEPT_RUNS, LONGEST_ID, create_of, next_look
+from replay.scheduling.ticks import KEPT_RUNS, LONGEST_ID, create_of, next_check
 
 if TYPE_CHECKING:
     from replay.client.port import ClientPort
@@ -37,18 +37,18 @@ __all__ = ["CatchUp", "Overlap", "ScheduleRecord", "Schedules"]
 
 @attrs.frozen
 class ScheduleRecord:
-    """A schedule as callers see it. Instants are seconds since the epoch, UTC.
+    """A decoded schedule for callers. Instants are seconds since the epoch, UTC.
 
     Attributes:
-        next_at: When the next tick is due; None while it is paused and after its end.
-        last_at: When the newest of `runs` was planned.
-        runs: The last executions it started, newest first, as `(planned instant, execution id)`; triggered ones with the
-            instant at which they were.
+        next_at: Due time of the next tick; None while it is paused and after its end.
+        last_at: Planned instant of the newest of `runs`.
+        runs: The last executions that it started, newest first, as `(planned instant, execution id)`. The instant of a
+            triggered execution is that of the trigger.
         next_fires: The next five planned instants (none while it is paused).
-        skipped: How many ticks were given up (missed, or skipped because of `overlap`).
-        problem: Why this process could not fire it (an unknown zone, a newer version's rule); None if it could.
+        skipped: Number of skipped ticks (missed, or because of `overlap`).
+        problem: Reason why this process cannot fire it (an unknown zone, a newer version's rule); None if it can.
         catch_up_window: Seconds, like `jitter` and `timeout`.
-        until: No tick after this instant.
+        until: Last instant of the schedule.
     """
 
     id: str
@@ -74,13 +74,13 @@ class ScheduleRecord:
 
 
 class Schedules:
-    """The schedules of an engine's namespace; the engine's methods lead here."""
+    """The schedules of a client's namespace."""
 
     def __init__(self, engine: ClientPort) -> None:
         self._engine = engine
 
     def ensure(self, workflow: Workflow[Any, Any] | str, input: Any, id: str, **options: Any) -> ScheduleRecord:
-        """Make the schedule be as given; if it already is, nothing changes (its next tick does not move)."""
+        """Create or update a schedule. Without a difference nothing changes, and its next tick does not move."""
         check_id(id, "schedule id")
         if "~" in id:
             raise ScheduleError(f"schedule id {id!r} must not contain '~', which separates it from its ticks")
@@ -111,7 +111,7 @@ class Schedules:
             now = self._engine.ask(r.Ping())
             spec = specified(base, given, now)
             if stored is None:
-                first = spec.plan(id, now, now).next_at
+                first = spec.decide(id, now, now).next_at
                 row = r.Schedule(id, definition.key, dump(spec), dump_state({"decided": now}), first)
             else:
                 old = spec_of(stored)
@@ -138,7 +138,7 @@ class Schedules:
                 return tuple(self._record(row) for row in found)
 
     def pause(self, id: str, *, paused: bool) -> ScheduleRecord:
-        """Pause, or resume from now on (what fell into the pause is not made up for)."""
+        """Pause a schedule, or resume it from now on. Ticks during the pause are not fired."""
 
         def change(row: r.Schedule, now: float) -> r.Schedule:
             if row.paused == paused:
@@ -150,7 +150,7 @@ class Schedules:
         return self._change(id, "pause" if paused else "resume", change)
 
     def update(self, id: str, **options: Any) -> ScheduleRecord:
-        """Change some options; times that do not change keep their next tick. Needs no workflow code."""
+        """Change some options. The next tick moves only if the times change. Needs no workflow code."""
         if "workflow" in options:
             raise ScheduleError(f"schedule {id!r} cannot be bound to another workflow. Fix: remove it first")
         text: str | None = None
@@ -165,7 +165,7 @@ class Schedules:
         return self._change(id, "update", change)
 
     def remove(self, id: str) -> None:
-        """Remove a schedule; executions that it started go on."""
+        """Remove a schedule. Its executions run on."""
         while True:
             row = self._row(id)
             if self._engine.ask(r.DropSchedule(id, row.version)).applied:
@@ -173,7 +173,7 @@ class Schedules:
                 return
 
     def trigger(self, id: str) -> Handle[Any]:
-        """Start an execution now, beside the regular ticks; it is one of the schedule's runs."""
+        """Start an execution now, in addition to the regular ticks. It is one of the schedule's runs."""
         execution_id = f"{id}~now-{self._engine.new_id()[:12]}"
         while True:
             row = self._row(id)
@@ -204,7 +204,7 @@ class Schedules:
                 return put
 
     def _put(self, action: str, row: r.Schedule, expected: int, queue: str | None) -> ScheduleRecord | None:
-        """Write a row and have a worker of *queue* look at it; None if somebody else was faster."""
+        """Write a row and wake a worker of *queue*. Return None if the row was changed meanwhile."""
         put = self._engine.ask(r.PutSchedule(row, expected))
         if not put.applied or put.row is None:
             return None
@@ -220,13 +220,15 @@ class Schedules:
         fires: tuple[float, ...] = ()
         try:
             spec, state = spec_of(row), state_of(row)
-            plan = spec.plan(row.id, state["decided"], state["decided"])
+            decision = spec.decide(row.id, state["decided"], state["decided"])
             if spec.overlap not in OVERLAPS:
                 raise unknown_overlap(spec.overlap)
             if next_at is not None:
                 fires = _fires(spec, state["decided"])
-                if state.get("buffered") is not None:  # the row says when to look whether the buffered tick may start
-                    next_at = plan.next_at
+                if (
+                    state.get("buffered") is not None
+                ):  # the row's instant is that of the next check of the buffered tick
+                    next_at = decision.next_at
         except ScheduleError as error:
             problem = str(error)
         runs = tuple((at, id) for at, id in state.get("runs", ()))
@@ -255,16 +257,16 @@ class Schedules:
 
 
 def _respecified(stored: r.Schedule, old: Spec, spec: Spec, now: float) -> r.Schedule:
-    """Return the row with another specification; its next tick moves only if its times did."""
+    """Return the row with another specification. Its next tick moves only if the times differ."""
     if spec.times() == old.times():
         return attrs.evolve(stored, spec=dump(spec))
     return attrs.evolve(_from_now_on(stored, spec, now), spec=dump(spec))
 
 
 def _from_now_on(row: r.Schedule, spec: Spec, now: float) -> r.Schedule:
-    """Return the row with its ticks counted from now on; one that waits in the buffer was due before, and waits on."""
+    """Return the row with its ticks counted from now on. A buffered tick stays buffered."""
     state = {**state_of(row), "decided": now}
-    first = next_look(spec.plan(row.id, now, now).next_at, state.get("buffered"), now)
+    first = next_check(spec.decide(row.id, now, now).next_at, state.get("buffered"), now)
     return attrs.evolve(row, state=dump_state(state), next_at=first)
 
 

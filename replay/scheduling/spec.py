@@ -1,4 +1,4 @@
-"""What a schedule does, as stored: strict when it is given, tolerant when it is read (a newer version may have written it)."""
+"""Specifications of schedules as stored: strict about options, tolerant about rows (a newer version may have written them)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from replay.core.times import duration, instant
 
 if TYPE_CHECKING:
     from replay.core.requests import Schedule
-    from replay.scheduling.catchup import Plan
+    from replay.scheduling.catchup import TickDecision
     from replay.scheduling.cron import Recurrence
 
 Overlap = Literal["allow", "skip", "buffer_one", "cancel_previous"]
@@ -22,12 +22,12 @@ OVERLAPS = get_args(Overlap)
 
 DAY = 86_400.0
 MOST_CAUGHT_UP = 1000
-"""Largest `catch_up_limit`: so many executions are created in one transition."""
+"""Largest `catch_up_limit`: its executions are created in one transition."""
 
 
 @attrs.frozen
 class Spec:
-    """What a schedule does, as stored. Durations are seconds; `input` is JSON text as the codec wrote it."""
+    """The specification of a schedule as stored. Durations are seconds; `input` is JSON text of the codec."""
 
     input: str
     cron: str | None = None
@@ -47,7 +47,7 @@ class Spec:
     priority: int = 0
 
     def recurrence(self) -> Recurrence:
-        """Return when it is due.
+        """Return the rule of its ticks.
 
         Raises:
             ScheduleError: The expression or the zone is not known here.
@@ -60,11 +60,11 @@ class Spec:
             raise ScheduleError("the schedule has neither cron nor interval. Fix: ensure it again")
         return Every(self.interval, self.anchor)
 
-    def plan(self, id: str, decided: float, now: float) -> Plan:
-        """Decide about the ticks in `(decided, now]`. Raises as `replay.scheduling.catchup.plan`."""
-        from replay.scheduling.catchup import plan
+    def decide(self, id: str, decided: float, now: float) -> TickDecision:
+        """Decide about the ticks in `(decided, now]`. Raises like `replay.scheduling.catchup.decide_ticks`."""
+        from replay.scheduling.catchup import decide_ticks
 
-        return plan(
+        return decide_ticks(
             self.recurrence(),
             decided,
             now,
@@ -77,7 +77,7 @@ class Spec:
         )
 
     def times(self) -> tuple[Any, ...]:
-        """Return what decides about its instants: while this stays, the next tick does not move."""
+        """Return the options that determine its instants. Without a change of these, the next tick does not move."""
         return self.cron, self.interval, self.timezone, self.jitter, self.until
 
 
@@ -85,11 +85,11 @@ _FIELDS = attrs.fields_dict(Spec)
 OPTIONS = (
     "cron", "interval", "timezone", "overlap", "catch_up", "catch_up_window", "catch_up_limit", "jitter", "until", "timeout",
 )  # fmt: skip
-"""What callers may say about a schedule, besides its workflow and input."""
+"""Options of a schedule, besides its workflow and input."""
 
 
 def specified(base: Spec, options: Mapping[str, Any], now: float) -> Spec:
-    """Return *base* changed by *options* (None: the default), each of them checked.
+    """Return *base* with checked *options* (None: the default).
 
     Raises:
         ScheduleError: An option is unknown or invalid.
@@ -107,7 +107,7 @@ def specified(base: Spec, options: Mapping[str, Any], now: float) -> Spec:
         raise ScheduleError("pass exactly one of cron='0 9 * * 1-5' and interval=3600 (seconds or timedelta)")
     anchor = 0.0 if interval is None else base.anchor if interval == base.interval else now
     spec = attrs.evolve(base, cron=cron, interval=interval, anchor=anchor, **changes)
-    spec.plan("", now, now)  # refuses what no worker could tick
+    spec.decide("", now, now)  # refuses a rule that no worker can fire
     return spec
 
 
@@ -144,10 +144,10 @@ def unknown_overlap(name: str) -> ScheduleError:
 
 
 def spec_of(row: Schedule) -> Spec:
-    """Return what a stored schedule does; fields that this version does not know are passed over.
+    """Return the specification of a stored schedule. Fields that this version does not know are ignored.
 
     Raises:
-        ScheduleError: It cannot be read.
+        ScheduleError: The row cannot be read here.
     """
     try:
         found = json.loads(row.spec)
@@ -157,10 +157,10 @@ def spec_of(row: Schedule) -> Spec:
 
 
 def state_of(row: Schedule) -> dict[str, Any]:
-    """Return how far a stored schedule has come.
+    """Return the state of a stored schedule: its last decided tick and its runs.
 
     Raises:
-        ScheduleError: It cannot be read.
+        ScheduleError: The row cannot be read here.
     """
     try:
         found = json.loads(row.state)
@@ -177,10 +177,10 @@ def _unreadable(row: Schedule, what: str, error: Exception) -> ScheduleError:
 
 
 def dump(spec: Spec) -> bytes:
-    """Return *spec* as it is stored."""
+    """Return *spec* as stored."""
     return json.dumps(attrs.asdict(spec), sort_keys=True).encode()
 
 
 def dump_state(state: dict[str, Any]) -> bytes:
-    """Return a state as it is stored."""
+    """Return a state as stored."""
     return json.dumps(state, sort_keys=True).encode()

@@ -1,7 +1,7 @@
-"""Ticks: what a worker does about a schedule that is due. A tick's execution has an id of its own, so no tick runs twice.
+"""Ticks of due schedules. The id of a tick's execution holds the planned instant, so no tick runs twice.
 
-A tick is one `PutSchedule`: the executions it starts and the next instant are one transition, guarded by the row's version.
-So any number of workers may find the same schedule due; one of them advances it.
+A tick is one `PutSchedule`: its executions and the next instant are one transition, guarded by the row's version.
+Any number of workers may find the same schedule due; one of them advances it.
 """
 
 from __future__ import annotations
@@ -20,40 +20,41 @@ if TYPE_CHECKING:
     from replay.client.port import ClientPort
 
 BUFFER_POLL = (1.0, 60.0)
-"""Shortest and longest seconds between looks at whether the execution that a buffered tick waits for has ended: in between,
-a tenth of what it has waited, so that a long wait costs few writes and is prolonged by little."""
+"""Shortest and longest seconds between checks whether a buffered tick may start.
+
+In between it is a tenth of the time waited, so that a long wait costs few writes and is prolonged by little."""
 KEPT_RUNS = 10
-"""How many past runs a schedule remembers; those of them that still run count for its `overlap`."""
+"""Number of past runs that a schedule remembers. Those that still run count for its `overlap`."""
 LONGEST_ID = 200 - len("~2026-01-31T08:00:00.000001Z")
-"""Characters of a schedule's id: with a tick's instant behind it, it must still be an id that callers can name."""
+"""Characters of a schedule's id: with a tick's instant appended, it must still be a valid execution id."""
 
 
 def tick(engine: ClientPort, row: r.Schedule, now: float) -> Sequence[r.Request[Any]]:
     """Return the request that advances a due schedule.
 
     Raises:
-        ScheduleError: This process cannot tell when it is due.
-        StoreUnavailable: Whether its executions still run cannot be found out.
+        ScheduleError: This process cannot read its specification or state.
+        StoreUnavailable: The store cannot be reached.
     """
     spec, state = spec_of(row), state_of(row)
-    plan = spec.plan(row.id, state["decided"], now)
+    decision = spec.decide(row.id, state["decided"], now)
     buffered = state.get("buffered")
-    due = [*([buffered] if buffered is not None else []), *plan.fire]
+    due = [*([buffered] if buffered is not None else []), *decision.fire]
     fire, keep, cancels, skipped = _overlapping(engine, spec, state, due)
     started = [[at, tick_id(row.id, at)] for at in reversed(fire)]
     state |= {
-        "decided": plan.decided,
+        "decided": decision.decided,
         "runs": [*started, *state.get("runs", [])][:KEPT_RUNS],
-        "skipped": state.get("skipped", 0) + plan.skipped + skipped,
+        "skipped": state.get("skipped", 0) + decision.skipped + skipped,
         "buffered": keep,
     }
-    new = attrs.evolve(row, state=dump_state(state), next_at=next_look(plan.next_at, keep, now))
+    new = attrs.evolve(row, state=dump_state(state), next_at=next_check(decision.next_at, keep, now))
     creates = tuple(create_of(engine, row, spec, tick_id(row.id, at), at) for at in fire)
     return [r.PutSchedule(new, row.version, creates, cancels)]
 
 
-def next_look(next_tick: float | None, buffered: float | None, now: float) -> float | None:
-    """Return when to look at a schedule: at its next tick, or before, at whether the tick that is *buffered* may start."""
+def next_check(next_tick: float | None, buffered: float | None, now: float) -> float | None:
+    """Return the instant of the next check of a schedule: its next tick, or earlier for a *buffered* tick."""
     if buffered is None:
         return next_tick
     least, most = BUFFER_POLL
@@ -64,7 +65,7 @@ def next_look(next_tick: float | None, buffered: float | None, now: float) -> fl
 def _overlapping(
     engine: ClientPort, spec: Spec, state: dict[str, Any], due: list[float]
 ) -> tuple[list[float], float | None, tuple[str, ...], int]:
-    """Return which of the *due* ticks fire, which one is kept for later, whom to cancel, and how many are given up."""
+    """Return the *due* ticks to fire, the tick to buffer, the executions to cancel, and the number of skipped ticks."""
     if not due or spec.overlap == "allow":
         return due, None, (), 0
     running = _running(engine, state)
@@ -82,7 +83,7 @@ def _overlapping(
 
 
 def _running(engine: ClientPort, state: dict[str, Any]) -> tuple[str, ...]:
-    """Return which of the last executions still run, triggered ones included."""
+    """Return the ids of the last executions that still run, triggered ones included."""
     ids = [id for _, id in state.get("runs", ())]
     headers = engine.store.apply([r.Get(id) for id in ids]) if ids else []
     return tuple(header.id for header in headers if isinstance(header, r.Header) and header.ended_at is None)

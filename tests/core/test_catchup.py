@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from replay.core.errors import ScheduleError
-from replay.scheduling.catchup import GRACE, Plan, jitter_of, plan
+from replay.scheduling.catchup import GRACE, TickDecision, decide_ticks, jitter_of
 from replay.scheduling.cron import Cron, Every
 from tests.budgets import examples
 
@@ -80,7 +80,7 @@ def test_every_tick_is_decided_exactly_once_and_none_is_early(absence, rule) -> 
     exact = True
     for pause in pauses:
         now += pause
-        decision = plan(recurrence, last, now, schedule_id="s", **rule)
+        decision = decide_ticks(recurrence, last, now, schedule_id="s", **rule)
         if decision.skipped_exactly:
             assert (list(decision.fire), decision.skipped) == naive_plan(recurrence, last, now, rule)
         exact = exact and decision.skipped_exactly
@@ -100,7 +100,7 @@ def test_every_tick_is_decided_exactly_once_and_none_is_early(absence, rule) -> 
 def test_one_who_comes_whenever_told_to_misses_nothing(recurrence, rule) -> None:
     last, now, fired = START, START, []
     for _ in range(30):
-        decision = plan(recurrence, last, now, schedule_id="s", **rule)
+        decision = decide_ticks(recurrence, last, now, schedule_id="s", **rule)
         assert decision.skipped == 0
         fired += decision.fire
         last = decision.decided
@@ -113,33 +113,33 @@ def test_one_who_comes_whenever_told_to_misses_nothing(recurrence, rule) -> None
 
 @given(recurrences, rules, gaps)
 def test_planning_again_at_the_same_time_changes_nothing(recurrence, rule, pause) -> None:
-    once = plan(recurrence, START, START + pause, schedule_id="s", **rule)
-    again = plan(recurrence, once.decided, START + pause, schedule_id="s", **rule)
+    once = decide_ticks(recurrence, START, START + pause, schedule_id="s", **rule)
+    again = decide_ticks(recurrence, once.decided, START + pause, schedule_id="s", **rule)
     assert (again.fire, again.skipped) == ((), 0)
     assert (again.next_at, again.decided) == (once.next_at, once.decided)
 
 
 def test_skip_gives_up_what_was_missed_and_one_makes_up_for_it_once_and_all_fires_each() -> None:
     hourly, back = Every(HOUR, START), START + 3.5 * HOUR
-    decisions = {rule: plan(hourly, START, back, catch_up=rule, window=DAY) for rule in ("skip", "one", "all")}  # type: ignore[arg-type]
+    decisions = {rule: decide_ticks(hourly, START, back, catch_up=rule, window=DAY) for rule in ("skip", "one", "all")}  # type: ignore[arg-type]
     assert {rule: len(decision.fire) for rule, decision in decisions.items()} == {"skip": 0, "one": 1, "all": 3}
     assert {decision.decided for decision in decisions.values()} == {START + 3 * HOUR}
     assert {decision.next_at for decision in decisions.values()} == {START + 4 * HOUR}
 
 
 def test_skip_still_fires_a_tick_that_is_merely_late() -> None:
-    assert plan(Every(DAY, START), START, START + DAY + 59, catch_up="skip", window=0).fire == (START + DAY,)
-    assert plan(Every(DAY, START), START, START + DAY + 61, catch_up="skip", window=0).fire == ()
+    assert decide_ticks(Every(DAY, START), START, START + DAY + 59, catch_up="skip", window=0).fire == (START + DAY,)
+    assert decide_ticks(Every(DAY, START), START, START + DAY + 61, catch_up="skip", window=0).fire == ()
 
 
 def test_the_newest_ticks_fire_when_there_are_more_than_the_limit() -> None:
-    decision = plan(Every(MINUTE, START), START, START + DAY, catch_up="all", window=DAY, limit=3)
+    decision = decide_ticks(Every(MINUTE, START), START, START + DAY, catch_up="all", window=DAY, limit=3)
     assert decision.fire == (START + DAY - 120, START + DAY - 60, START + DAY)
     assert decision.skipped == 1437
 
 
 def test_a_year_of_missed_minutes_is_given_up_without_walking_them() -> None:
-    decision = plan(Cron("* * * * *"), START, START + 365 * DAY, catch_up="all", window=math.inf, limit=2)
+    decision = decide_ticks(Cron("* * * * *"), START, START + 365 * DAY, catch_up="all", window=math.inf, limit=2)
     assert len(decision.fire) == 2
     assert decision.skipped >= 1000
     assert not decision.skipped_exactly
@@ -148,20 +148,20 @@ def test_a_year_of_missed_minutes_is_given_up_without_walking_them() -> None:
 
 
 def test_an_interval_counts_any_absence_exactly() -> None:
-    decision = plan(Every(1.0, START), START, START + 10 * 365 * DAY, catch_up="one", window=60)
-    assert decision == Plan(
+    decision = decide_ticks(Every(1.0, START), START, START + 10 * 365 * DAY, catch_up="one", window=60)
+    assert decision == TickDecision(
         (START + 3650 * DAY,), 3650 * 86400 - 1, START + 3650 * DAY + 1, START + 3650 * DAY + 1, START + 3650 * DAY
     )
 
 
 def test_a_schedule_ends_after_its_last_tick() -> None:
-    decision = plan(Every(HOUR, START), START, START + HOUR, catch_up="all", window=DAY, until=START + HOUR)
-    assert decision == Plan((START + HOUR,), 0, None, None, START + HOUR)
+    decision = decide_ticks(Every(HOUR, START), START, START + HOUR, catch_up="all", window=DAY, until=START + HOUR)
+    assert decision == TickDecision((START + HOUR,), 0, None, None, START + HOUR)
 
 
 def test_a_clock_put_back_fires_nothing_twice() -> None:
-    decision = plan(Every(HOUR, START), START + 5 * HOUR, START + HOUR, catch_up="all", window=DAY)
-    assert decision == Plan((), 0, START + 6 * HOUR, START + 6 * HOUR, START + 5 * HOUR)
+    decision = decide_ticks(Every(HOUR, START), START + 5 * HOUR, START + HOUR, catch_up="all", window=DAY)
+    assert decision == TickDecision((), 0, START + 6 * HOUR, START + 6 * HOUR, START + 5 * HOUR)
 
 
 def test_jitter_is_the_same_on_every_worker_and_differs_between_schedules() -> None:
@@ -188,5 +188,5 @@ PINNED = 21.400236616228604
 def test_an_argument_out_of_its_range_is_refused(wrong: dict, named: str) -> None:
     arguments = {"catch_up": "all", "window": 60.0, **wrong}
     with pytest.raises(ScheduleError, match=named) as caught:
-        plan(Every(60), START, START, **arguments)
+        decide_ticks(Every(60), START, START, **arguments)
     assert "Fix:" in str(caught.value)

@@ -8,6 +8,9 @@ from importlib.metadata import version
 
 import pytest
 
+import replay
+from replay import version as version_module
+
 HEAVY = (
     "redis",
     "pika",
@@ -70,3 +73,17 @@ def test_no_public_name_is_hidden_by_a_module_of_the_same_name(package: str) -> 
         "print(*(n for n in twice if isinstance(getattr(p, n), types.ModuleType)))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"
+
+
+def test_the_old_name_of_start_result_works_and_warns() -> None:
+    with pytest.warns(DeprecationWarning, match=r"replay\.Waited is deprecated.*use replay\.StartResult") as warned:
+        old = replay.Waited
+    assert old is replay.StartResult
+    assert [warning.filename for warning in warned] == [__file__], "the warning names the caller's line"
+    assert "Waited" not in replay.__all__
+
+
+def test_the_version_of_a_source_tree_that_is_not_installed_is_unknown() -> None:
+    code = f"import runpy; print(runpy.run_path({version_module.__file__!r})['installed_version']())"
+    bare = [sys.executable, "-I", "-S", "-c", code]  # neither this folder nor site-packages
+    assert subprocess.run(bare, capture_output=True, text=True, check=True).stdout == "unknown\n"

@@ -23,7 +23,7 @@ from replay import (
 from replay.core import requests as r
 from tests.e2e.processes import ROOT
 from tests.e2e.test_cli import replay
-from tests.servers.process import PATIENCE
+from tests.servers.process import PATIENCE, until
 
 SHOP = """
 import sys, attrs
@@ -122,7 +122,7 @@ def test_every_action_works_and_the_code_takes_it_up(url: str, tmp_path: Path) -
         operator.cancel(engine.trigger_schedule("nightly"), "not now")
         run(tmp_path, url, "well")
         for id in ("bad", "worse", forked.id, edited.id):
-            engine._wait(id, PATIENCE)
+            until(lambda id=id: engine.get_execution(id).ended_at is not None, timeout=PATIENCE)
         results = {id: repr(engine.get_execution(id).result) for id in ("bad", "worse", forked.id, edited.id)}
     receipt = "shop2:Receipt(order=shop2:Order(id={!r}), paid=5)"
     assert results == {
