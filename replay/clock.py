@@ -1,4 +1,4 @@
-"""The process's clock; simulations bring one of their own."""
+"""The process's clock. Simulations have their own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 
 
 class SystemClock:
-    """See `replay.ports.Clock`."""
+    """The system's clock, as `replay.ports.Clock`."""
 
     now = staticmethod(time.time)
     """Return the current instant, seconds since the epoch, UTC."""

@@ -50,15 +50,15 @@ def _fits(expected: Any, payload: Any) -> bool:
 
 
 def _is_static(found: type[Any]) -> bool:
-    """Tell a protocol that only type checkers can check."""
+    """Tell whether *found* is a protocol that only type checkers can check."""
     return getattr(found, "_is_protocol", False) and not getattr(found, "_is_runtime_protocol", False)
 
 
 def _check_type(kind: str, id: str, expected: Any) -> None:
-    """Refuse the name of a type in its place: it would be looked up nowhere, and nothing checked.
+    """Refuse the name of a type instead of the type: nothing would be checked.
 
     Raises:
-        TypeError: As said.
+        TypeError: *expected* is a text.
     """
     if isinstance(expected, str):
         raise TypeError(
@@ -155,21 +155,21 @@ class Workflow(Generic[In, Out]):
         return self.fn(ctx, *input)
 
     def generator(self, ctx: Context, input: Any) -> Flow[Out]:
-        """Make the generator that the engine drives; without an input (None) the function's default holds, if it has one."""
+        """Make the generator that the engine drives. Without an input (None) the function's own default applies, if it has one."""
         if not self.takes_input or (input is None and self._has_default):
             return self.fn(ctx)
         return self.fn(ctx, input)
 
     @property
     def signal_ids(self) -> frozenset[str] | None:
-        """The ids of the signals that it may receive, None: any."""
+        """The ids of the signals that it takes; None: any."""
         return None if self.signals is None else frozenset(signal.id for signal in self.signals)
 
     def check_signal(self, id: str, payload: Any) -> None:
-        """Refuse a signal that is not on the list of this workflow, or whose payload is of another type.
+        """Refuse a signal that this workflow does not take, or a payload of another type.
 
         Raises:
-            SignalRefused: As said.
+            SignalRefused: The signal or its payload is refused.
         """
         if self.signals is None:
             return
@@ -184,7 +184,7 @@ class Workflow(Generic[In, Out]):
 
 
 def check_metadata(metadata: Any, where: str) -> dict[str, Any]:
-    """Return *metadata* as a dict, empty for None: it is stored as JSON, so that people and indexes can read it.
+    """Return *metadata* as a dict, empty for None. It is stored as JSON, readable for people and indexes.
 
     Raises:
         TypeError: It is no mapping.
@@ -210,7 +210,7 @@ def check_metadata(metadata: Any, where: str) -> dict[str, Any]:
 
 
 def _check_version(version: Any) -> str:
-    """Return *version* as text: executions stay on it, so that `None` must not become a version of that name."""
+    """Return *version* as text. Refuse others: `None` must not become a version of that name."""
     if isinstance(version, bool) or not isinstance(version, str | int):
         raise TypeError(f"workflow(version=) takes a text or a whole number, not {version!r}. Fix: version='2'")
     return check_id(str(version), "workflow version") if version != "" else ""
@@ -220,7 +220,7 @@ def check_priority(value: int) -> int:
     """Return *value* if it is a priority (0 to 9, 9 first).
 
     Raises:
-        ValueError: It is not.
+        ValueError: *value* is no priority.
     """
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 9:
         raise ValueError(f"priority is a whole number from 0 to 9 (9 goes first), not {value!r}")
@@ -228,7 +228,7 @@ def check_priority(value: int) -> int:
 
 
 def _check_signals(signals: Any, key: str) -> tuple[Signal[Any], ...]:
-    """Return *signals* as a tuple; refuse what is not a list of `Signal`s."""
+    """Return *signals* as a tuple. Refuse all but lists of `Signal`s."""
     many = isinstance(signals, Iterable) and not isinstance(signals, str | bytes)
     for each in signals if many else [signals]:
         if not many or not isinstance(each, Signal):
@@ -246,7 +246,7 @@ def _check_signals(signals: Any, key: str) -> tuple[Signal[Any], ...]:
 
 
 def _check_function(fn: Any) -> tuple[bool, bool]:
-    """Return whether *fn* takes an input beside its context, and has a default for it; refuse what cannot be a workflow."""
+    """Return whether *fn* takes an input, and whether it has a default. Refuse functions that cannot be workflows."""
     name = getattr(fn, "__name__", repr(fn))
     if not hasattr(fn, "__name__") and callable(fn):
         raise TypeError(
@@ -307,7 +307,7 @@ def workflow(fn: Any = None, /, **options: Any) -> Any:
         retry: Policy for further attempts of the whole workflow after an uncaught `StepFailed`.
         timeout: Seconds (or `timedelta`) within which an execution must end.
         version: Executions stay on the version that they were started with; register old and new side by side.
-        queue: Which workers run it.
+        queue: The execution queue, which workers choose.
         metadata: Shown by `engine.workflows()`, and copied to each execution.
         rollback_on_failure: Roll back by itself before an execution ends failed or cancelled.
         retention: Seconds (or `timedelta`) for which ended executions are kept; None: the engine's setting.
@@ -326,7 +326,7 @@ def workflow(fn: Any = None, /, **options: Any) -> Any:
 
 
 class _Decorator:
-    """The type of `workflow(...)` with options (never made)."""
+    """The type of `workflow(...)` with options. It has no instances."""
 
     @overload
     def __call__(self, fn: Callable[[Context, In], Generator[Any, Any, Out]], /) -> Workflow[In, Out]: ...
@@ -342,13 +342,13 @@ def signal_id(signal: Signal[Any] | str) -> str:
 
 
 def top_level_packages(workflows: Iterable[Workflow[Any, Any]]) -> list[str]:
-    """Return the modules whose classes may appear in the values of *workflows*: their top packages."""
+    """Return the top-level packages of *workflows*, whose classes may appear in their values."""
     found = {w.fn.__module__ for w in workflows}
     return sorted({name if name == "__main__" else name.partition(".")[0] for name in found})
 
 
 def register(workflows: Iterable[Workflow[Any, Any]], codec: Codec) -> dict[tuple[str, str], Workflow[Any, Any]]:
-    """Return *workflows* by key and version, and have the codec trust their packages.
+    """Return *workflows* by key and version; make the codec trust their packages.
 
     Raises:
         TypeError: One is not a workflow.

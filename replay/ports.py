@@ -1,4 +1,4 @@
-"""Ports of the engine to the world: protocols whose docstrings are contracts, tested by `replay.testing.contracts`."""
+"""Ports of the engine: protocols whose docstrings are contracts (suites in `replay.testing.contracts`)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Store(Protocol):
         ...
 
     def close(self) -> None:
-        """Release connections and files; whatever is asked afterwards is `StoreUnavailable`. Safe to call twice."""
+        """Release connections and files. Later requests raise `StoreUnavailable`. Safe to call twice."""
         ...
 
 
@@ -42,26 +42,26 @@ class Queue(Protocol):
     """Hints that work is ready. Losing, doubling or reordering hints costs latency, never correctness."""
 
     def publish(self, queue: str, hints: int = 1) -> None:
-        """Say that *hints* executions of *queue* became ready. Best effort: never blocks on I/O, never raises.
+        """Hint that *hints* executions of *queue* became ready. Best effort: never blocks on I/O, never raises.
 
-        Hints in quick succession may be folded into fewer, as long as one is sent after the last was said.
+        Hints in quick succession may be merged, as long as one is sent after the last call.
         """
         ...
 
     def consume(self, queues: Sequence[str], on_hint: Callable[[str], None], *, prefetch: int = 16) -> None:
         """Call `on_hint(queue)` for each hint, from a thread of the queue's own, until `close`.
 
-        *on_hint* must return at once; the hint counts as taken when it returns. At most one consumer per object.
+        *on_hint* must return at once. The hint is consumed when it returns. At most one consumer per object.
         """
         ...
 
     @property
     def connected(self) -> bool:
-        """Whether hints are delivered just now, as far as is known; if not, engines wake workers over the bus, too."""
+        """Whether hints are delivered now, as far as known. If not, engines wake workers over the bus, too."""
         ...
 
     def close(self) -> None:
-        """Stop consuming, flush what was published (bounded, one second), release connections. Safe to call twice."""
+        """Stop consuming, flush published hints (one second at most), release connections. Safe to call twice."""
         ...
 
 
@@ -74,10 +74,10 @@ class Bus(Protocol):
         ...
 
     def subscribe(self, channel: str, handler: Callable[[bytes], None]) -> Callable[[], None]:
-        """Call *handler* with each message on *channel*, from a thread of the bus; returns the unsubscriber.
+        """Call *handler* with each message on *channel*, from a thread of the bus. Return a function that unsubscribes.
 
         *handler* must return at once. A handler that raises is logged and stays subscribed.
-        The subscription is in force when this returns, if the bus is reachable; otherwise as soon as it is.
+        The subscription holds when this returns if the bus is reachable, otherwise as soon as it is.
         """
         ...
 
@@ -88,39 +88,39 @@ class Bus(Protocol):
 
 @runtime_checkable
 class Executor(Protocol):
-    """Executor of step bodies. Workers use `replay.worker.pool.Pool`.
+    """Runs step bodies; workers use `replay.worker.pool.Pool`.
 
-    It is made with three functions: `run(call)` performs a call and returns what it came to; `done(returned)` hands that to
-    the worker, on the thread that ran the call, and may return another call for this thread to go on with; `failed(error)` is
-    told of what one of them raised, which neither should: the worker is at its end.
-    An executor records nothing: a call that it loses is launched again by whichever worker holds the execution next.
+    It is made with three functions. `run(call)` performs a call and returns its outcome. `done(returned)` passes the outcome to
+    the worker, on the same thread, and may return another call for this thread. `failed(error)` takes an exception of one of
+    them, which ends the worker.
+    An executor records nothing: the next worker of the execution starts a lost call again.
     """
 
     def submit(self, call: Call) -> None:
-        """Run *call* once as soon as there is room, roughly in order of submission, and call `done` once.
+        """Queue *call*, to run once, roughly in order of submission. `done` is called once with its outcome.
 
-        Returns at once, whatever bodies do. May be called from any thread, `done` included.
+        Never waits for bodies. May be called from any thread, `done` included.
 
         Raises:
-            RuntimeError: The system gives no thread at all. The call has been taken, but nothing runs it.
+            RuntimeError: The system starts no thread at all. The call is queued, but nothing runs it.
         """
         ...
 
     def abandon(self, call: Call) -> None:
-        """Make room in place of *call*, which may never return, until it does: its outcome is refused, its body runs on.
+        """Run one more call in place of *call*, which may never return, until it does. Its outcome is refused.
 
-        Within bounds: beyond as many as run at once, nothing more is made up for (a warning says so). A call that has come
-        back meanwhile changes nothing. Stopping the body is not asked for here: that is `call.cancelled`.
+        At most as many calls are replaced as run at once; beyond, a warning is logged. A call that has returned changes
+        nothing. The body runs on; `call.cancelled` asks it to stop.
         """
         ...
 
     def close(self) -> None:
-        """Drop the calls that wait; those that run go on as daemons, and end with the process. Safe to call twice."""
+        """Drop queued calls. Running calls are daemons, and end with the process. Safe to call twice."""
         ...
 
 
 class Clock(Protocol):
-    """Source of the time of a process."""
+    """The clock of a process."""
 
     def now(self) -> float:
         """Return the current instant: seconds since the epoch, UTC."""
@@ -134,26 +134,26 @@ class Codec(Protocol):
         """Return *value* as one line of JSON text (UTF-8), so that it can be embedded in a log entry.
 
         Raises:
-            NotSerializable: *value* cannot be restored exactly; names the path inside it.
+            NotSerializable: *value* cannot be restored exactly; the message names the path inside it.
         """
         ...
 
     def decode(self, data: bytes) -> Any:
-        """Return the value that *data* (from `encode`) stands for. Never imports, never runs user code.
+        """Return the value of *data* (from `encode`). Never imports, never runs user code.
 
         Raises:
-            Undecodable: *data* is not what `encode` writes, or names a class that is not registered here.
+            Undecodable: *data* is no output of `encode`, or names a class that is not registered here.
         """
         ...
 
     def decode_rows(self, rows: Sequence[bytes]) -> list[Any]:
-        """Return `[decode(row) for row in rows]`, decoding them in one go (the replay's hot path)."""
+        """Return `[decode(row) for row in rows]`, decoded together (the hot path of replay)."""
         ...
 
     def digest(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int | None:
         """Return a stable fingerprint (below 2**32) of a call's arguments, None without arguments or if unencodable.
 
-        The same in every process and with either JSON engine.
+        The same in every process and with either JSON backend.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""URLs without their secrets: the one place that decides what logs, messages and displays may show of one."""
+"""URLs without their secrets, for logs, messages and displays."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _HOST = re.compile(r"(\[[^\]]*\]|[^:\[\]]*)(:\d*)?")
 
 
 def masked(url: str) -> str:
-    """Return *url* without its passwords, for displays: the login's, and options named so; also when it is malformed."""
+    """Return *url* with its passwords masked: the login's, and those in options. Malformed URLs are masked, too."""
     scheme, mark, rest = url.partition("://")
     if not mark:
         scheme, rest = "", url
@@ -20,7 +20,7 @@ def masked(url: str) -> str:
 
 
 def _end_of_login(rest: str) -> int:
-    """Return where the login ends in what follows `://`; characters that should have been encoded are taken for its own."""
+    """Return the end of the login in the text after `://`. Characters that should be encoded belong to the login."""
     place, _, query = rest.partition("?")
     name = query.partition("=")[0]
     if "@" in name:  # no option's name: the question mark is the password's
@@ -30,4 +30,4 @@ def _end_of_login(rest: str) -> int:
     hosts = place.partition("/")[0]
     if all(_HOST.fullmatch(host) for host in hosts.split(",")):
         return 0
-    return rest.rindex("@") if "@" in rest else len(hosts)  # what should be a port is none
+    return rest.rindex("@") if "@" in rest else len(hosts)  # its port is not a number

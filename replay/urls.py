@@ -1,4 +1,4 @@
-"""From URLs to stores, queues and buses, by entry points: third parties add backends of their own."""
+"""URLs of stores, queues and buses, resolved by entry points, so that third parties can add backends."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def open_store(url: str, *, namespace: str = "default", **options: Any) -> Store
     """Open the store that *url* names.
 
     Raises:
-        ConfigError: Its scheme is not known, or the rest of it is wrong.
+        ConfigError: The scheme is unknown, or the rest of the URL is wrong.
     """
     return cast("Store", _opener("stores", url)(url, namespace=namespace, **options))
 
@@ -79,9 +79,11 @@ def _opener(group: str, url: str) -> Any:
 
 @attrs.frozen
 class Connections:
-    """The parts, and in `stack` the closing of those that were opened here (what was given stays open).
+    """Store, bus and queue of an engine.
 
-    `bus_is_shared`: whether the bus reaches other processes, as far as can be known.
+    Attributes:
+        bus_is_shared: Whether the bus reaches other processes, as far as known.
+        stack: Closes the parts that were opened by URL. Instances that were passed stay open.
     """
 
     store: Store
@@ -94,7 +96,7 @@ class Connections:
 def open_parts(
     store: str | Store, bus: str | Bus | None, queue: str | Queue | None, *, namespace: str, clock: Clock | None
 ) -> Connections:
-    """Open what is given by URL; if one cannot be opened, close the others again.
+    """Open the parts that are given by URL. If one cannot be opened, the others are closed again.
 
     Raises:
         ConfigError: A URL is wrong.
@@ -125,11 +127,11 @@ def open_parts(
 
 
 _buses: WeakKeyDictionary[Store, Bus] = WeakKeyDictionary()
-"""The bus of each store that has none of its own, for all engines of this process that share the store."""
+"""Buses of stores without their own, shared by all engines of this process on the same store."""
 
 
 def _bus_of(store: Store) -> Bus:
-    """Return the bus that the engines of this process which share *store* share; others are found by polling."""
+    """Return the bus of this process for *store*. Polling replaces it between processes."""
     try:
         return _buses.setdefault(store, open_bus("memory://"))
     except TypeError:  # a store that takes no weak references, or has no hash: each engine has a bus of its own

@@ -75,7 +75,7 @@ class Waiting(ClientBase):
             unsubscribe()
 
     def _receives_events(self) -> bool:
-        """True if completion events reach this process, so polling is only a fallback."""
+        """Tell whether completion events reach this process, so that polling is only a fallback."""
         return self._bus_is_shared
 
     def _check_alive(self) -> None:

@@ -22,7 +22,7 @@ MAX_PARTS = 64_000
 """Longest sum of an exception's arguments and state, in characters, for the same reason."""
 
 MAX_CAUSES = 5
-"""Most exceptions kept inside each other; who needs the sixth reads the traceback."""
+"""Most nested exceptions kept; the traceback shows further ones."""
 
 # Attributes that the builtins keep neither in `args` nor in `__dict__`.
 _NATIVE: dict[type[BaseException], tuple[str, ...]] = {
@@ -36,20 +36,20 @@ _WITH_CAUSE = (StepFailed, ExecutionFailed, CompensationFailed)
 """Classes that always have an attribute `cause`."""
 
 _TRACE = "_replay_traceback"
-"""Attribute of a restored exception that holds the text of its original traceback."""
+"""Attribute of a restored exception with the text of its original traceback."""
 
 _open = threading.local()  # the exceptions being taken apart on this thread, outermost first
 
 
 def name_of(cls: type[BaseException], registry: Registry) -> str:
-    """Return the name to store; unlike other classes a local one is allowed, it comes back as `RemoteError`."""
+    """Return the name to store. Local exception classes are allowed, and restored as `RemoteError`."""
     if registry.custom(cls) is None and "<" in cls.__qualname__:
         return natural_name(cls)
     return registry.name_of(cls)
 
 
 def take_apart(error: BaseException, name: str, write: Callable[[Any, int], Any], depth: int, *, traces: bool) -> Any:
-    """Return *error* as plain data; parts that cannot be encoded, or are too large, are replaced by their text."""
+    """Return *error* as plain data. Parts that cannot be encoded, or are too large, are replaced by their text."""
     if depth >= MAX_DEPTH:
         raise too_deep()
     chain: list[int] = _open.__dict__.setdefault("chain", [])
@@ -122,7 +122,7 @@ def _parts(error: BaseException, name: str, budget: _Budget, traces: bool) -> di
 
 
 def _state(error: BaseException) -> dict[str, Any]:
-    """Return what the instance holds in its `__dict__` and in slots (attrs exceptions have some)."""
+    """Return the instance's `__dict__` and slots (attrs exceptions have some)."""
     space = vars(BaseException)["__dict__"].__get__(error)
     state = {key: value for key, value in space.items() if type(key) is str}
     for slot in copyreg._slotnames(type(error)):  # type: ignore[attr-defined]
@@ -136,7 +136,7 @@ def _holds_exceptions(value: Any) -> bool:
 
 
 def put_together(parts: Any, registry: Registry, read: Callable[[Any], Any]) -> BaseException:
-    """Return the exception that *parts* describe, a `RemoteError` if its class is not known."""
+    """Return the exception of *parts*; a `RemoteError` if its class is not known."""
     if type(parts) is not dict or type(parts.get("args", [])) is not list:
         raise Undecodable("a stored exception is damaged. Fix: restore the stored text")
     cls = registry.find_exception(parts.get("type"))
@@ -231,5 +231,5 @@ def safe_repr(value: Any) -> str:
 
 
 def _without_address(text: str) -> str:
-    """Return *text* without memory addresses, which differ in every process and would do so in digests."""
+    """Return *text* without memory addresses, which would make digests differ between processes."""
     return re.sub(r" at 0x[0-9a-fA-F]+", "", text)

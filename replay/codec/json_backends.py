@@ -1,4 +1,4 @@
-"""The two JSON engines: orjson when it is installed, the standard library's otherwise; each reads what the other wrote."""
+"""The two JSON backends: orjson if it is installed, else the standard library. Each reads the other's text."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ try:
 except ImportError:  # the extra `fast` is not installed
     orjson = None  # type: ignore[assignment]
 
-EngineName = Literal["orjson", "json"]
+JsonBackendName = Literal["orjson", "json"]
 
 
 @attrs.frozen
-class Engine:
-    """Plain data to text and back. `loads` raises ValueError or RecursionError for what is not JSON text."""
+class JsonBackend:
+    """Plain data to text and back. `loads` raises ValueError or RecursionError for text that is not JSON."""
 
-    name: EngineName
+    name: JsonBackendName
     dumps: Callable[[Any], bytes]
     loads: Callable[[bytes], Any]
 
 
-def choose(name: EngineName | None) -> Engine:
-    """Return the engine called *name*, the fastest installed one for None.
+def choose(name: JsonBackendName | None) -> JsonBackend:
+    """Return the backend called *name*; None: the fastest one that is installed.
 
     Raises:
-        ValueError: There is no such engine, or it is not installed.
+        ValueError: There is no such backend, or it is not installed.
     """
     if name not in (None, "orjson", "json"):
         raise ValueError(f"engine is 'orjson', 'json' or None, not {name!r}")
     if name == "orjson" and orjson is None:
         raise ValueError("engine='orjson' needs orjson. Fix: pip install 'replay-engine[fast]'")
     if orjson is None or name == "json":
-        return Engine("json", standard_dumps, standard_loads)
-    return Engine("orjson", orjson.dumps, orjson.loads)
+        return JsonBackend("json", standard_dumps, standard_loads)
+    return JsonBackend("orjson", orjson.dumps, orjson.loads)
 
 
 def _no_constant(text: str) -> Any:
@@ -52,26 +52,26 @@ _decoder = json.JSONDecoder(parse_constant=_no_constant)
 
 
 def standard_dumps(plain: Any) -> bytes:
-    """Return *plain* as JSON text, by the standard library: it also writes lone surrogates and any depth we allow."""
+    """Return *plain* as JSON text, by the standard library. It writes lone surrogates and any allowed depth, too."""
     return _encoder.encode(plain).encode("ascii")
 
 
 def standard_loads(data: bytes) -> Any:
-    """Return what *data* says, by the standard library: strictly UTF-8, without `NaN` and `Infinity`."""
+    """Return the plain data of a text, by the standard library: strictly UTF-8, without `NaN` and `Infinity`."""
     return _decoder.decode(data.decode("utf-8"))
 
 
-def parse(engine: Engine, data: bytes) -> Any:
-    """Return what *data* says; what orjson refuses (lone surrogates) is read by the standard library.
+def parse(backend: JsonBackend, data: bytes) -> Any:
+    """Return the plain data of a text. The standard library reads texts that orjson refuses (lone surrogates).
 
     Raises:
-        Undecodable: It is not JSON text.
+        Undecodable: *data* is not JSON text.
     """
     try:
-        return engine.loads(data)
+        return backend.loads(data)
     except (ValueError, RecursionError) as error:
         reason: Exception = error
-    if engine.name != "json":
+    if backend.name != "json":
         try:
             return standard_loads(data)
         except (ValueError, RecursionError) as error:

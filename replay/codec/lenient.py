@@ -1,4 +1,4 @@
-"""Stored text for people to look at: what cannot be rebuilt here is shown as an `UnknownValue` in its place."""
+"""Lenient decoding for inspection: a part that cannot be rebuilt here becomes an `UnknownValue`."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from replay.codec.unknown import UnknownValue
 from replay.core.errors import Undecodable
 
 _NAMED = frozenset({"$obj", "$model", "$namedtuple", "$enum", "$flag", "$custom"})
-"""Tags whose content begins with the name of a class."""
+"""Tags with the name of a class as their first item."""
 
 
 class Inspector(Reader):
-    """As `Reader`, but tolerant: a part that cannot be read does not hide the others."""
+    """A tolerant `Reader`: a part that cannot be read does not hide the others."""
 
     def read(self, plain: Any, depth: int) -> Any:
-        """Return the value of *plain*, an `UnknownValue` for what is unknown or damaged."""
+        """Return the value of *plain*; an `UnknownValue` if it is unknown or damaged."""
         try:
             return super().read(plain, depth)
         except (Undecodable, ValueError, TypeError, LookupError, ArithmeticError, AttributeError):

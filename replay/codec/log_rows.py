@@ -1,4 +1,4 @@
-"""Rows of a log, read for people: decoded as far as possible, whatever is damaged or unknown here."""
+"""Rows of a log, decoded for inspection as far as possible."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from replay.ports import Codec
 
 @attrs.frozen
 class Unreadable(e.Entry):
-    """Stands in an audit trail for an entry that cannot be read here; `why` says what is wrong."""
+    """An entry of an audit trail that cannot be read here; `why` is the reason."""
 
     why: str = ""
 
 
 def decoded(codec: Codec, data: bytes | None) -> Any:
-    """Return the value of *data*, for people to look at.
+    """Return the value of *data* for inspection.
 
-    What is of a class that is not known here is an `UnknownValue`; for damaged text the `Undecodable` itself is returned.
+    Values of unknown classes are `UnknownValue`s. For damaged text the `Undecodable` itself is returned.
     """
     if data is None:
         return None
@@ -51,7 +51,7 @@ def audit_of(rows: list[bytes], codec: Codec) -> tuple[e.Fact, ...]:
 
 
 def inspected(rows: list[bytes], codec: Codec) -> tuple[e.Fact | Unreadable, ...]:
-    """Return a log's entries as far as they can be read here, one for each row, so that indexes hold."""
+    """Return a log's entries, `Unreadable` where they cannot be read here: one for each row, so that indexes hold."""
     try:
         return audit_of(rows, codec)
     except Undecodable:
@@ -80,7 +80,7 @@ NO_ROW: list[Any] = ["", 0.0, 0, ""]
 
 
 def skeleton(row: bytes) -> list[Any]:
-    """Return a row as plain JSON: kind, instant, fiber and id can be read whatever its values are; `NO_ROW` if nothing can."""
+    """Return a row as plain JSON: kind, instant, fiber and id are readable with any values. `NO_ROW` for no row."""
     try:
         found = json.loads(row)
     except (ValueError, RecursionError):

@@ -1,6 +1,6 @@
 """Plain JSON data back to values. Never imports and never calls a class: stored text may be hostile.
 
-Readers take the content of a tag as it stands in the text and check its shape; what does not fit is damaged text.
+Readers take the content of a tag as parsed and check its shape. Another shape is damaged text.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ class Reader:
         }
 
     def value(self, plain: Any) -> Any:
-        """Return the value that *plain* stands for.
+        """Return the value of *plain*.
 
         Raises:
-            Undecodable: It is not what `Writer` returns, or names a class that is not registered here.
+            Undecodable: *plain* is no output of `Writer`, or names a class that is not registered here.
         """
         try:
             return self.read(plain, 0)
@@ -66,7 +66,7 @@ class Reader:
             ) from error
 
     def read(self, plain: Any, depth: int) -> Any:
-        """Return the value of *plain*, which stands in *depth* containers."""
+        """Return the value of *plain*, nested in *depth* containers."""
         cls = type(plain)
         if cls is list:
             return self.items(plain, depth)
@@ -91,7 +91,7 @@ class Reader:
         return self._fields(plain, depth)
 
     def items(self, plain: Any, depth: int) -> list[Any]:
-        """Return the items of a list that itself stands in *depth* containers."""
+        """Return the items of a list that is nested in *depth* containers."""
         if depth >= MAX_DEPTH:
             raise _too_deep()
         found = []

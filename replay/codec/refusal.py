@@ -10,23 +10,23 @@ MAX_DEPTH = 200
 """Deepest nesting: far beyond any real payload, far below what breaks a parser or Python's own stack."""
 
 MAX_PATH = 200
-"""Longest path shown, in characters: a value that contains itself has an endless one."""
+"""Longest path in a message, in characters: a value that contains itself has an endless path."""
 
 
 class Refusal(Exception):
-    """Raised inside the walk only."""
+    """Raised within the walk only."""
 
     def __init__(self, why: str) -> None:
         super().__init__(why)
         self.steps: list[str] = []  # innermost first
 
     def at(self, step: str) -> Refusal:
-        """Note one step of the path, going outwards."""
+        """Add one step of the path, from inside out, and return this refusal."""
         self.steps.append(step)
         return self
 
     def final(self) -> NotSerializable:
-        """Return the error that the caller of `encode` gets."""
+        """Return the error for the caller of `encode`."""
         path = "".join(reversed(self.steps))
         if len(path) > MAX_PATH:
             path = path[: MAX_PATH // 2] + " ... " + path[-20:]
@@ -34,14 +34,14 @@ class Refusal(Exception):
 
 
 def too_deep() -> Refusal:
-    """Return the refusal of a value that nests too deeply, as one that contains itself does."""
+    """Return the refusal of a value that is nested too deeply, or contains itself."""
     return Refusal(
         f"the value is nested deeper than {MAX_DEPTH} levels, or contains itself. Fix: store a flat list with ids that refer to each other"
     )
 
 
 def key_step(key: Any) -> str:
-    """Return how a dict's key stands in a path."""
+    """Return the step of a path for a dict's key."""
     if type(key) is str:
         return f".{key}" if key.isidentifier() else f"[{key[:50]!r}]"
     return f"[{short(key)}]"
@@ -56,7 +56,7 @@ def short(value: Any) -> str:
 
 
 def unknown_class(cls: type[Any]) -> Refusal:
-    """Return the refusal of a value whose class the codec does not know, with the remedy that fits it."""
+    """Return the refusal of an unknown class, with a remedy for it."""
     fix = "pass plain data, attrs, dataclasses, enums or pydantic models, or codec.register(cls, encode=, decode=)"
     for base in (bool, int, float, str, bytes, list, dict, set, frozenset, tuple):
         if issubclass(cls, base):

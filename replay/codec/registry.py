@@ -1,4 +1,4 @@
-"""The allow-list: which classes may be rebuilt from stored text. Found in `sys.modules`, never imported."""
+"""The allow-list of classes that may be rebuilt from stored text. Classes are found in `sys.modules`, never imported."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from replay.core.errors import Cancelled, NotSerializable, Undecodable
 
 @attrs.frozen
 class Custom:
-    """Registration of a class: its stored name, and its own encoder and decoder if it has them."""
+    """A registered class: its name, and its own functions to write and read it, if any."""
 
     name: str
     cls: type[Any]
@@ -37,7 +37,7 @@ class Registry:
         self._trusted.update(modules)
 
     def watch(self, changed: Callable[[], None]) -> None:
-        """Call *changed* after each registration: what was compiled for a class may no longer hold."""
+        """Call *changed* after each registration: compiled writers may be out of date."""
         self._watchers.append(changed)
 
     def register(
@@ -47,7 +47,7 @@ class Registry:
         encode: Callable[[Any], Any] | None = None,
         decode: Callable[[Any], Any] | None = None,
     ) -> None:
-        """Allow *cls*, under *name*, optionally written by functions to and from an encodable value."""
+        """Allow *cls* under *name*, optionally with functions to and from an encodable value."""
         if (encode is None) != (decode is None):
             raise TypeError(f"register({cls.__name__}): encode and decode belong together. Fix: pass both, or neither")
         if encode is None and not is_data(cls) and not issubclass(cls, BaseException):
@@ -62,7 +62,7 @@ class Registry:
             changed()
 
     def custom(self, cls: type[Any]) -> Custom | None:
-        """Return how a registered class is written."""
+        """Return the registration of a class, if it has one."""
         return self._custom.get(cls)
 
     def customs(self) -> list[Custom]:
@@ -70,10 +70,10 @@ class Registry:
         return list(self._custom.values())
 
     def name_of(self, cls: type[Any]) -> str:
-        """Return the name under which instances of *cls* are stored; the class is known here from now on.
+        """Return the name under which instances of *cls* are stored. The class is known here from now on.
 
         Raises:
-            NotSerializable: It is a local class that nobody registered, or its name is registered for another one.
+            NotSerializable: *cls* is local and not registered, or its name is registered for another class.
         """
         custom = self._custom.get(cls)
         if custom is not None:
@@ -94,10 +94,10 @@ class Registry:
         return name
 
     def find(self, name: Any) -> type[Any]:
-        """Return the class that *name* stands for.
+        """Return the class called *name*.
 
         Raises:
-            Undecodable: It is not on the allow-list, or its module is not loaded.
+            Undecodable: The class is not on the allow-list, or its module is not loaded.
         """
         if not isinstance(name, str):
             raise Undecodable(
@@ -121,7 +121,7 @@ class Registry:
         return found
 
     def find_exception(self, name: Any) -> type[BaseException] | None:
-        """Return the exception class that *name* stands for, None if it is unknown or not trusted here."""
+        """Return the exception class called *name*; None if it is unknown or not trusted here."""
         if not isinstance(name, str):
             return None
         module, _, qualname = name.partition(":")
@@ -143,9 +143,9 @@ class Registry:
         return any(".".join(parts[:n]) in self._trusted for n in range(1, len(parts) + 1))
 
     def _look_up(self, name: str, trusted: Callable[[str], bool]) -> type[Any] | None:
-        """Return the loaded class called *name*, which must itself come from a trusted module.
+        """Return the loaded class called *name*, if it was defined in a trusted module.
 
-        Only classes are stepped through (`shop:Order.Line`), so that no name leads from one module into another.
+        Only classes are traversed (`shop:Order.Line`), so that no name leads from one module into another.
         """
         module, _, qualname = name.partition(":")
         loaded = sys.modules.get(module)
@@ -169,7 +169,7 @@ def natural_name(cls: type[Any]) -> str:
 
 
 def is_data(cls: type[Any]) -> bool:
-    """Return whether *cls* is of a kind that is rebuilt from its fields."""
+    """Tell whether instances of *cls* are rebuilt from their fields."""
     return (
         attrs.has(cls)
         or hasattr(cls, "__dataclass_fields__")
@@ -188,4 +188,4 @@ _STANDARD = frozenset(
 """Modules of the standard library whose exceptions are rebuilt (their classes hold data only)."""
 
 REGISTRY = Registry()
-"""Registry filled by `@serializable`, shared by all codecs of the process."""
+"""The registry of `@serializable`, shared by all codecs of the process."""

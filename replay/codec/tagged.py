@@ -1,6 +1,6 @@
-"""The standard codec: tagged JSON, with either engine.
+"""The standard codec: tagged JSON, with either backend.
 
-Text without a tag is decoded by the JSON parser alone; only text that holds one is walked.
+The JSON parser alone decodes text without a tag; only text with tags is walked.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, overload
 
-from replay.codec.json_backends import EngineName, choose, parse, standard_dumps
+from replay.codec.json_backends import JsonBackendName, choose, parse, standard_dumps
 from replay.codec.lenient import Inspector
 from replay.codec.reading import Reader
 from replay.codec.registry import REGISTRY
@@ -18,7 +18,7 @@ from replay.codec.writing import AS_IS, Writer
 from replay.core.errors import NotSerializable, Undecodable
 
 _C = TypeVar("_C", bound=type[Any])
-_TAG = b'{"$'  # how both engines begin a tag
+_TAG = b'{"$'  # how both backends begin a tag
 _FAST_DIGEST = frozenset({int, str, bool, type(None)})  # their texts are the same in every process and version
 
 _writer = Writer(REGISTRY)
@@ -32,7 +32,7 @@ def serializable(cls: _C) -> _C: ...
 @overload
 def serializable(cls: None = None, *, name: str | None = None) -> Callable[[_C], _C]: ...
 def serializable(cls: Any = None, *, name: str | None = None) -> Any:
-    """Allow a class (attrs, dataclass, enum, NamedTuple, pydantic, exception) to be stored; a decorator, the outermost one.
+    """Allow a class (attrs, dataclass, enum, NamedTuple, pydantic, exception) to be stored. The outermost decorator.
 
     *name* keeps stored text readable after the class was renamed or moved: pass its old `module:QualifiedName`.
     """
@@ -45,15 +45,15 @@ def serializable(cls: Any = None, *, name: str | None = None) -> Any:
 
 
 class TaggedJson:
-    """The standard codec. What is trusted and registered holds for the process, not for one codec.
+    """The standard codec. Trusted modules and registered classes hold for the process, not for one codec.
 
     Args:
         engine: `"orjson"`, `"json"`, or None for the faster one that is installed.
     """
 
-    def __init__(self, engine: EngineName | None = None) -> None:
-        self._engine = choose(engine)
-        self._dumps = self._engine.dumps
+    def __init__(self, engine: JsonBackendName | None = None) -> None:
+        self._backend = choose(engine)
+        self._dumps = self._backend.dumps
 
     def trust(self, *modules: str) -> None:
         """Allow the classes of *modules* (packages include their submodules) to be rebuilt; nothing is imported."""
@@ -69,7 +69,7 @@ class TaggedJson:
         """Allow *cls* to be stored, optionally through functions to and from an encodable value.
 
         Raises:
-            TypeError: Only one of the functions was given, or none and the class is not of a kind that needs none.
+            TypeError: Only one of the functions was given, or none for a class that needs them.
         """
         REGISTRY.register(cls, name, encode, decode)
 
@@ -83,16 +83,16 @@ class TaggedJson:
 
     def decode(self, data: bytes) -> Any:
         """Return the value that *data* stands for. See `ports.Codec.decode`."""
-        plain = parse(self._engine, data)
+        plain = parse(self._backend, data)
         return _reader.value(plain) if _TAG in data else plain
 
     def inspect(self, data: bytes) -> Any:
-        """Return the value for people to look at: what is unknown here stands as an `UnknownValue`. Codecs need not have this.
+        """Return the value for inspection: unknown classes become `UnknownValue`s. Optional for codecs.
 
         Raises:
             Undecodable: *data* is not JSON text.
         """
-        return _inspector.value(parse(self._engine, data))
+        return _inspector.value(parse(self._backend, data))
 
     def decode_rows(self, rows: Sequence[bytes]) -> list[Any]:
         """Return the values of *rows*, parsed in one go. See `ports.Codec.decode_rows`.
@@ -102,7 +102,7 @@ class TaggedJson:
         """
         text = b"[" + b",".join(rows) + b"]"
         try:
-            values: list[Any] = self._engine.loads(text)
+            values: list[Any] = self._backend.loads(text)
         except (ValueError, RecursionError):
             values = []
         if len(values) != len(rows):  # a row is damaged, or two lines in one: read one by one to find it
@@ -134,7 +134,7 @@ class TaggedJson:
             plain = _digest_writer.plain([list(args), [[key, kwargs[key]] for key in sorted(kwargs)]])
         except NotSerializable:
             return None
-        # Always the standard library: the engines write some floats differently.
+        # Always the standard library: the backends write some floats differently.
         return zlib.crc32(json.dumps(plain, separators=(",", ":"), sort_keys=True).encode())
 
     def _decode_row(self, index: int, row: bytes) -> Any:

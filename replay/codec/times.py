@@ -25,7 +25,7 @@ def write_moment(value: dt.datetime | dt.time) -> Any:
 
 
 def read_moment(kind: type[dt.datetime | dt.time], value: Any) -> Any:
-    """Return the datetime or time that *value* says."""
+    """Return the datetime or time of *value*."""
     if isinstance(value, str):
         return kind.fromisoformat(value)
     moment = kind.fromisoformat(value[0]).replace(fold=int(value[1]))
@@ -45,7 +45,7 @@ def write_zone(zone: dt.tzinfo) -> Any:
 
 
 def read_zone(value: Any) -> dt.tzinfo:
-    """Return the zone that *value* says."""
+    """Return the zone of *value*."""
     if isinstance(value, str):
         return _zone(value)
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Placeholder for a stored value that cannot be rebuilt in this process, shown to people."""
+"""`UnknownValue`: the stand-in for a stored value that cannot be rebuilt in this process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class UnknownValue:
 
     Attributes:
         type_name: The class as `module:QualifiedName`, or the codec's tag where no class is named.
-        fields: What is stored of it: fields by name, or whatever else the class is made of.
+        fields: The stored content: fields by name, or other content of the class.
     """
 
     type_name: str

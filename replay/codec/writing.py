@@ -1,6 +1,6 @@
 """Values to plain JSON data: the same object where that is exact, one-key objects such as `{"$tuple": [...]}` otherwise.
 
-Classes are dispatched exactly, so that no subclass slips through as its base; what a class needs is compiled once.
+Classes are dispatched exactly, so that no subclass is stored as its base. The writer of a class is compiled once.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from replay.codec.unknown import UnknownValue
 from replay.core.errors import NotSerializable
 
 Write = Callable[[Any, int], Any]
-"""Takes a value and how many containers it stands in; returns plain data."""
+"""Takes a value and the number of containers around it; returns plain data."""
 
 AS_IS = frozenset({str, bool, type(None)})
 """Classes whose every value is its own plain data."""
@@ -52,7 +52,7 @@ class Writer:
         """Return *value* as plain data.
 
         Raises:
-            NotSerializable: It cannot be restored exactly; names the path inside it.
+            NotSerializable: *value* cannot be restored exactly; the message names the path inside it.
         """
         try:
             return self.write(value, 0)
@@ -62,14 +62,14 @@ class Writer:
             raise too_deep().final() from None
 
     def write(self, value: Any, depth: int) -> Any:
-        """Return *value*, which stands in *depth* containers, as plain data; raises `Refusal`."""
+        """Return *value*, nested in *depth* containers, as plain data. Raises `Refusal`."""
         cls = type(value)
         if cls in AS_IS:
             return value
         return (self._writers.get(cls) or self._compile(cls))(value, depth)
 
     def items(self, values: Iterable[Any], depth: int) -> list[Any]:
-        """Return the items of a container that itself stands in *depth* containers."""
+        """Return the items of a container that is nested in *depth* containers."""
         if depth >= MAX_DEPTH:
             raise too_deep()
         writers = self._writers
@@ -240,7 +240,7 @@ def dataclass_fields(cls: type[Any]) -> tuple[str, ...]:
 
 
 def _recomputed(cls: type[Any]) -> frozenset[str]:
-    """Return the attributes that come back by themselves: cached properties and attrs's cached hash."""
+    """Return the attributes that are recomputed: cached properties and attrs's cached hash."""
     found = {"_attrs_cached_hash"}
     for base in cls.__mro__:
         found.update(key for key, value in vars(base).items() if isinstance(value, functools.cached_property))

@@ -1,4 +1,4 @@
-"""The shape of a workflow, found by driving its generator over all outcomes: nothing is executed."""
+"""The shape of a workflow, found by driving its generator over all outcomes. Nothing is executed."""
 
 from replay.describe.explorer import describe
 from replay.describe.shape import Description, Edge, Node

@@ -1,4 +1,4 @@
-"""Coverage of `describe`: the workflow's own code, and the `yield`s that were reached."""
+"""Coverage of a workflow's own code: the `yield`s that were reached, and those that were not."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from replay.describe import source
 _PLUMBING = Command.__iter__.__code__
 
 
-class Seen:
+class Coverage:
     """The generator functions that were driven, with the places at which they were suspended.
 
     Args:
-        module: Where the workflow is defined.
+        module: The module that defines the workflow.
     """
 
     def __init__(self, module: str) -> None:
@@ -32,7 +32,7 @@ class Seen:
         return top != "replay" and any(top == own.partition(".")[0] for own in self._modules)
 
     def is_raised(self, error: BaseException) -> bool:
-        """Tell whether a `raise` of own code began *error*, rather than a stand-in that does not do."""
+        """Tell whether a `raise` in own code raised *error*, rather than a stand-in that does not fit."""
         trace, last = error.__traceback__, None
         while trace is not None:
             last, trace = trace, trace.tb_next
@@ -55,7 +55,7 @@ class Seen:
                 self._modules.add(frame.f_globals.get("__name__", ""))
 
     def stack(self, active: Iterable[Generator[Any, Any, Any]]) -> Iterator[FrameType]:
-        """Give the suspended frames of *active* generators and of those that they delegate to, outermost first."""
+        """Yield the suspended frames of *active* generators and of those that they delegate to, outermost first."""
         for gen in active:
             inner: Any = gen
             while (frame := getattr(inner, "gi_frame", None)) is not None:
@@ -69,7 +69,7 @@ class Seen:
         self._reached[code].add(place)
 
     def unreached(self) -> Iterator[str]:
-        """Give a complaint for each `yield` that was not."""
+        """Yield a message for each `yield` that was not reached."""
         for code, reached in self._reached.items():
             for place in source.yields(code):
                 if place not in reached:

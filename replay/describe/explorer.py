@@ -1,7 +1,7 @@
-"""Drives a workflow's generator along one path after another, and notes which commands follow which.
+"""Explorer: drives a workflow's generator along one path after another, and records the commands and their order.
 
-Steps give stand-ins for their unknown results, and fail; waits give a value, and time out; a switch takes each branch; a decision
-on an unknown value goes both ways. What was not seen is said: every `yield` of the code that no path reached, by its line.
+A step returns a stand-in on one path and fails on another; a wait returns a value, or times out. A switch takes each branch,
+and a decision on a stand-in goes both ways. Every `yield` that no path reached is reported by its line.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from replay.core.outcomes import Completed, Err, Ok, Received, TimedOut, Winner
 from replay.core.requests import Header
 from replay.definition import Workflow
 from replay.describe import source
-from replay.describe.coverage import Seen
-from replay.describe.paths import Paths, Spot, Unsure
+from replay.describe.coverage import Coverage
+from replay.describe.paths import PathLimit, Paths, Spot
 from replay.describe.shape import CANCELLED, END, FAILED, START, Description, Edge, Node
 from replay.describe.standin import HEALING, stand_in
 from replay.worker.sources import make_context
 
 Site: TypeAlias = tuple[Any, ...]
-"""Identity of a node: the command's id, and the places of all generators that led to it."""
+"""Identity of a node: the command's id, and the places of all suspended generators."""
 
 
 class Explorer:
@@ -40,28 +40,28 @@ class Explorer:
         self._names: Counter[str] = Counter()
         self._edges: dict[tuple[str, str, str], None] = {}
         self._complaints: dict[int, str] = {}  # by the line at which a path broke
-        self._seen = Seen(workflow.fn.__module__)
+        self._coverage = Coverage(workflow.fn.__module__)
         self._wanted_of: dict[Hashable, tuple[Any, ...]] = {}
         self._start_path()
 
     def explore(self) -> Description:
         """Follow all paths."""
-        while (plan := self.paths.next()) is not None:
+        while (path := self.paths.next()) is not None:
             self._start_path()
-            broke_at = self._follow(plan.heals)
-            if plan.heals is not None and (broke_at is None or broke_at > plan.heals):
-                self._complaints[plan.heals.line] = ""  # not made again: later paths get past that line, too
+            broke_at = self._follow(path.heals)
+            if path.heals is not None and (broke_at is None or broke_at > path.heals):
+                self._complaints[path.heals.line] = ""  # not reported: later paths pass that line, too
                 self.paths.healed()
         return Description(
             self._workflow.key,
             tuple(self._nodes.values()),
             tuple(Edge(*edge) for edge in self._edges),
-            (*filter(None, self._complaints.values()), *self.paths.unfollowed, *self._seen.unreached()),
+            (*filter(None, self._complaints.values()), *self.paths.unfollowed, *self._coverage.unreached()),
         )
 
     def _start_path(self) -> None:
         self._last = START
-        # What the next command follows, each after an outcome.
+        # The predecessors of the next command, each with its outcome.
         self._tips: dict[tuple[str, str], None] = {(START, ""): None}
         self._ids: Counter[str] = Counter()
         self._active: list[Generator[Any, Any, Any]] = []
@@ -76,15 +76,15 @@ class Explorer:
         try:
             result = self._drive(self._open(context), context, "")
             if isinstance(result, c.ContinueAsNew):
-                self._came_out("continue as new")
-            self._arrive(CANCELLED if self._cancelled else END)
+                self._outcome_edge("continue as new")
+            self._visit(CANCELLED if self._cancelled else END)
         except Cancelled:
-            self._arrive(CANCELLED)
-        except Unsure as unsure:
-            self.paths.unfollowed[f"after {self._last}: {unsure}"] = None
+            self._visit(CANCELLED)
+        except PathLimit as limit:
+            self.paths.unfollowed[f"after {self._last}: {limit}"] = None
         except Exception as error:
-            if any(error is failure for failure in self._thrown) or self._seen.is_raised(error):
-                self._arrive(CANCELLED if self._cancelled else FAILED)
+            if any(error is failure for failure in self._thrown) or self._coverage.is_raised(error):
+                self._visit(CANCELLED if self._cancelled else FAILED)
             else:
                 return self._broken(error, heals)
         finally:
@@ -102,17 +102,17 @@ class Explorer:
 
     def is_own(self, frame: FrameType) -> bool:
         """See `World.is_own`."""
-        return self._seen.is_own(frame)
+        return self._coverage.is_own(frame)
 
     def guessed_number(self) -> None:
         """See `World.guessed_number`."""
         self._made_number = True
 
     def _broken(self, error: Exception, heals: Spot | None) -> Spot:
-        """Say that a stand-in (perhaps) does not do where this path broke; try another there."""
-        spot = Spot(self._ids.total(), self._seen.line(error))
+        """Report that a stand-in may not fit at the spot where this path broke, and plan others there."""
+        spot = Spot(self._ids.total(), self._coverage.line(error))
         at = f" in line {spot.line}" if spot.line else ""
-        if not self.paths.guessing and (heals is None or spot >= heals):  # else the guess or trial does not do
+        if not self.paths.guessing and (heals is None or spot >= heals):  # else the guess or replacement does not fit
             self._complaints.setdefault(
                 spot.line,
                 f"after {self._last}{at}: {type(error).__name__}: {str(error)[:120]} (a value may be unknown here)",
@@ -123,7 +123,7 @@ class Explorer:
     # --- driving --------------------------------------------------------------------------------------------
 
     def _drive(self, gen: Generator[Any, Any, Any], ctx: Context, prefix: str) -> Any:
-        self._seen.know(gen)
+        self._coverage.know(gen)
         self._active.append(gen)
         value: Any = None
         error: BaseException | None = None
@@ -140,34 +140,34 @@ class Explorer:
             except (Exception, Cancelled) as failure:
                 error = failure
 
-    def _arrive(self, name: str) -> None:
+    def _visit(self, name: str) -> None:
         for tip, label in self._tips:
             self._edges[tip, name, label] = None
         self._last = name
         self._tips = {(name, ""): None}
 
-    def _came_out(self, label: str) -> None:
-        """Note that what came last had the outcome *label*."""
+    def _outcome_edge(self, label: str) -> None:
+        """Label the edge from the last node with an outcome."""
         self._tips = {(tip, label): None for tip, _ in self._tips}
 
-    def _see(self, kind: str, command: Any, prefix: str, **details: Any) -> Site:
-        """Arrive at the node of *command*, which is made on the first visit; return its site."""
+    def _visit_command(self, kind: str, command: Any, prefix: str, **details: Any) -> Site:
+        """Visit the node of *command*, which the first visit creates. Return its site."""
         full = f"{prefix}{command.id}"
         self._ids[full] += 1
-        frames = [(*source.where(frame), frame.f_globals) for frame in self._seen.stack(self._active)]
+        frames = [(*source.where(frame), frame.f_globals) for frame in self._coverage.stack(self._active)]
         for code, place, _ in frames:
-            self._seen.reach(code, place)
+            self._coverage.reach(code, place)
         site: Site = (kind, full, *dict.fromkeys((code, place) for code, place, _ in frames))
         self._wanted = self._wanted_by(tuple((code, id(names)) for code, _, names in frames), frames)
         if site not in self._nodes:
             logged = full if self._ids[full] == 1 else f"{full}#{self._ids[full]}"
             code, place, _ = frames[-1]
-            if self._made_number:  # a length of time computed from a stand-in is none
+            if self._made_number:  # a duration computed from a stand-in is unknown
                 details = {k: None if k in ("timeout", "duration") else v for k, v in details.items()}
             at = f"{code.co_filename}:{place[0]}"
             self._nodes[site] = Node(kind, logged, self._name(logged, place[0]), at, **details)
         self._made_number = False
-        self._arrive(self._nodes[site].name)
+        self._visit(self._nodes[site].name)
         self.paths.visit(site, self._last)
         if any(source.is_guarded(code, place) for code, place, _ in frames) and self._turns(
             site, "cancelled", guess=True
@@ -177,7 +177,7 @@ class Explorer:
         return site
 
     def _wanted_by(self, key: Hashable, frames: list[tuple[CodeType, source.Place, dict[str, Any]]]) -> tuple[Any, ...]:
-        """Return the values that the code of *frames* tells apart by identity."""
+        """Return the values that the code of *frames* distinguishes by identity."""
         if key not in self._wanted_of:
             found = [value for code, _, names in frames for value in source.identities(code, names)]
             self._wanted_of[key] = tuple({(type(value), repr(value)): value for value in found}.values())
@@ -196,14 +196,14 @@ class Explorer:
             self.paths.choose((label, site), 2, "guess" if guess else "outcome", f"the {label} of {self._last}")
         )
         if taken:
-            self._came_out(label)
+            self._outcome_edge(label)
         return taken
 
     def _unknown(self, site: Site) -> Any:
         return stand_in(self, self._last, site, self._wanted)
 
     def _throw(self, failure: BaseException) -> BaseException:
-        """Return *failure*, noting that it is an outcome."""
+        """Record *failure* as an outcome and return it."""
         self._thrown.append(failure)
         return failure
 
@@ -218,10 +218,10 @@ class Explorer:
     # --- commands -------------------------------------------------------------------------------------------
 
     def _outcome(self, command: Any, ctx: Context, prefix: str) -> Any:
-        """Show the node of *command*, and return (or raise) one of its outcomes."""
+        """Visit the node of *command*, and return (or raise) one of its outcomes."""
         match command:
             case c.Step(options=options):
-                site = self._see(
+                site = self._visit_command(
                     "step", command, prefix, timeout=options.timeout, has_compensation=options.down is not None
                 )
                 failure = self._fails(site, f"{prefix}{command.id}")
@@ -231,21 +231,21 @@ class Explorer:
                     raise failure
                 return self._unknown(site)
             case c.Sleep():
-                self._see("sleep", command, prefix, duration=command.seconds)
+                self._visit_command("sleep", command, prefix, duration=command.seconds)
                 return None
             case c.WaitForSignal(timeout=timeout):
-                site = self._see("signal", command, prefix, signal=command.signal, timeout=timeout)
+                site = self._visit_command("signal", command, prefix, signal=command.signal, timeout=timeout)
                 if timeout is None:
                     return self._unknown(site)
                 return TimedOut() if self._turns(site, "timeout") else Received(self._unknown(site))
             case c.WaitForExecution(timeout=timeout):
-                site = self._see("execution", command, prefix, timeout=timeout)
+                site = self._visit_command("execution", command, prefix, timeout=timeout)
                 if timeout is not None and self._turns(site, "timeout"):
                     return TimedOut()
                 self._ended(site, str(command.id))
                 return self._unknown(site) if timeout is None else Completed(self._unknown(site))
             case c.Start(wait=wait):
-                site = self._see(
+                site = self._visit_command(
                     "child" if wait else "start",
                     command,
                     prefix,
@@ -262,17 +262,17 @@ class Explorer:
             case c.Race():
                 return self._race(command, ctx, prefix)
             case c.Rollback():
-                self._see("rollback", command, prefix)
+                self._visit_command("rollback", command, prefix)
                 return c.RollbackReport()
             case c.Emit() | c.Note():
-                self._see(type(command).__name__.lower(), command, prefix)
+                self._visit_command(type(command).__name__.lower(), command, prefix)
                 return None
             case _:
-                raise Unsure(f"{type(command).__name__} is yielded, which is not a command")
+                raise PathLimit(f"{type(command).__name__} is yielded, which is not a command")
 
     def _names_of(self) -> set[str]:
         """Return the global names that the code on the stack uses."""
-        return {name for frame in self._seen.stack(self._active) for name in frame.f_code.co_names}
+        return {name for frame in self._coverage.stack(self._active) for name in frame.f_code.co_names}
 
     def _ended(self, site: Site, id: str) -> None:
         if self._turns(site, "failure"):
@@ -284,12 +284,12 @@ class Explorer:
 
     def _switch(self, command: c.Switch[Any], ctx: Context, prefix: str) -> Any:
         branches = [*command.branches, *([command.default] if command.default is not None else [])]
-        site = self._see("switch", command, prefix, branches=tuple(branch.id for branch in branches))
+        site = self._visit_command("switch", command, prefix, branches=tuple(branch.id for branch in branches))
         unmatched = command.default is None and "NoBranchMatched" in self._names_of()
         if not branches or (unmatched and self._turns(site, "no branch", guess=True)):
             raise self._throw(NoBranchMatched(f"switch {command.id!r}"))
         branch = branches[self.paths.choose(("switch", site), len(branches), "outcome", self._last)]
-        self._came_out(branch.id)
+        self._outcome_edge(branch.id)
         return self._member(run_branch(branch.run, command.value), ctx, f"{prefix}{branch.id}/")
 
     def _member(self, member: Any, ctx: Context, prefix: str) -> Any:
@@ -300,7 +300,7 @@ class Explorer:
         return member
 
     def _all(self, command: c.All[Any], ctx: Context, prefix: str) -> Any:
-        site = self._see("all", command, prefix, members=command.names)
+        site = self._visit_command("all", command, prefix, members=command.names)
         begin, ends = self._tips, dict[tuple[str, str], None]()
         results: list[Any] = []
         failures: list[tuple[BaseException, dict[tuple[str, str], None]]] = []
@@ -311,7 +311,7 @@ class Explorer:
                 results.append(self._member(member, ctx, f"{prefix}{name}/"))
             except (Exception, Cancelled) as error:
                 failures.append((error, self._tips))
-                self.paths.quiet = True  # the others had begun, too; how they end makes no difference any more
+                self.paths.quiet = True  # the others had begun, too; their outcomes make no difference now
             else:
                 ends |= self._tips
         self.paths.quiet = quiet
@@ -329,17 +329,17 @@ class Explorer:
                 return tuple(results)
 
     def _race(self, command: c.Race[Any], ctx: Context, prefix: str) -> Any:
-        site = self._see("race", command, prefix, members=command.names)
+        site = self._visit_command("race", command, prefix, members=command.names)
         winner = self.paths.choose(("race", site), len(command.members), "outcome", self._last)
         for number, member in enumerate(command.members):
             if number != winner and isinstance(member, Generator):
-                self._seen.know(member)
+                self._coverage.know(member)
                 member.close()
         name = command.names[winner]
-        self._came_out(name)
+        self._outcome_edge(name)
         return Winner(name, self._member(command.members[winner], ctx, f"{prefix}{name}/"))
 
 
 def describe(workflow: Workflow[Any, Any], input: Any = None) -> Description:
-    """Return the shape of *workflow*; nothing is executed. *input* makes values known that depend on it."""
+    """Return the shape of *workflow* without executing anything. With *input*, values that depend on it are known."""
     return Explorer(workflow, input).explore()

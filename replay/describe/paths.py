@@ -1,7 +1,7 @@
-"""Search over paths: a path is a list of ways taken at choices, and each new choice plans the other ways.
+"""Paths through a workflow: each is a list of ways taken at choices. Each new choice plans the ways not taken.
 
-Most telling first: a way that no path took yet, then guesses at values, then the same way again and again in a loop, then
-combinations of ways that were all seen. So what a bound cuts off is combinations.
+New ways come first, then guesses at values, then loops that repeat one way, then combinations of known ways.
+So a limit cuts off combinations only.
 """
 
 from __future__ import annotations
@@ -16,56 +16,56 @@ MAX_WORK = 20_000
 """Choices and commands on all paths together (a fraction of a second) before the rest is declared unexplored."""
 
 MAX_ROUNDS = 150
-"""Visits of one path to one place: a loop is followed no longer."""
+"""Most visits of one path to one place: limits loops."""
 
 MAX_CURE = 3
-"""Values that are tried as others, together, where stand-ins do not do."""
+"""Most stand-ins that are replaced by other values together, where stand-ins do not fit."""
 
 Kind = Literal["outcome", "decision", "guess"]
 
 
-class Unsure(BaseException):
-    """A path cannot be followed further; no workflow's `except Exception` swallows it."""
+class PathLimit(BaseException):
+    """Ends a path that cannot be followed further. No `except Exception` of a workflow catches it."""
 
 
 @attrs.frozen(order=True)
 class Spot:
-    """Break of a path: the number of commands before it, and its line (0 if unknown)."""
+    """The spot at which a path broke: the number of commands before it, and the line (0: unknown)."""
 
     commands: int
     line: int
 
 
 @attrs.frozen
-class Plan:
-    """A path to follow: the first `count` of another's `ways`, then `turn`. A `steady` one then does in a loop what it did before."""
+class PlannedPath:
+    """A path to follow: the first `count` of another path's `ways`, then `turn`. A `steady` path repeats its way in loops."""
 
     ways: list[int] = attrs.field(factory=list)  # shared: paths are long, and many begin alike
     count: int = -1
     turn: int = 0
     steady: bool = False
     heals: Spot | None = None
-    """The spot at which another path broke, and which this one may get past."""
+    """The spot at which another path broke, and that this path may pass."""
     cure: tuple[tuple[Hashable, int], ...] = ()
-    """Changed values that avoid the break: the place of each, and its way."""
+    """The replaced stand-ins: their places, and the way taken at each."""
 
 
 class Paths:
-    """The plans not followed yet, and the path that is followed just now."""
+    """The planned paths, and the current path."""
 
     def __init__(self) -> None:
         self.unfollowed: dict[str, None] = {}
-        self._new: deque[Plan] = deque([Plan()])
-        self._guesses: deque[Plan] = deque()
-        self._steady: deque[Plan] = deque([Plan(steady=True)])
-        self._combined: deque[Plan] = deque()
+        self._new: deque[PlannedPath] = deque([PlannedPath()])
+        self._guesses: deque[PlannedPath] = deque()
+        self._steady: deque[PlannedPath] = deque([PlannedPath(steady=True)])
+        self._combined: deque[PlannedPath] = deque()
         self._planned: set[tuple[Hashable, int]] = set()
         self._work = 0
         self._healed: dict[Hashable, int] = {}
-        self._begin(Plan())
+        self._begin(PlannedPath())
 
-    def next(self) -> Plan | None:
-        """Begin the next path; None when all were followed, or too many."""
+    def next(self) -> PlannedPath | None:
+        """Begin the next path and return it; None when all were followed, or too many."""
         queue = self._new or self._guesses or self._steady or self._combined
         if not queue:
             return None
@@ -76,43 +76,46 @@ class Paths:
             )
             return None
         self._begin(queue.popleft())
-        return self._plan
+        return self._planned_path
 
-    def _begin(self, plan: Plan) -> None:
-        self._plan = plan
-        self._cured = {**self._healed, **dict(plan.cure)}
+    def _begin(self, path: PlannedPath) -> None:
+        self._planned_path = path
+        self._cured = {**self._healed, **dict(path.cure)}
         self._ways: list[int] = []
         self._last: dict[Hashable, int] = {}
         self._visits: Counter[Hashable] = Counter()
         self._made_up: list[tuple[int, Hashable, int]] = []  # stand-ins: their choices could be others
-        self.quiet = False  # whether only ways that are new are planned just now, no combinations
-        self.guessing = False  # whether a value on this path was guessed: it may be one that never occurs
+        self.quiet = False  # whether only new ways are planned now, no combinations
+        self.guessing = False  # whether a value on this path was guessed: it may never occur
 
     def visit(self, place: Hashable, what: str) -> None:
         """Count a visit to *place*.
 
         Raises:
-            Unsure: This path goes round and round.
+            PathLimit: This path visited *place* too often.
         """
         self._work += 1
         self._visits[place] += 1
         if self._visits[place] > MAX_ROUNDS:
-            raise Unsure(f"a loop through {what} that goes on after {MAX_ROUNDS} rounds")
+            raise PathLimit(f"a loop through {what} that goes on after {MAX_ROUNDS} rounds")
 
     def choose(self, place: Hashable, ways: int, kind: Kind, what: str, *, spare: int = 0) -> int:
-        """Return which of *ways* this path takes; the others are planned.
+        """Choose one of *ways* for this path, and plan the others.
 
         Args:
-            place: What makes this choice the same as that of another path, or of another round.
-            ways: How many there are; the first is the usual one.
-            kind: An outcome of a command, a decision of the code's, or a guess at a value (each tried once).
-            what: What is chosen, in words.
-            spare: That many of the last ways are taken by `heal` only.
+            place: Identity of this choice on other paths, and in other rounds.
+            ways: Number of ways; the first is the usual one.
+            kind: An outcome of a command, a decision of the code, or a guess at a value (each tried once).
+            what: Name of the choice, for messages.
+            spare: Number of last ways that only `heal` takes.
+
+        Returns:
+            The index of the way.
         """
         self.visit(place, what)
         rounds, index = self._visits[place], len(self._ways)
-        if index <= self._plan.count:
-            planned = self._plan.ways[index] if index < self._plan.count else self._plan.turn
+        if index <= self._planned_path.count:
+            planned = self._planned_path.ways[index] if index < self._planned_path.count else self._planned_path.turn
             way = min(planned, ways - 1)
         else:
             way = self._usual(place, ways, kind)
@@ -131,10 +134,10 @@ class Paths:
         return way
 
     def _usual(self, place: Hashable, ways: int, kind: Kind) -> int:
-        """Return the way beyond what is planned: in loops, decisions alternate, so that the path leaves them."""
+        """Return the way of an unplanned choice. In loops decisions alternate, so that the path leaves them."""
         if kind == "guess" or place not in self._last:
             return self._cured.get(place, 0)
-        if self._plan.steady:
+        if self._planned_path.steady:
             return self._last[place]
         return (self._last[place] + 1) % ways if kind == "decision" else 0
 
@@ -142,29 +145,29 @@ class Paths:
         for way in range(1, ways):
             if (place, way) not in self._planned:
                 self._planned.add((place, way))
-                self._guesses.append(Plan(self._ways, len(self._ways), way))
+                self._guesses.append(PlannedPath(self._ways, len(self._ways), way))
 
     def _branch(self, place: Hashable, ways: int, taken: int, rounds: int) -> None:
         self._planned.add((place, taken))
         for way in range(ways):
             if way == taken:
                 continue
-            plan = Plan(self._ways, len(self._ways), way)
+            path = PlannedPath(self._ways, len(self._ways), way)
             if (place, way) in self._planned:
                 if not self.quiet:
-                    self._combined.append(plan)
+                    self._combined.append(path)
                 continue
             self._planned.add((place, way))
-            self._new.append(plan)
+            self._new.append(path)
             if rounds == 1:
-                self._steady.append(attrs.evolve(plan, steady=True))
+                self._steady.append(attrs.evolve(path, steady=True))
 
     def heal(self, spot: Spot, spare: int) -> None:
-        """Plan to try the last value that was made up before this path broke at *spot* as each of its *spare* ways.
+        """Plan paths that replace the last stand-in before *spot*, at which this path broke, by each of its *spare* ways.
 
-        If it breaks there again, the value before that is tried as well.
+        If such a path breaks there again, the stand-in before that is replaced as well.
         """
-        cure = self._plan.cure if self._plan.heals == spot else ()
+        cure = self._planned_path.cure if self._planned_path.heals == spot else ()
         if self.guessing or not self._made_up or len(cure) == MAX_CURE:
             return
         index, place, ways = self._made_up[-1]
@@ -172,8 +175,8 @@ class Paths:
             tried = (spot, *cure, (place, way))
             if (tried, way) not in self._planned:
                 self._planned.add((tried, way))
-                self._new.append(Plan(self._ways, index, way, heals=spot, cure=(*cure, (place, way))))
+                self._new.append(PlannedPath(self._ways, index, way, heals=spot, cure=(*cure, (place, way))))
 
     def healed(self) -> None:
-        """Make all later paths use this path's values, which got past the break."""
-        self._healed.update(self._plan.cure)
+        """Apply the replacements of this path, which passed its spot, to all later paths."""
+        self._healed.update(self._planned_path.cure)

@@ -1,4 +1,4 @@
-"""Result of `describe`: nodes, edges and unexplored code, as values, JSON and Mermaid."""
+"""The shape of a workflow: nodes, edges and unexplored code; as values, JSON and Mermaid."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _ENDS = {END: "finish([end])", FAILED: "failed([failed])", CANCELLED: "cancelled
 
 @attrs.frozen
 class Node:
-    """A command of a workflow. Durations are seconds; None where there is none, or only a run would tell.
+    """A command of a workflow. Durations are seconds; None: there is none, or it is known at run time only.
 
     Attributes:
-        id: As it stands in the log when this command is first reached (`sleep#2`): two places may share it.
-        name: The id, or where an earlier node has the same `id@line`: unique, and what edges refer to.
+        id: The id in the log when this command is first reached (`sleep#2`). Two places may share it.
+        name: The id, or `id@line` if an earlier node has the same id. Unique; edges refer to it.
     """
 
     kind: str
@@ -44,7 +44,7 @@ class Edge:
 
 @attrs.frozen
 class Description:
-    """A workflow's shape: `nodes` in the order in which they were first seen, `edges`, and what was not explored."""
+    """A workflow's shape: `nodes` in the order of their first visits, `edges`, and the unexplored code."""
 
     workflow: str
     nodes: tuple[Node, ...]
@@ -52,11 +52,11 @@ class Description:
     unexplored: tuple[str, ...]
 
     def json(self) -> dict[str, Any]:
-        """Return it as plain data."""
+        """Return the shape as plain data."""
         return attrs.asdict(self)
 
     def mermaid(self) -> str:
-        """Return it as a Mermaid flowchart."""
+        """Return the shape as a Mermaid flowchart."""
         names = {START: "start", END: "finish", FAILED: "failed", CANCELLED: "cancelled"}
         reached = {edge.target for edge in self.edges} | {END}
         lines = ["flowchart TD", "    start([start])", *(f"    {box}" for end, box in _ENDS.items() if end in reached)]

@@ -1,4 +1,4 @@
-"""Source inspection: the place of a frame, the yields of a function, and the class that code asks for."""
+"""Facts about code from its bytecode and source: the place of a frame, the yields of a function, tested classes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Place: TypeAlias = tuple[int, int, int, int]
 """First line, last line, first column, last column (UTF-8 bytes) of an instruction's source."""
 
 _NOTHING = "yield from ()"
-"""Idiom of a generator function without commands: it never suspends."""
+"""The idiom of a generator function without commands: nothing is ever suspended there."""
 
 _YIELD = opcode.opmap["YIELD_VALUE"]
 _RAISE = opcode.opmap["RAISE_VARARGS"]
@@ -33,12 +33,12 @@ def _places(code: CodeType) -> tuple[Place, ...]:
 
 
 def place(code: CodeType, instruction: int) -> Place:
-    """Return where in its file the instruction at that byte offset of *code* stands."""
+    """Return the place of the instruction at a byte offset of *code*."""
     return _places(code)[instruction // 2]
 
 
 def where(frame: FrameType) -> tuple[CodeType, Place]:
-    """Return where *frame* stands."""
+    """Return the code and the current place of *frame*."""
     return frame.f_code, place(frame.f_code, frame.f_lasti)
 
 
@@ -62,9 +62,9 @@ def text(code: CodeType, at: Place) -> str:
 
 
 def unreached(code: CodeType, at: Place) -> str:
-    """Return the complaint that the `yield` at a place was never reached."""
+    """Return the message about a `yield` that was never reached."""
     source = " ".join((text(code, at) or code.co_qualname).split())
-    empty = ", or gave no command" if source.startswith("yield from") else ""  # that looks the same from outside
+    empty = ", or gave no command" if source.startswith("yield from") else ""  # the same from outside
     return f"line {at[0]} of {PurePath(code.co_filename).name}: `{source[:120]}` was never reached{empty}"
 
 
@@ -74,7 +74,7 @@ def is_raise(frame: FrameType, instruction: int) -> bool:
 
 
 def unpacked(frame: FrameType) -> int | None:
-    """Return into how many names *frame* is unpacking just now; None if it is not."""
+    """Return the number of names that *frame* unpacks into now; None if it does not unpack."""
     code, at = frame.f_code.co_code, frame.f_lasti
     if code[at] == _UNPACK:
         return code[at + 1]
@@ -90,7 +90,7 @@ def is_loop(frame: FrameType) -> bool:
 
 
 def asked_classes(frame: FrameType) -> tuple[type, ...]:
-    """Return the classes that the `isinstance(...)` or class pattern at which *frame* stands asks for."""
+    """Return the classes tested by the `isinstance(...)` or class pattern at the place of *frame*."""
     wanted = _asked(frame.f_code, frame.f_lasti)
     try:
         return tuple(_classes(_value(wanted, frame.f_globals, frame.f_locals))) if wanted is not None else ()
@@ -126,7 +126,7 @@ def _classes(value: Any) -> Iterator[type]:
 
 
 def _value(node: ast.expr, names: dict[str, Any], local: Any = None) -> Any:
-    """Return what a constant, a dotted name, or a tuple or union of these stands for; calls nothing of the user's."""
+    """Return the value of a constant, a dotted name, or a tuple or union of these. No user code is called."""
     match node:
         case ast.Constant(value=value):
             return value
@@ -193,7 +193,7 @@ def _wanted(code: CodeType) -> tuple[ast.expr | Sequence | Mapping, ...]:
 
 
 def identities(code: CodeType, names: dict[str, Any]) -> Iterator[Any]:
-    """Give the values that *code* tells apart without asking them (`is None`, `is Color.RED`, `case [a, b]`)."""
+    """Yield the values that *code* distinguishes by identity or pattern (`is None`, `is Color.RED`, `case [a, b]`)."""
     for wanted in _wanted(code):
         if isinstance(wanted, Sequence | Mapping):
             yield wanted
@@ -229,5 +229,5 @@ def _catches_cancelled(handler: ast.ExceptHandler) -> bool:
 
 
 def is_guarded(code: CodeType, at: Place) -> bool:
-    """Tell whether the place is inside a `try` that does something about a cancellation."""
+    """Tell whether the place is inside a `try` that handles a cancellation."""
     return any(at[0] in lines for lines in _guarded(code))

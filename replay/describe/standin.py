@@ -1,4 +1,4 @@
-"""A stand-in for a value that only a real run would have: decisions on it go both ways, consistently on one path."""
+"""Stand-ins for values that only a real run has: decisions on them go both ways, consistently on one path."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _PACKAGE = __name__.rpartition(".")[0]
 _TRANSPARENT = (abc.__name__, typing.__name__)  # they ask for the class on behalf of their caller
 
 HEALING = (1, "text")
-"""Values tried for a stand-in where only a number or a text fits (`timedelta(days=order.days)`)."""
+"""Replacements of a stand-in where only a number or a text fits (`timedelta(days=order.days)`)."""
 
 
 class World(Protocol):
-    """Explorer as a stand-in sees it."""
+    """The explorer, as its stand-ins see it."""
 
     paths: Paths
 
@@ -31,12 +31,12 @@ class World(Protocol):
         ...
 
     def guessed_number(self) -> None:
-        """Note that a number was made up: the next command's durations are not known."""
+        """Note that a number was guessed: the next command's durations are unknown."""
         ...
 
 
 def _caller() -> FrameType:
-    """Return the frame whose code asked something of a stand-in."""
+    """Return the frame whose code used a stand-in."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_globals.get("__name__", "").startswith(_PACKAGE):
         frame = frame.f_back
@@ -45,7 +45,7 @@ def _caller() -> FrameType:
 
 
 def stand_in(world: World, name: str, place: Any, wanted: tuple[Any, ...]) -> Any:
-    """Make up the value that came about at *place*: a stand-in, or by way of trial one of *wanted*."""
+    """Return the value for *place*: a stand-in, or a guess from *wanted*."""
     count = 1 + len(wanted) + len(HEALING)
     way = world.paths.choose(("value", place), count, "guess", name, spare=len(HEALING))
     if way == 0:
@@ -93,7 +93,7 @@ class Unknown:
 
     @property  # type: ignore[misc]
     def __class__(self) -> Any:
-        """Choose the class when the workflow's code asks for it."""
+        """The class, decided when the workflow's code tests it."""
         if self._su_class is not None:
             return self._su_class
         frame: FrameType | None = sys._getframe(1)
@@ -114,7 +114,7 @@ class Unknown:
     # --- its parts ------------------------------------------------------------------------------------
 
     def _su_part(self, suffix: str, key: Any = None) -> Any:
-        """Return the part, the same on each asking if it has a *key*."""
+        """Return a part of the value, the same each time if it has a *key*."""
         known = self._su_parts
         if key is not None and key in known:
             return known[key]
@@ -148,7 +148,7 @@ class Unknown:
         self._su_parts.pop(("item", key), None)
 
     def total_seconds(self) -> Any:
-        """Be a duration, if that is what replay asks for."""
+        """Act as a duration when replay converts it."""
         if _caller().f_globals.get("__name__") != commands.__name__:
             return self._su_part(".total_seconds()")
         self._su_world.guessed_number()
@@ -174,7 +174,7 @@ class Unknown:
     # --- decisions on it ------------------------------------------------------------------------------
 
     def _su_decide(self, question: tuple[Any, ...]) -> bool:
-        """Decide; the same question has the same answer elsewhere on the path, but in a loop it is asked anew."""
+        """Decide a question. Its answer holds elsewhere on the path, but a loop decides again."""
         here = source.where(_caller())
         key = (question[0], *map(repr, question[1:]))
         known = self._su_facts.get(key)
@@ -231,7 +231,7 @@ class Unknown:
         return self._su_count(_caller())
 
     def _su_count(self, frame: FrameType) -> int:
-        """Return how many elements it has: one; none; for loops, also two, so that the way back is seen."""
+        """Return the number of elements: one, none, and for loops also two, so that the loop is visible."""
         length: int | None = self._su_length
         if length is None:
             sizes = (1, 0, 2) if source.is_loop(frame) else (1, 0)
@@ -261,13 +261,13 @@ class Unknown:
 
 
 class UnknownSequence(Unknown):
-    """One that matches sequence patterns of its length."""
+    """A stand-in that matches sequence patterns of its length."""
 
     __slots__ = ()
 
 
 class UnknownMapping(Unknown):
-    """One that matches mapping patterns."""
+    """A stand-in that matches mapping patterns."""
 
     __slots__ = ()
 
@@ -276,11 +276,11 @@ class UnknownMapping(Unknown):
         return 1000
 
     def get(self, key: Any, default: Any = None) -> Any:
-        """Return what is below *key*: something is, always."""
+        """Return the value of *key*, which always exists."""
         return self[key]
 
     def keys(self) -> Iterable[Any]:
-        """Return the keys that were asked for (a `**rest` pattern copies them)."""
+        """Return the keys that were read (a `**rest` pattern copies them)."""
         return [key[1] for key in self._su_parts if isinstance(key, tuple)]
 
 

@@ -95,7 +95,7 @@ def cancel_command(
 @click.argument("execution", required=False)
 @shell.store_options
 @by_option
-@click.option("--reason", "--why", "reason", default="", help="Told to the logger replay.observability.audit.")
+@click.option("--reason", "--why", "reason", default="", help="Recorded by the logger replay.audit.")
 @filter_options
 @_yes_option
 def delete_command(
