@@ -5,8 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from types import UnionType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, Union, get_args, get_origin, is_typeddict, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 import attrs
 
@@ -14,6 +13,7 @@ from replay.core.errors import NotSerializable, SignalRefused
 from replay.core.ids import check_id, defined_id
 from replay.core.retry import Retry
 from replay.core.times import Seconds, duration
+from replay.payload_types import check_payload, check_type
 
 if TYPE_CHECKING:
     from replay.core.commands import Flow
@@ -25,47 +25,6 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 
 
-def _check_payload(kind: str, id: str, expected: Any, payload: Any, refusal: type[Exception]) -> None:
-    """Refuse a payload that is not of the declared type, as far as `_fits` can tell."""
-    if expected is None or _fits(expected, payload):
-        return
-    name = expected.__name__ if isinstance(expected, type) else str(expected)
-    raise refusal(
-        f"{kind} {id!r} carries {name}, not {type(payload).__name__} ({str(payload)[:80]!r}). "
-        f"Fix: send {name}, or declare {kind.capitalize()}({id!r}) without a type"
-    )
-
-
-def _fits(expected: Any, payload: Any) -> bool:
-    """Tell whether *payload* is of a class, or of one of a union's; generic aliases are checked by their origin."""
-    if expected is Any:
-        return True
-    origin = get_origin(expected)
-    if origin is Union or origin is UnionType:
-        return any(_fits(each, payload) for each in get_args(expected))
-    found = dict if is_typeddict(expected) else origin or expected
-    if found is float and isinstance(payload, int):
-        return not isinstance(payload, bool)
-    return not isinstance(found, type) or _is_static(found) or isinstance(payload, found)
-
-
-def _is_static(found: type[Any]) -> bool:
-    """Tell whether *found* is a protocol that only type checkers can check."""
-    return getattr(found, "_is_protocol", False) and not getattr(found, "_is_runtime_protocol", False)
-
-
-def _check_type(kind: str, id: str, expected: Any) -> None:
-    """Refuse the name of a type instead of the type: nothing would be checked.
-
-    Raises:
-        TypeError: *expected* is a text.
-    """
-    if isinstance(expected, str):
-        raise TypeError(
-            f"{kind} {id!r} takes a payload type, not its name {expected!r}. Fix: pass the class itself, or none"
-        )
-
-
 @attrs.frozen
 class Signal(Generic[T]):
     """A message that an execution can wait for: its id, and the type of its payload (None: any value)."""
@@ -75,7 +34,7 @@ class Signal(Generic[T]):
 
     def __attrs_post_init__(self) -> None:
         check_id(self.id, "signal")
-        _check_type("signal", self.id, self.payload_type)
+        check_type("signal", self.id, self.payload_type)
 
     def check(self, payload: Any) -> None:
         """Refuse a payload of another type.
@@ -83,7 +42,7 @@ class Signal(Generic[T]):
         Raises:
             SignalRefused: *payload* is not of `payload_type`.
         """
-        _check_payload("signal", self.id, self.payload_type, payload, SignalRefused)
+        check_payload("signal", self.id, self.payload_type, payload, SignalRefused)
 
 
 @attrs.frozen
@@ -95,7 +54,7 @@ class Event(Generic[T]):
 
     def __attrs_post_init__(self) -> None:
         check_id(self.id, "event")
-        _check_type("event", self.id, self.payload_type)
+        check_type("event", self.id, self.payload_type)
 
     def check(self, payload: Any) -> None:
         """Refuse a payload of another type.
@@ -103,7 +62,7 @@ class Event(Generic[T]):
         Raises:
             TypeError: *payload* is not of `payload_type`.
         """
-        _check_payload("event", self.id, self.payload_type, payload, TypeError)
+        check_payload("event", self.id, self.payload_type, payload, TypeError)
 
 
 class Workflow(Generic[In, Out]):

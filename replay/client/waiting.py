@@ -44,7 +44,7 @@ class Waiting(ClientBase):
         limit = None if timeout is None else duration(timeout, "wait(timeout=)")
         header = self._poll_end(id, limit)
         if header is None:
-            raise TimeoutError(f"execution {id!r} did not end within {limit:g} s; it goes on. Wait again, or cancel it")
+            raise TimeoutError(f"execution {id!r} did not end within {limit:g} s; it runs on. Wait again, or cancel it")
         return self._result(header)
 
     def _poll_end(self, id: str, limit: float | None) -> r.Header | None:

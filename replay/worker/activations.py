@@ -147,7 +147,7 @@ class Activations:
         return tuple(r.LeaseRef(s.id, s.token, s.seen) for s in sessions if s.token)
 
     def request_reports(self) -> None:
-        """Make each session report its progress, after leases were renewed. Any thread."""
+        """Request a progress report of each session, after leases were renewed. Any thread."""
         for activation in self:
             activation.report_due = True
         self._leases_renewed = True
