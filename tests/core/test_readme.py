@@ -12,11 +12,12 @@ import pytest
 from replay.cli.commands.worker import worker_command
 
 ROOT = Path(__file__).parents[2]
-PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+PAGES = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "tests/README.md", "benchmarks/README.md"]
+PAGES += sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))
 FLAGS = {flag for parameter in worker_command.params for flag in (*parameter.opts, *parameter.secondary_opts)}
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [page for page in PAGES if page != "tests/README.md"])  # that starts servers
 def test_the_code_of_a_page_runs(page: str) -> None:
     module = types.ModuleType("page_" + re.sub(r"\W", "_", page))
     sys.modules[module.__name__] = module  # where the codec and pickling tools look for classes
@@ -31,6 +32,14 @@ def test_the_code_of_a_page_runs(page: str) -> None:
 def test_links_lead_somewhere(page: str) -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", (ROOT / page).read_text()):
         assert ((ROOT / page).parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_modules_that_a_page_names_exist(page: str) -> None:
+    for path in re.findall(
+        r"`((?:replay|backends|tests|benchmarks|docs|deploy)/[\w./-]+\w/?)`", (ROOT / page).read_text()
+    ):
+        assert (ROOT / path).exists(), path
 
 
 def test_the_worker_flags_of_pages_and_deployment_files_exist() -> None:
