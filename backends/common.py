@@ -1,4 +1,4 @@
-"""What stores share: pure helpers over requests and headers."""
+"""Helpers that stores share: terms of metadata, filters, cursors; and names of the core that the Redis store reads here."""
 
 from __future__ import annotations
 
@@ -7,70 +7,22 @@ import hashlib
 import json
 from typing import Any
 
-from replay.core.errors import ExecutionEnded, Fenced, OperatorRefused, UnknownExecution
-from replay.core.requests import PRIORITY_STEP, Create, Deliver, End, Find, Header
+from replay.core.refusals import fenced, has_ended, not_allowed, unknown
+from replay.core.requests import Find, Header
+from replay.core.transitions import accepted_id
+from replay.core.transitions import create as new_header
+
+__all__ = [
+    "accepted_id", "fenced", "has_ended", "make_cursor", "matches", "new_header", "not_allowed", "read_cursor", "terms",
+    "unknown", "wanted_terms",
+]  # fmt: skip
 
 TERM_LIMIT = 120
 """Characters of a term of metadata; of longer ones a digest is indexed, so that indexes stay small."""
 
 
-def new_header(request: Create, now: float) -> Header:
-    """Return the header of the execution that *request* makes at the instant *now*."""
-    later = request.at is not None and request.at > now
-    begin = request.at if later and request.at is not None else now
-    return Header(
-        request.id, request.workflow, request.version, request.queue, "pending", request.input, now, now,
-        parent_id=request.parent_id, metadata=request.metadata, priority=request.priority, retention=request.retention,
-        deadline=None if request.timeout is None else begin + request.timeout, length=len(request.entries),
-        amendments=request.amendments, due_at=begin if later else now - request.priority * PRIORITY_STEP,
-    )  # fmt: skip
-
-
-def accepted_id(request: Deliver) -> str:
-    """Return what a message is remembered by; empty for the cancels that transitions imply, which have no id."""
-    if request.kind == "cancel":
-        return f"c:{request.message_id}" if request.message_id else ""
-    return f"m:{request.message_id}"
-
-
-def ended_payload(end: End) -> bytes:
-    """Return the payload of the `ended` message that tells of *end*."""
-    return b'{"status":"%b","result":%b,"error":%b}' % (
-        end.status.encode(),
-        end.result or b"null",
-        end.error or b"null",
-    )
-
-
-def unknown(id: str) -> UnknownExecution:
-    """Return the refusal for an id that no execution has."""
-    return UnknownExecution(
-        f"no execution {id!r} in this namespace. Fix: check the id, the store's URL and the namespace; "
-        f"ended executions are removed after their retention"
-    )
-
-
-def has_ended(id: str, status: str) -> ExecutionEnded:
-    """Return the refusal for an execution that takes no more messages."""
-    return ExecutionEnded(f"execution {id!r} has already ended ({status}); it takes no signals or changes any more")
-
-
-def fenced(id: str, why: str) -> Fenced:
-    """Return the refusal for a session that lost its lease."""
-    return Fenced(f"execution {id!r}: {why}; another session goes on from the log")
-
-
-def not_allowed(id: str, status: str, length: int, statuses: tuple[str, ...], expected: int) -> OperatorRefused:
-    """Return the refusal for an amendment that does not fit."""
-    if status not in statuses:
-        return OperatorRefused(f"execution {id!r} is {status}; this action needs {' or '.join(statuses)}")
-    return OperatorRefused(
-        f"execution {id!r} moved on meanwhile (log of {length} entries, {expected} expected). Fix: look again, then repeat"
-    )
-
-
 def terms(metadata: bytes) -> tuple[str, ...]:
-    """Return what an execution with this metadata is found by: one term for each of its top-level values."""
+    """Return the terms that an execution with this metadata is found by: one for each of its top-level values."""
     if metadata == b"{}":
         return ()
     try:

@@ -14,47 +14,49 @@ class Execution:
 
     __slots__ = (*_HEADER, "cancelled", "dedupe", "ends", "inbox", "log", "purge_at", "stamp", "watchers")
 
-    def __init__(self, create: r.Create, now: float) -> None:
-        at = now if create.at is None else create.at
-        self.id = create.id
-        self.workflow = create.workflow
-        self.version = create.version
-        self.queue = create.queue
-        self.status = "pending"
-        self.input = create.input
-        self.created_at = self.updated_at = now
-        self.result: bytes | None = None
-        self.error: bytes | None = None
-        self.ended_at: float | None = None
-        self.parent_id = create.parent_id
-        self.metadata = create.metadata
-        self.priority = create.priority
-        self.retention = create.retention
-        self.deadline = None if create.timeout is None else max(at, now) + create.timeout
-        self.attempt = 1
-        self.run = 0
-        self.length = len(create.entries)
-        self.amendments = create.amendments
-        self.arrivals = 0
-        self.last_commit = ""
-        self.token: str | None = None
-        self.worker: str | None = None
-        self.lost_leases = 0
-        self.due_at: float | None = max(at, now) - create.priority * r.PRIORITY_STEP if at <= now else at
-        self.current = b"[]"
-        self.log: list[bytes] = list(create.entries)
+    def __init__(self, header: r.Header, entries: tuple[bytes, ...]) -> None:
+        self.id = header.id
+        self.workflow = header.workflow
+        self.version = header.version
+        self.queue = header.queue
+        self.status = header.status
+        self.input = header.input
+        self.created_at = header.created_at
+        self.updated_at = header.updated_at
+        self.result = header.result
+        self.error = header.error
+        self.ended_at = header.ended_at
+        self.parent_id = header.parent_id
+        self.metadata = header.metadata
+        self.priority = header.priority
+        self.retention = header.retention
+        self.deadline = header.deadline
+        self.attempt = header.attempt
+        self.run = header.run
+        self.length = header.length
+        self.amendments = header.amendments
+        self.arrivals = header.arrivals
+        self.last_commit = header.last_commit
+        self.token = header.token
+        self.worker = header.worker
+        self.lost_leases = header.lost_leases
+        self.due_at = header.due_at
+        self.current = header.current
+        self.log: list[bytes] = list(entries)
         self.inbox: dict[int, r.Message] = {}
         self.dedupe: dict[str, int] = {}  # accepted message ids -> number of arrivals by then, oldest first
-        self.ends: dict[str, int] = {}  # execution that ended -> number of the message in the inbox that tells of it
+        self.ends: dict[str, int] = {}  # execution that ended -> number of its message in the inbox
         self.cancelled = False  # a cancel has been accepted in this life
         self.watchers: dict[str, None] = {}
         self.purge_at: float | None = None
-        self.stamp = 0  # of the entry in the heap of what is due that holds; others are stale
+        self.stamp = 0  # of its valid entry in the heap of due times; others are stale
 
     def header(self) -> r.Header:
+        """Return a copy of the header."""
         return r.Header(**{name: getattr(self, name) for name in _HEADER})
 
     def messages(self, seen: int) -> tuple[r.Message, ...]:
+        """Return the messages in the inbox beyond *seen*."""
         if self.arrivals <= seen:
             return ()
         return tuple(m for m in self.inbox.values() if m.seq > seen)

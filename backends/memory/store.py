@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
 import threading
@@ -13,8 +14,10 @@ import attrs
 from replay.backends import common
 from replay.backends.memory.execution import Execution
 from replay.clock import SystemClock
+from replay.core import refusals
 from replay.core import requests as r
-from replay.core.errors import ExecutionEnded, OperatorRefused, ReplayError, StoreUnavailable, UnknownExecution
+from replay.core import transitions as t
+from replay.core.errors import ExecutionEnded, ReplayError, StoreUnavailable, UnknownExecution
 from replay.ports import Clock
 
 _Lane = tuple[str, str, str]
@@ -46,7 +49,7 @@ class MemoryStore:
             r.Create: self._create,
             r.Claim: self._claim,
             r.Commit: self._commit,
-            r.RenewLeases: self._beat,
+            r.RenewLeases: self._renew_leases,
             r.Load: self._load,
             r.Deliver: self._deliver,
             r.Watch: self._watch,
@@ -105,17 +108,35 @@ class MemoryStore:
             if x is not None and x.stamp == stamp:
                 self._set_due(x, due - x.priority * r.PRIORITY_STEP)
 
-    def _make_ready(self, x: Execution) -> None:
-        self._set_due(x, self._now - x.priority * r.PRIORITY_STEP)
-        self._woken[x.queue] = None
+    def _apply(self, x: Execution, change: t.Change) -> None:
+        """Apply *change* to its execution; parents and watchers are notified of an end."""
+        fields = change.fields
+        if "status" in fields:
+            self._count_move(x.workflow, x.status, fields["status"])
+        for name, value in fields.items():
+            setattr(x, name, value)
+        if change.empties_log:
+            x.log = []
+        if change.entries:
+            x.log.extend(change.entries)
+        for seq in change.consumed:
+            self._take_out(x, seq)
+        if change.message is not None:
+            self._put_in(x, change.message)
+        if change.accepted:
+            self._remember(x, change.accepted)
+        if "due_at" in fields:
+            self._set_due(x, x.due_at)
+        if change.wakes:
+            self._woken[x.queue] = None
+        if change.ended is not None:
+            self._close(x, change.ended)
 
-    def _set_status(self, x: Execution, status: str) -> None:
-        if status != x.status:
-            counts = self._counts.setdefault(x.workflow, {})
-            counts[x.status] -= 1
-            counts[status] = counts.get(status, 0) + 1
-            x.status = status
-        x.updated_at = self._now
+    def _count_move(self, workflow: str, old: str, new: str) -> None:
+        if old != new:
+            counts = self._counts.setdefault(workflow, {})
+            counts[old] -= 1
+            counts[new] = counts.get(new, 0) + 1
 
     def _peek(self, lane: _Lane) -> tuple[float, int, str] | None:
         heap = self._due.get(lane)
@@ -131,55 +152,74 @@ class MemoryStore:
     def _known(self, id: str) -> Execution:
         x = self._executions.get(id)
         if x is None:
-            raise common.unknown(id)
+            raise refusals.unknown(id)
         return x
 
     def _create(self, request: r.Create) -> r.Created:
         x = self._executions.get(request.id)
         if x is not None:
             return r.Created(x.header(), False, self._now)
-        x = self._executions[request.id] = Execution(request, self._now)
+        header = t.create(request, self._now)
+        x = self._executions[request.id] = Execution(header, request.entries)
         counts = self._counts.setdefault(x.workflow, {})
         counts["pending"] = counts.get("pending", 0) + 1
         self._set_due(x, x.due_at)
         self._woken[x.queue] = None
-        return r.Created(x.header(), True, self._now)
+        return r.Created(header, True, self._now)
 
     def _claim(self, request: r.Claim) -> r.Claims:
         now = self._now
         lanes = [(q, w, v) for q in request.queues for w, v in request.workflows]
         if request.nonce in self._claims:
-            held = [self._executions[i] for i in self._claims[request.nonce][1] if i in self._executions]
-            claimed = [x for x in held if x.token == request.nonce]
+            claimed = self._held(request.nonce)
         else:
             if request.revive:
                 self._revive(set(lanes))
             self._move_ahead()
             claimed = self._take(request, lanes)
-            self._claims[request.nonce] = (now + request.lease, [x.id for x in claimed])
-            while self._claims:  # forget claims whose leases are over, oldest first
-                first = next(iter(self._claims))
-                if self._claims[first][0] > now:
-                    break
-                del self._claims[first]
+            self._forget_claims()
+            if claimed:
+                self._claims[request.nonce] = (now + request.lease, [x.id for x in claimed])
         dues = [first[0] for first in map(self._peek, lanes) if first is not None]
-        known = {w for w, _ in request.workflows}
-        schedules = [
-            s for s in self._schedules.values() if not s.paused and s.next_at is not None and s.workflow in known
-        ]
-        dues += [s.next_at for s in schedules if s.next_at is not None and s.next_at > now]
+        due, later = self._due_schedules({w for w, _ in request.workflows})
+        dues += later
         return r.Claims(
             now,
             tuple(r.Claimed(x.header(), tuple(x.inbox.values())) for x in claimed),
             max(min(dues), now) if dues else None,
-            tuple(
-                s for s in sorted(schedules, key=lambda s: s.next_at or 0) if s.next_at is not None and s.next_at <= now
-            )[:16],
+            due,
         )
+
+    def _held(self, nonce: str) -> list[Execution]:
+        held = (self._executions.get(id) for id in self._claims[nonce][1])
+        return [x for x in held if x is not None and x.token == nonce]
+
+    def _forget_claims(self) -> None:
+        """Forget claims whose leases have run out, oldest first; one whose leases were renewed goes to the end."""
+        while self._claims:
+            nonce = next(iter(self._claims))
+            until, ids = self._claims[nonce]
+            if until > self._now:
+                return
+            held = self._held(nonce)
+            del self._claims[nonce]
+            if held:
+                renewed = max(x.due_at or 0.0 for x in held)
+                self._claims[nonce] = (max(renewed, self._now + 1.0), ids)
+
+    def _due_schedules(self, workflows: set[str]) -> tuple[tuple[r.Schedule, ...], list[float]]:
+        """Return the schedules of *workflows* that are due, up to a claim's limit, and when others will be."""
+        timed = [
+            (s.next_at, s.id)
+            for s in self._schedules.values()
+            if s.next_at is not None and not s.paused and s.workflow in workflows
+        ]
+        due = heapq.nsmallest(r.SCHEDULES_LIMIT, (each for each in timed if each[0] <= self._now))
+        return tuple(self._schedules[id] for _, id in due), [at for at, _ in timed if at > self._now]
 
     def _revive(self, lanes: set[_Lane]) -> None:
         for x in self._executions.values():
-            if x.status == "stuck" and x.lost_leases < r.MAX_LOST - 1 and (x.queue, x.workflow, x.version) in lanes:
+            if t.is_revived(x) and (x.queue, x.workflow, x.version) in lanes:
                 self._set_due(x, self._now)
 
     def _take(self, request: r.Claim, lanes: list[_Lane]) -> list[Execution]:
@@ -192,113 +232,58 @@ class MemoryStore:
             (_, _, id), lane = min(firsts)
             heapq.heappop(self._due[lane])
             x = self._executions[id]
-            if x.token is not None:
-                x.lost_leases += 1
-                if x.lost_leases >= r.MAX_LOST:
-                    self._set_status(x, "stuck")
-                    x.token = x.worker = None
-                    x.lost_leases = r.MAX_LOST - 1
-                    x.current = b'[{"kind":"crash_loop"}]'
-                    self._set_due(x, now + r.CRASH_LOOP_DELAY)
-                    continue
-            cancelling = any(m.kind == "cancel" for m in x.inbox.values())
-            self._set_status(x, "cancelling" if cancelling else "running")
-            x.token, x.worker = request.nonce, request.worker
-            self._set_due(x, now + request.lease)
-            claimed.append(x)
+            cancel_waits = any(m.kind == "cancel" for m in x.inbox.values())
+            change = t.claim(x, request, cancel_waits, now)
+            self._apply(x, change)
+            if not change.releases:
+                claimed.append(x)
         return claimed
 
     def _commit(self, request: r.Commit) -> r.Committed:
         x = self._executions.get(request.id)
         if x is None:
-            raise common.fenced(request.id, "it is gone")
-        if x.last_commit == request.commit_id:
+            raise refusals.fenced(request.id, "it is gone")
+        change = t.commit(x, request, self._now)
+        if change is None:
             held = x.token == request.token
             return r.Committed(self._now, x.messages(request.seen) if held else (), not held)
-        if x.ended_at is not None or x.token != request.token:
-            raise common.fenced(request.id, "the lease has passed on")
-        if x.length != request.expected:
-            raise common.fenced(request.id, f"the log has {x.length} entries, not {request.expected}")
-        if request.entries:
-            x.log.extend(request.entries)
-            x.length = len(x.log)
-        for seq in request.consumed:
-            self._take_out(x, seq)
-        x.last_commit = request.commit_id
-        x.updated_at = self._now
-        x.lost_leases = 0
-        if request.current is not None:
-            x.current = request.current
-        if request.attempt is not None:
-            x.attempt = request.attempt
-        x.amendments += request.amendments
+        self._apply(x, change)
         for create in request.creates:
             self._create(create)
         for id in request.cancels:
             self._cancel_quietly(id)
-        return self._then(x, request)
+        return self._conclude(x, request)
 
-    def _then(self, x: Execution, request: r.Commit) -> r.Committed:
-        match request.then:
-            case r.KeepLease(lease):
-                if (
-                    x.due_at is None or self._now + lease > x.due_at + lease / 4
-                ):  # seldom: each move costs an index entry
-                    self._set_due(x, self._now + lease)
-                return r.Committed(self._now, x.messages(request.seen), False, tuple(self._woken))
-            case r.Suspend(status, wake_at, lease):
-                messages = x.messages(request.seen)
-                if messages:
-                    self._set_due(x, self._now + lease)
-                    return r.Committed(self._now, messages, False, tuple(self._woken))
-                x.token = x.worker = None
-                self._set_status(x, status)
-                self._set_due(x, wake_at)
-                if wake_at is not None and wake_at <= self._now:
-                    self._woken[x.queue] = None
-            case r.ReleaseLease():
-                x.token = x.worker = None
-                self._set_status(x, "pending")
-                self._make_ready(x)
-            case r.End() as end:
-                self._end(x, end)
-            case r.Restart(input, entries):
-                x.token = x.worker = None
-                x.input, x.log, x.length = input, list(entries), len(entries)
-                x.run += 1
-                x.attempt, x.amendments, x.current = 1, 0, b"[]"
-                self._set_status(x, "pending")
-                self._make_ready(x)
-        return r.Committed(self._now, (), True, tuple(self._woken))
+    def _conclude(self, x: Execution, request: r.Commit) -> r.Committed:
+        unseen = x.messages(request.seen)
+        change = t.conclude(x, request, bool(unseen), self._now)
+        self._apply(x, change)
+        released = change.releases
+        return r.Committed(self._now, () if released else unseen, released, tuple(self._woken))
 
-    def _end(self, x: Execution, end: r.End) -> None:
-        self._set_status(x, end.status)
-        x.result, x.error, x.ended_at = end.result, end.error, self._now
-        x.token = x.worker = None
-        x.current = b"[]"
+    def _close(self, x: Execution, payload: bytes) -> None:
+        """Empty the inbox of an execution that has ended, and notify its parent and its watchers."""
         x.inbox.clear()
         x.ends.clear()
-        x.cancelled = False
-        self._set_due(x, None)
-        if x.retention is not None:
-            x.purge_at = self._now + x.retention
+        if x.purge_at is not None:
             heapq.heappush(self._purges, (x.purge_at, x.id))
-        payload = common.ended_payload(end)
         watchers = dict.fromkeys(([x.parent_id] if x.parent_id else []) + list(x.watchers))
         x.watchers.clear()
         for watcher in watchers:
             w = self._executions.get(watcher)
-            if w is not None and w.ended_at is None:
-                self._take_out(w, w.ends.get(x.id))  # what tells of an earlier end is out of date
-                self._arrive(w, "ended", x.id, payload)
+            if w is not None:
+                self._notify(w, x.id, payload)
 
-    def _arrive(self, x: Execution, kind: str, name: str, payload: bytes) -> None:
-        x.arrivals += 1
-        x.inbox[x.arrivals] = r.Message(x.arrivals, kind, name, payload, self._now)
-        if kind == "ended":
-            x.ends[name] = x.arrivals
-        if x.token is None and x.status not in ("pending", "stuck"):
-            self._make_ready(x)
+    def _notify(self, x: Execution, ended: str, payload: bytes) -> None:
+        change = t.notify(x, ended, payload, self._now)
+        if change is not None:
+            self._apply(x, change)
+
+    def _put_in(self, x: Execution, message: r.Message) -> None:
+        if message.kind == "ended":
+            self._take_out(x, x.ends.get(message.name))  # an earlier end of the same execution is out of date
+            x.ends[message.name] = message.seq
+        x.inbox[message.seq] = message
 
     def _take_out(self, x: Execution, seq: int | None) -> None:
         message = None if seq is None else x.inbox.pop(seq, None)
@@ -310,16 +295,17 @@ class MemoryStore:
         while next(iter(x.dedupe.values())) <= x.arrivals - r.ACCEPTED_LIMIT:
             del x.dedupe[next(iter(x.dedupe))]
 
-    def _beat(self, request: r.RenewLeases) -> r.RenewedLeases:
+    def _renew_leases(self, request: r.RenewLeases) -> r.RenewedLeases:
         lost, news = [], []
-        for held in request.held:
-            x = self._executions.get(held.id)
-            if x is None or x.token != held.token:
-                lost.append(held.id)
+        for lease in request.held:
+            x = self._executions.get(lease.id)
+            change = t.renew(x, lease, request.lease, self._now)
+            if x is None or change is None:
+                lost.append(lease.id)
                 continue
-            self._set_due(x, self._now + request.lease)
-            if x.arrivals > held.seen:
-                news.append(held.id)
+            self._apply(x, change)
+            if x.arrivals > lease.seen:
+                news.append(lease.id)
         return r.RenewedLeases(self._now, tuple(lost), tuple(news))
 
     def _load(self, request: r.Load) -> list[bytes]:
@@ -329,47 +315,23 @@ class MemoryStore:
 
     def _deliver(self, request: r.Deliver) -> r.Delivered:
         x = self._known(request.id)
-        message_id = common.accepted_id(request)
-        if message_id in x.dedupe:
-            return r.Delivered(self._now, True)
-        if x.ended_at is not None:
-            raise common.has_ended(x.id, x.status)
-        duplicate = request.kind == "cancel" and x.cancelled
-        if not duplicate:
-            self._take_in(x, request)
-        if message_id:
-            self._remember(x, message_id)
-        return r.Delivered(self._now, duplicate, tuple(self._woken))
-
-    def _take_in(self, x: Execution, request: r.Deliver) -> None:
-        cancel = request.kind == "cancel"
-        if cancel and x.token is None and x.status == "pending" and not x.log:
-            self._end(x, r.End("cancelled", error=request.payload))
-            return
-        self._arrive(x, request.kind, request.name, request.payload)
-        if cancel:
-            x.cancelled = True
-            if x.token is not None:
-                self._set_status(x, "cancelling")
+        change = t.deliver(x, request, t.accepted_id(request) in x.dedupe, self._now)
+        self._apply(x, change)
+        return r.Delivered(self._now, change.duplicate, tuple(self._woken))
 
     def _cancel_quietly(self, id: str) -> None:
-        try:
+        with contextlib.suppress(UnknownExecution, ExecutionEnded):
             self._deliver(r.Deliver(id, "", "cancel"))
-        except (UnknownExecution, ExecutionEnded):
-            return
 
     def _watch(self, request: r.Watch) -> r.Delivered:
         x = self._known(request.id)
         watcher = self._executions.get(request.watcher)
-        if watcher is None or watcher.ended_at is not None:
-            return r.Delivered(self._now)
-        if x.ended_at is None:
-            x.watchers[watcher.id] = None
-            return r.Delivered(self._now)
-        waits = x.id in watcher.ends
-        if not waits:
-            self._arrive(watcher, "ended", x.id, common.ended_payload(r.End(x.status, x.result, x.error)))
-        return r.Delivered(self._now, waits, tuple(self._woken))
+        told = t.watch(x, watcher, watcher is not None and x.id in watcher.ends)
+        if told == "later":
+            x.watchers[request.watcher] = None
+        elif told == "now" and watcher is not None:
+            self._notify(watcher, x.id, t.ended_payload(r.End(x.status, x.result, x.error)))
+        return r.Delivered(self._now, told == "duplicate", tuple(self._woken))
 
     # --- reading ---------------------------------------------------------------------------------------------
 
@@ -409,34 +371,16 @@ class MemoryStore:
 
     def _amend(self, request: r.Amend) -> r.Amended:
         x = self._known(request.id)
-        if x.last_commit == request.nonce:
-            return r.Amended(x.header(), self._now)
-        if x.status not in request.statuses or x.length != request.expected:
-            raise common.not_allowed(x.id, x.status, x.length, request.statuses, request.expected)
-        x.log.extend(request.entries)
-        x.length = len(x.log)
-        x.last_commit = request.nonce
-        x.amendments += request.amendments
-        if request.attempt is not None:
-            x.attempt = request.attempt
-        x.token = x.worker = None
-        if request.then is not None:
-            self._end(x, request.then)
-        else:
-            self._set_status(x, "pending")
-            x.result = x.error = x.ended_at = x.purge_at = x.deadline = None
-            x.lost_leases = 0
-            self._make_ready(x)
+        change = t.amend(x, request, self._now)
+        if change is not None:
+            self._apply(x, change)
         return r.Amended(x.header(), self._now, tuple(self._woken))
 
     def _delete(self, request: r.Delete) -> bool:
         x = self._executions.get(request.id)
         if x is None:
             return False
-        if x.ended_at is None:
-            raise OperatorRefused(
-                f"execution {x.id!r} is {x.status}; only ended executions are deleted. Fix: cancel it first"
-            )
+        t.check_delete(x)
         self._counts[x.workflow][x.status] -= 1
         del self._executions[request.id]
         return True
@@ -459,9 +403,9 @@ class MemoryStore:
 
     def _put_schedule(self, request: r.PutSchedule) -> r.ScheduleWritten:
         stored = self._schedules.get(request.row.id)
-        if (stored.version if stored is not None else 0) != request.expected:
+        row = t.put_schedule(stored, request)
+        if row is None:
             return r.ScheduleWritten(False, stored, self._now)
-        row = attrs.evolve(request.row, version=request.expected + 1)
         self._schedules[row.id] = row
         for id in request.cancels:
             self._cancel_quietly(id)

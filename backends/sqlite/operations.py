@@ -1,50 +1,29 @@
-"""What operators, schedules and workers write into the SQLite store."""
+"""Requests of operators, schedules and workers that write into the SQLite store."""
 
 from __future__ import annotations
-
-import attrs
 
 from replay.backends import common
 from replay.backends.sqlite.transitions import Transitions
 from replay.core import requests as r
-from replay.core.errors import OperatorRefused, UnknownExecution
+from replay.core import transitions as t
 
 
 class Operations(Transitions):
     """As `Transitions`: one request each, within a transaction."""
 
     def _amend(self, request: r.Amend) -> r.Amended:
-        x, header = self._known(request.id, self._db)
-        if header.last_commit == request.nonce:
-            return r.Amended(header, self._now)
-        if header.status not in request.statuses or header.length != request.expected:
-            raise common.not_allowed(header.id, header.status, header.length, request.statuses, request.expected)
-        self._append(x, header.length, request.entries)
-        self._set(
-            x, length=header.length + len(request.entries), last_commit=request.nonce, token=None, worker=None,
-            amendments=header.amendments + request.amendments,
-            attempt=header.attempt if request.attempt is None else request.attempt,
-        )  # fmt: skip
-        if request.then is not None:
-            self._end(x, header.id, header.workflow, header.status, request.then)
-        else:
-            self._move(header.workflow, header.status, "pending")
-            self._set(
-                x, status="pending", result=None, error=None, ended_at=None, purge_at=None, deadline=None, lost=0, updated_at=self._now,
-                due_at=self._ready_at(header.queue, header.priority),
-            )  # fmt: skip
-        return r.Amended(self._known(request.id, self._db)[1], self._now, tuple(self._woken))
+        x = self._state(request.id)
+        change = t.amend(x, request, self._now)
+        if change is not None:
+            self._apply(x, change)
+        return r.Amended(self._header_of(x.x), self._now, tuple(self._woken))
 
     def _delete(self, request: r.Delete) -> bool:
-        try:
-            x, header = self._known(request.id, self._db)
-        except UnknownExecution:
+        x = self._find_state(request.id)
+        if x is None:
             return False
-        if header.ended_at is None:
-            raise OperatorRefused(
-                f"execution {header.id!r} is {header.status}; only ended executions are deleted. Fix: cancel it first"
-            )
-        self._remove(x, header.workflow, header.status)
+        t.check_delete(x)
+        self._remove(x.x, x.workflow, x.status)
         return True
 
     def _remove(self, x: int, workflow: str, status: str) -> None:
@@ -89,9 +68,9 @@ class Operations(Transitions):
 
     def _put_schedule(self, request: r.PutSchedule) -> r.ScheduleWritten:
         stored = self._schedule(request.row.id, self._db)
-        if (stored.version if stored is not None else 0) != request.expected:
+        row = t.put_schedule(stored, request)
+        if row is None:
             return r.ScheduleWritten(False, stored, self._now)
-        row = attrs.evolve(request.row, version=request.expected + 1)
         self._db.execute(
             "INSERT OR REPLACE INTO schedule VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (self._ns, row.id, row.workflow, row.spec, row.state, row.next_at, row.paused, row.version),
@@ -113,4 +92,5 @@ class Operations(Transitions):
         row = (self._ns, request.row.name, request.row.info, self._now, self._now + request.ttl)
         self._db.execute("INSERT OR REPLACE INTO worker VALUES (?, ?, ?, ?, ?)", row)
         self._db.execute("DELETE FROM worker WHERE ns=? AND until <= ?", (self._ns, self._now))
+        self._forget_claims()
         return self._now

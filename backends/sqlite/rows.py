@@ -7,17 +7,62 @@ from __future__ import annotations
 
 import sqlite3
 import zlib
-from typing import Any
+from typing import Any, NamedTuple
 
-from replay.backends import common
+import attrs
+
 from replay.backends.sqlite import schema
 from replay.backends.sqlite.find import find
+from replay.core import refusals
 from replay.core import requests as r
 from replay.core.errors import Undecodable
 
 HEADER = ", ".join(schema.COLUMNS)
 _SCHEDULES = "SELECT id, workflow, spec, state, next_at, paused, version FROM schedule WHERE ns=?"
-_DUE_SCHEDULES = f"{_SCHEDULES} AND paused=0 AND next_at IS NOT NULL ORDER BY next_at LIMIT 64"
+_SOONEST = f"""{_SCHEDULES} AND id IN (
+    SELECT s.id FROM json_each(?) AS w CROSS JOIN schedule AS s ON s.ns=? AND s.id IN (
+        SELECT id FROM schedule WHERE ns=? AND workflow = w.value AND paused=0 AND next_at IS NOT NULL
+        ORDER BY next_at, id LIMIT {r.SCHEDULES_LIMIT + 1}))
+    ORDER BY next_at, id"""
+_LATER = """SELECT min(s.next_at) FROM json_each(?) AS w CROSS JOIN schedule AS s
+    ON s.ns=? AND s.workflow = w.value AND s.paused=0 AND s.next_at > ?"""
+
+FIELDS = tuple(field.name for field in attrs.fields(r.Header))
+"""Fields of a header, in the order of their columns."""
+
+_COLUMN = dict(zip(FIELDS, schema.COLUMNS, strict=True))
+
+
+class Execution(NamedTuple):
+    """A row of the table of executions without its payloads: what `core.transitions.State` asks for, and what indexes need."""
+
+    x: int
+    id: str
+    workflow: str
+    queue: str
+    status: str
+    updated_at: float
+    ended_at: float | None
+    parent_id: str | None
+    priority: int
+    retention: float | None
+    attempt: int
+    run: int
+    length: int
+    amendments: int
+    arrivals: int
+    last_commit: str
+    token: str | None
+    lost_leases: int
+    due_at: float | None
+    cancelled: bool
+
+
+STATE = ", ".join(_COLUMN.get(name, name) for name in Execution._fields)
+_BY_ID = f"SELECT {STATE} FROM execution WHERE ns=? AND id=?"
+_BY_X = f"SELECT {STATE} FROM execution WHERE x=?"
+_HEADER_BY_X = f"SELECT {HEADER} FROM execution WHERE x=?"
+_updates: dict[tuple[str, ...], str] = {}  # statements by the fields that they set: there are some twenty
 
 
 class Rows:
@@ -40,17 +85,42 @@ class Rows:
     def _known(self, id: str, db: sqlite3.Connection) -> tuple[int, r.Header]:
         row = db.execute(f"SELECT x, {HEADER} FROM execution WHERE ns=? AND id=?", (self._ns, id)).fetchone()
         if row is None:
-            raise common.unknown(id)
+            raise refusals.unknown(id)
         return row[0], r.Header(*row[1:])
 
     def _tick(self, instant: float) -> int:
         return int(instant * schema.TICKS)
 
-    def _set(self, x: int, **columns: Any) -> None:
-        if "updated_at" in columns:
-            columns["updated_tick"] = self._tick(columns["updated_at"])
-        names = ", ".join(f"{name}=?" for name in columns)
-        self._db.execute(f"UPDATE execution SET {names} WHERE x=?", (*columns.values(), x))
+    def _find_state(self, id: str) -> Execution | None:
+        row = self._db.execute(_BY_ID, (self._ns, id)).fetchone()
+        return None if row is None else Execution._make(row)
+
+    def _state(self, id: str) -> Execution:
+        found = self._find_state(id)
+        if found is None:
+            raise refusals.unknown(id)
+        return found
+
+    def _state_of(self, x: int) -> Execution:
+        return Execution._make(self._db.execute(_BY_X, (x,)).fetchone())
+
+    def _header_of(self, x: int) -> r.Header:
+        return r.Header(*self._db.execute(_HEADER_BY_X, (x,)).fetchone())
+
+    def _write(self, x: Execution, fields: dict[str, Any]) -> None:
+        """Set *fields* of an execution, and what indexes need of them."""
+        if not fields:
+            return
+        if "status" in fields:
+            self._move(x.workflow, x.status, fields["status"])
+        if "updated_at" in fields and (tick := self._tick(fields["updated_at"])) != self._tick(x.updated_at):
+            fields = {**fields, "updated_tick": tick}  # seldom: each move costs an index entry
+        names = tuple(fields)
+        statement = _updates.get(names)
+        if statement is None:
+            columns = ", ".join(f"{_COLUMN.get(name, name)}=?" for name in names)
+            statement = _updates[names] = f"UPDATE execution SET {columns} WHERE x=?"
+        self._db.execute(statement, (*fields.values(), x.x))
 
     def _counted(self, workflow: str, status: str, change: int) -> None:
         self._moves[workflow, status] = self._moves.get((workflow, status), 0) + change
@@ -74,14 +144,10 @@ class Rows:
         rows = db.execute("SELECT seq, kind, name, payload, at FROM inbox WHERE x=? AND seq>? ORDER BY seq", (x, seen))
         return tuple(r.Message(*row) for row in rows)
 
-    def _ready_at(self, queue: str, priority: int) -> float:
-        self._woken[queue] = None
-        return self._now - priority * r.PRIORITY_STEP
-
     def _load(self, request: r.Load, db: sqlite3.Connection) -> list[bytes]:
         row = db.execute("SELECT x FROM execution WHERE ns=? AND id=?", (self._ns, request.id)).fetchone()
         if row is None:
-            raise common.unknown(request.id)
+            raise refusals.unknown(request.id)
         rows = db.execute(
             "SELECT entry, crc FROM log WHERE x=? AND seq>=? ORDER BY seq", (row[0], request.after)
         ).fetchall()
@@ -118,9 +184,14 @@ class Rows:
         rows = db.execute(f"{_SCHEDULES} AND id > ? ORDER BY id LIMIT ?", (self._ns, request.after, request.limit))
         return tuple(_schedule_of(row) for row in rows)
 
-    def _next_schedules(self) -> list[r.Schedule]:
-        """Return the schedules that are not paused, soonest first."""
-        return [_schedule_of(row) for row in self._db.execute(_DUE_SCHEDULES, (self._ns,))]
+    def _soonest_schedules(self, workflows: str) -> list[r.Schedule]:
+        """Return, of each of *workflows* (a JSON list), one unpaused schedule more than a claim hands out, soonest first."""
+        rows = self._db.execute(_SOONEST, (self._ns, workflows, self._ns, self._ns))
+        return [_schedule_of(row) for row in rows]
+
+    def _later_schedule(self, workflows: str) -> float | None:
+        (at,) = self._db.execute(_LATER, (workflows, self._ns, self._now)).fetchone()
+        return None if at is None else float(at)
 
     def _workers(self, now: float, db: sqlite3.Connection) -> tuple[r.WorkerRow, ...]:
         rows = db.execute(

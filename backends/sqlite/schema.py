@@ -8,7 +8,7 @@ from pathlib import Path
 
 from replay.core.errors import ConfigError, StoreUnavailable
 
-VERSION = 2
+VERSION = 3
 
 COLUMNS = (
     "id", "workflow", "version", "queue", "status", "input", "created_at", "updated_at", "result", "error", "ended_at",
@@ -52,9 +52,10 @@ CREATE TABLE watcher (x INTEGER, id TEXT, PRIMARY KEY (x, id)) WITHOUT ROWID;
 CREATE TABLE count (ns TEXT, workflow TEXT, status TEXT, n INTEGER NOT NULL, PRIMARY KEY (ns, workflow, status)) WITHOUT ROWID;
 CREATE TABLE schedule (ns TEXT, id TEXT, workflow TEXT NOT NULL, spec BLOB NOT NULL, state BLOB NOT NULL, next_at REAL,
     paused INTEGER NOT NULL, version INTEGER NOT NULL, PRIMARY KEY (ns, id)) WITHOUT ROWID;
-CREATE INDEX schedule_due ON schedule (ns, next_at) WHERE next_at IS NOT NULL;
+CREATE INDEX schedule_due ON schedule (ns, workflow, next_at) WHERE next_at IS NOT NULL AND paused = 0;
 CREATE TABLE worker (ns TEXT, name TEXT, info BLOB NOT NULL, seen_at REAL NOT NULL, until REAL NOT NULL,
     PRIMARY KEY (ns, name)) WITHOUT ROWID;
+CREATE TABLE claim (ns TEXT, nonce TEXT, until REAL NOT NULL, PRIMARY KEY (ns, nonce)) WITHOUT ROWID;
 """
 
 UPGRADES = {
@@ -63,8 +64,14 @@ ALTER TABLE execution ADD COLUMN updated_tick INTEGER NOT NULL DEFAULT 0;
 UPDATE execution SET updated_tick = CAST(updated_at * {TICKS} AS INTEGER);
 CREATE INDEX execution_updated ON execution (ns, updated_tick);
 """,
+    2: """
+CREATE TABLE claim (ns TEXT, nonce TEXT, until REAL NOT NULL, PRIMARY KEY (ns, nonce)) WITHOUT ROWID;
+INSERT INTO claim SELECT DISTINCT ns, token, 0 FROM execution WHERE token IS NOT NULL;
+DROP INDEX schedule_due;
+CREATE INDEX schedule_due ON schedule (ns, workflow, next_at) WHERE next_at IS NOT NULL AND paused = 0;
+""",
 }
-"""What makes a file of each older version one of the next."""
+"""Statements that make a file of each older version one of the next."""
 
 
 def connect(path: Path, synchronous: str) -> sqlite3.Connection:

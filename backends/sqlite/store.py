@@ -216,7 +216,7 @@ class SqliteStore(Operations):
                 case r.Claim():
                     return self._claim(request)
                 case r.RenewLeases():
-                    return self._beat(request)
+                    return self._renew_leases(request)
                 case r.Deliver():
                     return self._deliver(request)
                 case r.Watch():

@@ -35,6 +35,10 @@ ACCEPTED_LIMIT = 10_000
 minutes, and an execution that lives for years with `continue_as_new` must not remember all that it ever received."""
 
 
+SCHEDULES_LIMIT = 16
+"""Due schedules that one claim hands out, those that have been due longest."""
+
+
 class Request(Generic[R_co]):
     """Something to ask a store; `R_co` is the type of its reply."""
 
@@ -173,7 +177,8 @@ class Claims:
         claimed: What this claim now holds leases on, longest due first (within each shard, if the store has several).
         next_due: Earliest instant at which these queues and workflows will have something due that is not due now
             (leases included), None if nothing is known. If more was due than `limit`, it is `now`.
-        schedules: Due, unpaused schedules of these workflows (at most 16; not leased: `PutSchedule` compares versions).
+        schedules: Due, unpaused schedules of these workflows, at most `SCHEDULES_LIMIT`, by `next_at`, then `id`. Schedules of other
+            workflows never hide them. They are not leased: `PutSchedule` compares versions.
         outbox: Deliveries to (and creations on) other shards that this worker should perform and then `Forget` (stores without
             shards: empty).
     """
@@ -196,13 +201,14 @@ class Claim(Request[Claims]):
     `MAX_LOST - 1` (one more try). Executions of other workflows or queues are untouched.
 
     Of what is due, a higher priority goes first, whether it was ready at once or waited for an instant (`Create.at`,
-    `Park.wake_at`, a lease's end). An instant that has come is found `priority * PRIORITY_STEP` seconds earlier from the next
+    `Suspend.wake_at`, a lease's end). An instant that has come is found `priority * PRIORITY_STEP` seconds earlier from the next
     claim on, whatever it claims, so that the order of `due_at` is the order of claims.
 
     With `revive`, executions of these queues and workflows that are `stuck` and not in a crash loop (`lost_leases < MAX_LOST - 1`)
     become due now first.
 
-    Idempotent by `nonce` (a random string, unique to each claim): repeating it returns the leases still held under it.
+    Idempotent by `nonce` (a random string, unique to each claim): a repetition returns the leases still held under it, and takes
+    no others, for at least `lease` seconds. A claim that took nothing is not remembered.
     """
 
     nonce: str
@@ -225,7 +231,7 @@ class KeepLease:
 class Suspend:
     """After the commit the execution is released and sleeps until `wake_at` or a message.
 
-    If its inbox holds a message beyond `seen`, it is not released: the lease goes on, as with `Keep(lease)`, and the reply
+    If its inbox holds a message beyond `seen`, it is not released: the lease goes on, as with `KeepLease(lease)`, and the reply
     has `parked=False`. `wake_at=None`: only a message wakes it. A `wake_at` in the past makes it due at once.
     """
 

@@ -134,7 +134,8 @@ def test_a_file_of_an_older_version_is_brought_up_to_date_and_keeps_what_it_hold
     made_new = rows(path, indexes)
     with contextlib.closing(sqlite3.connect(path)) as db:
         db.executescript(
-            "DROP INDEX execution_updated; ALTER TABLE execution DROP COLUMN updated_tick; UPDATE meta SET value = '1'"
+            "DROP INDEX execution_updated; ALTER TABLE execution DROP COLUMN updated_tick; DROP TABLE claim; DROP INDEX schedule_due;"
+            " CREATE INDEX schedule_due ON schedule (ns, next_at) WHERE next_at IS NOT NULL; UPDATE meta SET value = '1'"
         )
     with contextlib.closing(SqliteStore(path)) as store:
         assert store.apply([r.Get("x"), r.Load("x", 0)]) == [before, [b"[1]", b"[2]"]]

@@ -20,6 +20,7 @@ from replay.core.fibers import Fiber
 from replay.core.interpreter import Interpreter
 from replay.core.recorder import Recorder
 from replay.core.session import Session
+from replay.core.transitions import Change
 from replay.worker import Worker
 from replay.worker.sources import ExecutionSources
 
@@ -64,7 +65,7 @@ def the_expected_length_is_not_compared(real: Any, store: Any, request: r.Commit
     return real(store, request if x is None else attrs.evolve(request, expected=x.length))
 
 
-@plant(MemoryStore, "_then")
+@plant(MemoryStore, "_conclude")
 def a_wake_up_is_dropped_when_the_inbox_grew(real: Any, store: Any, x: Any, request: r.Commit) -> Any:
     return real(store, x, attrs.evolve(request, seen=2**53))
 
@@ -82,10 +83,10 @@ def leases_never_expire(real: Any, store: Any, request: r.Claim) -> Any:
     return real(store, attrs.evolve(request, lease=1e12))
 
 
-@plant(MemoryStore, "_end")
-def the_end_of_a_child_does_not_wake_its_parent(real: Any, store: Any, x: Any, end: r.End) -> Any:
+@plant(MemoryStore, "_close")
+def the_end_of_a_child_does_not_wake_its_parent(real: Any, store: Any, x: Any, payload: bytes) -> Any:
     x.parent_id = None
-    return real(store, x, end)
+    return real(store, x, payload)
 
 
 @plant(MemoryStore, "_deliver")
@@ -116,15 +117,15 @@ def a_cancel_gets_lost(real: Any, store: Any, request: r.Deliver) -> Any:
     return r.Delivered(store._now) if request.kind == "cancel" else real(store, request)
 
 
-@plant(MemoryStore, "_arrive")
-def a_cancel_does_not_wake_a_parked_execution(real: Any, store: Any, x: Any, kind: str, *rest: Any) -> None:
+@plant(MemoryStore, "_apply")
+def a_cancel_does_not_wake_a_parked_execution(real: Any, store: Any, x: Any, change: Change) -> None:
     due = x.due_at
-    real(store, x, kind, *rest)
-    if kind == "cancel" and x.token is None:
+    real(store, x, change)
+    if change.message is not None and change.message.kind == "cancel" and x.token is None:
         store._set_due(x, due)
 
 
-@plant(MemoryStore, "_beat")
+@plant(MemoryStore, "_renew_leases")
 def a_beat_does_not_compare_the_token(real: Any, store: Any, request: r.RenewLeases) -> Any:
     held = [attrs.evolve(h, token=store._executions[h.id].token or h.token) for h in request.held]
     return real(store, attrs.evolve(request, held=tuple(held)))
@@ -145,7 +146,7 @@ def consumed_messages_return(real: Any, store: Any, request: r.Commit) -> Any:
     return reply
 
 
-@plant(MemoryStore, "_then")
+@plant(MemoryStore, "_conclude")
 def signals_are_dropped_by_continue_as_new(real: Any, store: Any, x: Any, request: r.Commit) -> Any:
     if isinstance(request.then, r.Restart):
         x.inbox.clear()

@@ -22,15 +22,26 @@ QUEUES = st.sampled_from(["default", "mail"])
 ROWS = st.lists(st.sampled_from([b"[1]", b'["x",{}]', b'["\\u00e9",[]]']), max_size=3).map(tuple)
 PAYLOADS = st.sampled_from([b"null", b"[]", b"{}", b"9223372036854775808", b'"\xc3\xa9"'])
 METADATA = st.sampled_from([b"{}", b'{"k":1}', b'{"k":2,"l":"x"}', b'{"l": "x", "k": 1}'])
+KNOWN = st.sampled_from([(("w", ""), ("v", "")), (("w", ""),), (("v", ""),), (("v", ""), ("nobody", ""))])
+SCHEDULES = ("s", "t", "u", "other", "another")
+SCHEDULED = st.sampled_from(["w", "v", "gone"])
 LEASE = 10.0
+ALL = 100
+"""Limit of a claim that takes all that is due."""
 
 
 def store_agreement(
-    make_store: Callable[[Clock], Store], reference: Callable[[Clock], Store] = MemoryStore
+    make_store: Callable[[Clock], Store], reference: Callable[[Clock], Store] = MemoryStore, *, ordered: bool = True
 ) -> type[RuleBasedStateMachine]:
     """Return a state machine that fails where a store of *make_store* answers otherwise than *reference*.
 
     Apply it in a test module: `TestAgreement = store_agreement(lambda clock: MyStore(..., clock=clock)).TestCase`.
+
+    Args:
+        make_store: Opens a fresh, empty store with the clock it is given.
+        reference: Opens the store to compare with.
+        ordered: Claims are in order over the whole store. A store of several shards has an order within each: its claims are
+            compared without limits.
     """
 
     class Agreement(RuleBasedStateMachine):
@@ -41,7 +52,9 @@ def store_agreement(
             self.clock = VirtualClock()
             self.stores = [reference(self.clock), make_store(self.clock)]
             self.leases: dict[str, tuple[str, int]] = {}  # id -> token, log length as its holder knows it
+            self.claims: list[tuple[float, r.Claim]] = []  # claims that took something, and when
             self.number = 0
+            self.many = False
 
         def teardown(self) -> None:
             for store in getattr(self, "stores", ()):
@@ -74,17 +87,92 @@ def store_agreement(
             at = None if later is None else self.clock.now() + later
             self.ask(r.Create(id, workflow, b"null", queue=queue, at=at, parent_id=parent, **more))
 
-        @rule(queues=st.sampled_from([("default",), ("default", "mail")]), revive=st.booleans())
-        def claim(self, queues: tuple[str, ...], revive: bool) -> None:
+        @rule(
+            queues=st.sampled_from([("default",), ("default", "mail"), ("mail",)]),
+            workflows=KNOWN,
+            limit=st.sampled_from([1, 1, 2, ALL]),
+            revive=st.booleans(),
+        )
+        def claim(
+            self, queues: tuple[str, ...], workflows: tuple[tuple[str, str], ...], limit: int, revive: bool
+        ) -> None:
             self.tick()
-            request = r.Claim(self.nonce(), "worker", queues, (("w", ""), ("v", "")), 100, LEASE, revive)
+            if revive or not ordered or self.has_ties():
+                limit = ALL
+            self.claim_and_repeat(r.Claim(self.nonce(), "worker", queues, workflows, limit, LEASE, revive))
+
+        def claim_and_repeat(self, request: r.Claim) -> None:
             reply = self.ask(request)
-            assert comparable(self.ask(request).claimed) == comparable(reply.claimed)
             for claimed in reply.claimed:
                 self.leases[claimed.header.id] = (request.nonce, claimed.header.length)
+            if reply.claimed:
+                self.claims.append((self.clock.now(), request))
+                assert comparable(self.ask(request).claimed) == comparable(reply.claimed)
 
-        @precondition(lambda self: self.leases)
+        def has_ties(self) -> bool:
+            """Tell whether executions have one due time: stores may take either first."""
+            headers = self.stores[0].apply([r.Get(id) for id in ALL_IDS])
+            dues = [h.due_at + shift for h in headers if h is not None and h.due_at is not None for shift in levels(h)]
+            return len(dues) != len(set(dues))
+
+        @rule(pick=st.integers(0, 9), release=st.booleans(), id=IDS)
+        def repeat_a_claim_late(self, pick: int, release: bool, id: str) -> None:
+            """Repeat a claim, after what it took was released or ended and more is due. A store may forget expired claims."""
+            self.lease(id)
+            self.claims = [each for each in self.claims if each[0] + LEASE > self.clock.now() + 0.01]
+            if not self.claims:
+                return
+            _, request = self.claims[pick % len(self.claims)]
+            for held, (token, length) in sorted(self.leases.items()):
+                if token == request.nonce:
+                    self.tick()
+                    then = r.ReleaseLease() if release else r.End("completed", b"1")
+                    self.ask(r.Commit(held, token, length, self.nonce(), then))
+                    self.leases.pop(held)
+                    break
+            self.ask(r.Create(id, "w", b"null"))
+            reply = self.ask(request)
+            assert all(claimed.header.token == request.nonce for claimed in reply.claimed)
+
+        def lease(self, id: str) -> None:
+            """Have a lease at hand: without one, claim all that is due, for want of which *id* is created."""
+            if not self.leases:
+                self.ask(r.Create(id, "w", b"null"))
+                self.claim_all()
+
+        def claim_all(self) -> None:
+            self.tick()
+            both, queues = (("w", ""), ("v", "")), ("default", "mail")
+            self.claim_and_repeat(r.Claim(self.nonce(), "worker", queues, both, ALL, LEASE))
+
+        @rule(times=st.integers(1, r.MAX_LOST + 1), progress=st.none() | st.integers(0, r.MAX_LOST))
+        def lose_leases(self, times: int, progress: int | None) -> None:
+            """Lose leases in a row, with a commit between two of them."""
+            for number in range(times):
+                self.clock.move_to(self.clock.now() + LEASE + 1.0)
+                self.claim_all()
+                if number == progress and self.leases:
+                    self.commit_entries(0, (), 0)
+
+        @rule(id=IDS, pick=st.integers(0, 3), entries=ROWS, seen=st.integers(0, 3))
+        def keep(self, id: str, pick: int, entries: tuple[bytes, ...], seen: int) -> None:
+            """Commit entries and nothing else: the hot request, for which stores have statements of their own."""
+            self.lease(id)
+            if self.leases:
+                self.commit_entries(pick, entries, seen)
+
+        def commit_entries(self, pick: int, entries: tuple[bytes, ...], seen: int) -> None:
+            self.tick()
+            id = sorted(self.leases)[pick % len(self.leases)]
+            token, length = self.leases[id]
+            request = r.Commit(id, token, length, self.nonce(), r.KeepLease(LEASE), entries, seen=seen)
+            if isinstance(self.ask(request), r.Committed):
+                self.leases[id] = (token, length + len(entries))
+            else:
+                self.leases.pop(id)
+
         @rule(
+            spare=IDS,
             pick=st.integers(0, 3),
             entries=ROWS,
             seen=st.integers(0, 3),
@@ -92,11 +180,15 @@ def store_agreement(
             stale=SELDOM,
             again=SELDOM,
             then=st.sampled_from(["keep", "park", "wake", "yield", "end", "fail", "restart"]),
+            attempt=st.sampled_from([None, None, 2, 3]),
+            amendments=st.sampled_from([0, 0, 1]),
+            current=st.sampled_from([None, b'[{"kind":"step"}]']),
             child=st.none() | st.none() | IDS,
             cancel=st.none() | st.none() | IDS,
         )
         def commit(
             self,
+            spare: str,
             pick: int,
             entries: tuple[bytes, ...],
             stale: bool,
@@ -106,6 +198,9 @@ def store_agreement(
             again: bool,
             **more: Any,
         ) -> None:
+            self.lease(spare)
+            if not self.leases:
+                return
             self.tick()
             id = sorted(self.leases)[pick % len(self.leases)]
             token, length = self.leases[id]
@@ -130,7 +225,6 @@ def store_agreement(
                 creates=(r.Create(child, "w", b"1", parent_id=id),) if child is not None else (),
                 # Only a session that ends cancels (its children): what that leads to on other shards, it does not hear.
                 cancels=(cancel,) if cancel is not None and child is None and then in ("end", "fail") else (),
-                current=b'[{"kind":"step"}]',
             )
             reply = self.ask(request)
             if isinstance(reply, r.Committed):
@@ -172,6 +266,17 @@ def store_agreement(
             then = r.End("failed", None, b'"forced"') if ends else None
             self.ask(r.Amend(id, self.nonce(), statuses, length, (b"[9]",), then, 2, 1))
 
+        @rule(id=IDS, ends=st.booleans(), seconds=st.sampled_from([0.0, 21.0]))
+        def amend_what_ended_and_purge(self, id: str, ends: bool, seconds: float) -> None:
+            """Amend an execution that waits for its purge: it lives again, or its retention begins anew."""
+            self.tick()
+            header = self.ask(r.Get(id))
+            if header is not None and header.ended_at is not None:
+                then = r.End("completed", b"1") if ends else None
+                self.ask(r.Amend(id, self.nonce(), (header.status,), header.length, (), then))
+                self.clock.move_to(self.clock.now() + seconds)
+                self.ask(r.Purge())
+
         @rule(id=IDS)
         def delete(self, id: str) -> None:
             self.ask(r.Delete(id))
@@ -181,9 +286,9 @@ def store_agreement(
             self.ask(r.Purge(keep=keep))
 
         @rule(
-            id=st.sampled_from(["s", "t"]),
+            id=st.sampled_from(SCHEDULES),
             expected=st.integers(0, 2),
-            workflow=WORKFLOWS,
+            workflow=SCHEDULED,
             paused=st.booleans(),
             soon=st.sampled_from([None, -1.0, 5.0]),
             create=st.none() | IDS,
@@ -199,6 +304,7 @@ def store_agreement(
             create: str | None,
             drop: bool,
         ) -> None:
+            self.tick()
             if drop:
                 self.ask(r.DropSchedule(id, expected))
                 return
@@ -206,6 +312,16 @@ def store_agreement(
             row = r.Schedule(id, workflow, b"{}", b"[]", next_at, paused)
             self.ask(r.PutSchedule(row, expected, (r.Create(create, "w", b"1"),) if create is not None else ()))
             self.ask(r.ListSchedules())
+
+        @rule(workflow=st.sampled_from(["gone", "gone", "v"]), first=st.sampled_from([-200.0, 1.0]))
+        @precondition(lambda self: not self.many)
+        def schedule_many(self, workflow: str, first: float) -> None:
+            """Make more schedules than a claim hands out, or a store looks at at once."""
+            self.many = True
+            begin = self.clock.now() + first
+            rows = [r.Schedule(f"many-{n}", workflow, b"{}", b"[]", begin + n) for n in range(70)]
+            one, other = (store.apply([r.PutSchedule(row, 0) for row in rows]) for store in self.stores)
+            assert one == other
 
         @rule(
             statuses=st.sampled_from([(), ("pending",), ("completed", "failed")]),
@@ -245,6 +361,11 @@ def store_agreement(
             self.clock.move_to(self.clock.now() + 0.001)
 
     return Agreement
+
+
+def levels(header: r.Header) -> tuple[float, ...]:
+    """Return what to add to a due time to compare it before and after it is put where the priority belongs."""
+    return (0.0,) if header.priority == 0 else (0.0, header.priority * r.PRIORITY_STEP)
 
 
 def comparable(reply: Any) -> Any:

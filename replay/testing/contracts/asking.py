@@ -1,4 +1,4 @@
-"""A store with a virtual clock, asked in short form: what the promises of a store are told with."""
+"""A store with a virtual clock, asked in short form: the language of the store's promises."""
 
 from __future__ import annotations
 

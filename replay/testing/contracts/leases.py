@@ -21,6 +21,31 @@ class LeasePromises:
         assert s.ask(r.RenewLeases((r.LeaseRef("a", "n1", 0),), LEASE)).lost == ("a",), "who held it before is not told"
         assert s.ask(r.RenewLeases((r.LeaseRef("a", "n2", 0),), LEASE)).lost == ()
 
+    def test_a_claim_repeated_after_its_leases_were_given_up_takes_nothing(self, s: Asking) -> None:
+        """A late repetition: what it took has ended or was released, and more is due."""
+        for then in (r.End("completed", b"1"), r.ReleaseLease()):
+            name = type(then).__name__
+            s.create(f"{name}-1")
+            taken = s.claim(name, limit=1)
+            s.commit(taken[0], name, 0, then)
+            s.create(f"{name}-2")
+            assert s.claim(name, limit=1) == []
+            assert s.claim(name, limit=10) == []
+        assert s.claim("another") != []
+
+    def test_a_lease_lost_after_a_commit_is_the_first_lost(self, s: Asking) -> None:
+        """A commit without anything but entries counts as progress, too."""
+        s.create("a")
+        for length in range(2):
+            for number in range(r.MAX_LOST - 1):
+                assert s.claim(f"n{length}-{number}") == ["a"]
+                s.wait(LEASE + 1.0)
+            assert s.claim(f"n{length}") == ["a"], "it is set aside although it went on meanwhile"
+            assert s.get("a").lost_leases == r.MAX_LOST - 1
+            s.commit("a", f"n{length}", length, entries=(b"[1]",))
+            assert s.get("a").lost_leases == 0
+            s.commit("a", f"n{length}", length + 1, r.ReleaseLease())
+
     def test_a_commit_cancels_what_it_names(self, s: Asking) -> None:
         s.create("p")
         assert s.claim("n1") == ["p"]

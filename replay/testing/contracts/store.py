@@ -231,6 +231,15 @@ class StoreContract(LeasePromises, ListPromises):
         assert [m.payload for m in s.claims("n2").claimed[0].messages] == [b"[7]"]
         assert s.signal("a", "m1").duplicate
 
+    def test_beginning_anew_counts_attempts_and_amendments_anew(self, s: Asking) -> None:
+        """Whatever else the commit says of them."""
+        s.create("a", amendments=2)
+        s.claim("n1")
+        s.commit("a", "n1", 0, attempt=3, amendments=1)
+        assert (s.get("a").attempt, s.get("a").amendments) == (3, 3)
+        s.commit("a", "n1", 0, r.Restart(b"[2]"), attempt=4, amendments=1)
+        assert (s.get("a").attempt, s.get("a").amendments, s.get("a").run) == (1, 0, 1)
+
     def test_beginning_anew_may_carry_entries_along(self, s: Asking) -> None:
         """The new log begins with them and grows from there."""
         s.create("a")
