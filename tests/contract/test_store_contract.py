@@ -15,18 +15,17 @@ from replay.backends.sqlite import SqliteStore
 from replay.backends.sqlite import find as sqlite_find
 from replay.core import requests as r
 from replay.testing import StoreContract
-from replay.testing.contracts.schedules import SchedulePromises
 from replay.testing.simulation.clock import VirtualClock
 from tests.contract.example_store import RequestLogStore
 
 
-class TestMemoryStore(StoreContract, SchedulePromises):
+class TestMemoryStore(StoreContract):
     @pytest.fixture
     def make_store(self) -> Callable[[Any], MemoryStore]:
         return MemoryStore
 
 
-class TestSqliteStore(StoreContract, SchedulePromises):
+class TestSqliteStore(StoreContract):
     @pytest.fixture
     def make_store(self, tmp_path: Path) -> Callable[[Any], SqliteStore]:
         return lambda clock: SqliteStore(tmp_path / "store.db", clock=clock)
@@ -55,7 +54,7 @@ class TestRedisClusterStore(StoreContract):
         return lambda clock: open_store(redis_cluster.url, namespace=uuid.uuid4().hex, clock=clock)
 
 
-class TestExampleStore(StoreContract, SchedulePromises):
+class TestExampleStore(StoreContract):
     @pytest.fixture
     def make_store(self, tmp_path: Path) -> Callable[[Any], RequestLogStore]:
         return lambda clock: RequestLogStore(tmp_path / "example.db", clock)

@@ -1,4 +1,4 @@
-"""Promises of a store about schedules, as tests."""
+"""Contract of schedules, as tests: part of `StoreContract`."""
 
 from __future__ import annotations
 

@@ -12,10 +12,11 @@ from replay.ports import Clock, Store
 from replay.testing.contracts.asking import LEASE, Asking
 from replay.testing.contracts.leases import LeasePromises
 from replay.testing.contracts.lists import ListPromises
+from replay.testing.contracts.schedules import SchedulePromises
 from replay.testing.simulation.clock import VirtualClock
 
 
-class StoreContract(LeasePromises, ListPromises):
+class StoreContract(LeasePromises, ListPromises, SchedulePromises):
     """Tests of a store, given this fixture.
 
     * `make_store`: a function of a clock that opens a fresh, empty store on your backend.
