@@ -135,7 +135,7 @@ def store_agreement(
             assert all(claimed.header.token == request.nonce for claimed in reply.claimed)
 
         def lease(self, id: str) -> None:
-            """Have a lease at hand: without one, claim all that is due, for want of which *id* is created."""
+            """Hold at least one lease: without one, create *id* and claim all that is due."""
             if not self.leases:
                 self.ask(r.Create(id, "w", b"null"))
                 self.claim_all()
