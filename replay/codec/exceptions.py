@@ -13,7 +13,14 @@ from typing import Any
 
 from replay.codec.refusal import MAX_DEPTH, Refusal, too_deep
 from replay.codec.registry import Registry, natural_name
-from replay.core.errors import CompensationFailed, ExecutionFailed, RemoteError, StepFailed, Undecodable
+from replay.core.errors import (
+    CompensationFailed,
+    ExecutionFailed,
+    NotSerializable,
+    RemoteError,
+    StepFailed,
+    Undecodable,
+)
 
 MAX_TEXT = 8_000
 """Longest message, traceback or part kept, in characters: an error must never be what breaks the payload limit."""
@@ -42,10 +49,13 @@ _open = threading.local()  # the exceptions being taken apart on this thread, ou
 
 
 def name_of(cls: type[BaseException], registry: Registry) -> str:
-    """Return the name to store. Local exception classes are allowed, and restored as `RemoteError`."""
-    if registry.custom(cls) is None and "<" in cls.__qualname__:
-        return natural_name(cls)
-    return registry.name_of(cls)
+    """Return the name to store. Classes that no other process can find are allowed, and restored as `RemoteError`."""
+    try:
+        return registry.name_of(cls)
+    except NotSerializable:
+        if "<" in cls.__qualname__:
+            return natural_name(cls)
+        return f"{cls.__module__}:<nameless>.{cls.__qualname__}"  # a name that finds no class: not even a namesake
 
 
 def take_apart(error: BaseException, name: str, write: Callable[[Any, int], Any], depth: int, *, traces: bool) -> Any:
@@ -55,6 +65,8 @@ def take_apart(error: BaseException, name: str, write: Callable[[Any, int], Any]
     chain: list[int] = _open.__dict__.setdefault("chain", [])
     if id(error) in chain or len(chain) >= MAX_CAUSES:
         raise Refusal("an exception that contains itself, or too many others. Fix: none needed, its text is stored")
+    if not chain:
+        _open.contexts = 0
     chain.append(id(error))
     try:
         return {"$exc": _parts(error, name, _Budget(write, depth + 1), traces)}
@@ -93,6 +105,13 @@ class _Budget:
         except (Refusal, RecursionError):
             return None
 
+    def context(self, error: BaseException | None) -> Any:
+        """Return the exception that was being handled as plain data; None beyond `MAX_CAUSES` of them in one value."""
+        if error is None or _open.__dict__.setdefault("contexts", 0) >= MAX_CAUSES:
+            return None
+        _open.contexts += 1
+        return self.cause(error)
+
 
 def _parts(error: BaseException, name: str, budget: _Budget, traces: bool) -> dict[str, Any]:
     # The descriptors of BaseException, because a class may hide them behind properties of its own.
@@ -114,7 +133,13 @@ def _parts(error: BaseException, name: str, budget: _Budget, traces: bool) -> di
     written = budget.cause(cause) if cause is not None else None
     if written is not None:
         found["cause"] = written
-    if traces:
+    if traces:  # in digests, neither: those of 0.1 knew of no context
+        context = vars(BaseException)["__context__"].__get__(error)
+        written = True if context is not None and context is cause else budget.context(context)
+        if written is not None:
+            found["context"] = written
+        if cause is None and vars(BaseException)["__suppress_context__"].__get__(error):
+            found["suppress"] = True
         trace = trace if isinstance(trace, str) else trace_of(error)
         if trace:
             found["trace"] = trace[-MAX_TEXT:]
@@ -124,7 +149,7 @@ def _parts(error: BaseException, name: str, budget: _Budget, traces: bool) -> di
 def _state(error: BaseException) -> dict[str, Any]:
     """Return the instance's `__dict__` and slots (attrs exceptions have some)."""
     space = vars(BaseException)["__dict__"].__get__(error)
-    state = {key: value for key, value in space.items() if type(key) is str}
+    state = {key: value for key, value in space.items() if type(key) is str and key != "__orig_class__"}
     for slot in copyreg._slotnames(type(error)):  # type: ignore[attr-defined]
         if slot not in state and hasattr(error, slot):
             state[slot] = getattr(error, slot)
@@ -153,8 +178,14 @@ def put_together(parts: Any, registry: Registry, read: Callable[[Any], Any]) -> 
             same.append("cause")
         _set_state(error, state | dict.fromkeys(same, cause))
         _set_native(error, native)
+    about = parts.get("context")
+    context = cause if about is True else None if about is None else read(about)
+    if isinstance(context, BaseException):
+        error.__context__ = context
     if isinstance(cause, BaseException):
         error.__cause__ = cause
+    elif parts.get("suppress") is True:
+        error.__suppress_context__ = True
     trace = parts.get("trace")
     if type(trace) is str:
         error.__dict__[_TRACE] = trace

@@ -38,7 +38,7 @@ def choose(name: JsonBackendName | None) -> JsonBackend:
     if name == "orjson" and orjson is None:
         raise ValueError("engine='orjson' needs orjson. Fix: pip install 'replay-engine[fast]'")
     if orjson is None or name == "json":
-        return JsonBackend("json", standard_dumps, standard_loads)
+        return JsonBackend("json", _strict_dumps, standard_loads)
     return JsonBackend("orjson", orjson.dumps, orjson.loads)
 
 
@@ -54,6 +54,14 @@ _decoder = json.JSONDecoder(parse_constant=_no_constant)
 def standard_dumps(plain: Any) -> bytes:
     """Return *plain* as JSON text, by the standard library. It writes lone surrogates and any allowed depth, too."""
     return _encoder.encode(plain).encode("ascii")
+
+
+def _strict_dumps(plain: Any) -> bytes:
+    """As `standard_dumps`, but refuse surrogates as orjson does: they need care."""
+    text = _encoder.encode(plain)
+    if "\\ud" in text:
+        raise ValueError("perhaps a surrogate")
+    return text.encode("ascii")
 
 
 def standard_loads(data: bytes) -> Any:

@@ -138,10 +138,12 @@ class Reader:
         return found
 
     def _namedtuple(self, value: Any, depth: int) -> Any:
-        name, stored = _list(value)
+        name, stored, *written = _list(value)
         cls = self._find(name, lambda c: issubclass(c, tuple) and hasattr(c, "_fields"), "a NamedTuple")
         items = self.items(stored, depth)
         fields, defaults = cls._fields, cls._field_defaults
+        if written and tuple(_list(written[0])) != fields:
+            return _renamed_fields(cls, name, dict(zip(map(_text, written[0]), items, strict=True)))
         for field in fields[len(items) :]:
             if field not in defaults:
                 raise _lacks(name, field)
@@ -161,9 +163,12 @@ class Reader:
         found = self._fields(_dict(stored), depth)
         _no_unknown(name, found, known)
         new = object.__new__(cls)
+        for field, item in found.items():
+            object.__setattr__(new, field, item)
         for field, about in known.items():
-            object.__setattr__(new, field, found[field] if field in found else _default(about, name, field, new))
-        if hasattr(cls, "_attrs_cached_hash") or getattr(getattr(cls, "__attrs_props__", None), "cache_hash", False):
+            if field not in found:  # after the others: a default that takes the object sees what was stored
+                object.__setattr__(new, field, _default(about, name, field, new))
+        if "_attrs_cached_hash" in getattr(getattr(cls.__hash__, "__code__", None), "co_names", ()):
             object.__setattr__(new, "_attrs_cached_hash", None)
         return new
 
@@ -212,6 +217,15 @@ class Reader:
 def issubclass_of(base: type[Any]) -> Callable[[type[Any]], bool]:
     """Return a check for subclasses of *base*."""
     return lambda cls: issubclass(cls, base)
+
+
+def _renamed_fields(cls: Any, name: str, stored: dict[str, Any]) -> Any:
+    """Return a NamedTuple whose class had other fields when it was stored, matched by name."""
+    _no_unknown(name, stored, dict.fromkeys(cls._fields))
+    for field in cls._fields:
+        if field not in stored and field not in cls._field_defaults:
+            raise _lacks(name, field)
+    return tuple.__new__(cls, [stored.get(field, cls._field_defaults.get(field)) for field in cls._fields])
 
 
 def _default(about: Any, cls: str, field: str, new: Any) -> Any:
@@ -312,6 +326,7 @@ _FLOATS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 _LEAVES: dict[str, Callable[[Any], Any]] = {
     "$int": _int,
+    "$text": lambda v: "".join(map(_text, _list(v))),
     "$float": lambda v: _FLOATS[v],
     "$bytes": _bytes,
     "$bytearray": lambda v: bytearray(_bytes(v)),

@@ -10,6 +10,7 @@ from typing import Any
 
 import attrs
 
+from replay.codec import generics
 from replay.core.errors import Cancelled, NotSerializable, Undecodable
 
 
@@ -78,12 +79,17 @@ class Registry:
         custom = self._custom.get(cls)
         if custom is not None:
             return custom.name
+        origin, args = generics.parts(cls)
+        if origin is not None:
+            return f"{self.name_of(origin)}[{','.join(map(self._name_of_argument, args))}]"
         name = natural_name(cls)
         if "<" in cls.__qualname__:
             raise NotSerializable(
                 f"class {cls.__qualname__} is local to a function, so no other process can find it. "
                 f"Fix: move it to the top of a module, or decorate it with @replay.serializable"
             )
+        if _loaded(name) is not cls:
+            raise _not_found(name, cls)
         known = self._by_name.get(name)
         if known is not None and known is not cls and known in self._custom:
             raise NotSerializable(
@@ -92,6 +98,17 @@ class Registry:
             )
         self._by_name[name] = cls  # the latest wins: a module may have been reloaded
         return name
+
+    def _name_of_argument(self, argument: Any) -> str:
+        """Return the name of a generic class's argument."""
+        if argument in generics.PLAIN:
+            return f"builtins:{argument.__name__}"
+        if not isinstance(argument, type):
+            raise NotSerializable(
+                f"{argument!r}, an argument of a generic class, is no class that has a name. "
+                f"Fix: make a subclass at the top of a module, such as `class Lines(Page[list[int]]): ...`"
+            )
+        return self.name_of(argument)
 
     def find(self, name: Any) -> type[Any]:
         """Return the class called *name*.
@@ -106,6 +123,8 @@ class Registry:
         known = self._by_name.get(name)
         if known is not None:
             return known
+        if name.endswith("]"):
+            return generics.built(name, self.find)
         module = name.partition(":")[0]
         if not self._is_trusted(module):
             raise Undecodable(
@@ -113,6 +132,11 @@ class Registry:
                 f"Fix: register it (@replay.serializable), or codec.trust({module[:100]!r})"
             )
         found = self._look_up(name, self._is_trusted)
+        if module == "__main__" and found is None:
+            raise Undecodable(
+                f"the stored text names class {name[:200]!r}: a script of another process defined it, and `__main__` is another "
+                f"module here. Fix: move the class into a module that both import"
+            )
         if found is None or not is_data(found):
             raise Undecodable(
                 f"the stored text names class {name[:200]!r}, which is not loaded in this process. "
@@ -147,20 +171,39 @@ class Registry:
 
         Only classes are traversed (`shop:Order.Line`), so that no name leads from one module into another.
         """
-        module, _, qualname = name.partition(":")
-        loaded = sys.modules.get(module)
-        if loaded is None:
+        found = _loaded(name)
+        if found is None:
             return None
-        # object.__getattribute__, because a lazily loaded module would load itself at any other access.
-        space: Any = object.__getattribute__(loaded, "__dict__")
-        found: Any = None
-        for part in qualname.split("."):
-            found = space.get(part)
-            if not isinstance(found, type):
-                return None
-            space = vars(found)
         origin = found.__module__
         return found if isinstance(origin, str) and trusted(origin) else None
+
+
+def _loaded(name: str) -> type[Any] | None:
+    """Return the class that is loaded under `module:Qualified.Name`, if there is one."""
+    module, _, qualname = name.partition(":")
+    loaded = sys.modules.get(module)
+    if loaded is None:
+        return None
+    # object.__getattribute__, because a lazily loaded module would load itself at any other access.
+    space: Any = object.__getattribute__(loaded, "__dict__")
+    found: Any = None
+    for part in qualname.split("."):
+        found = space.get(part)
+        if not isinstance(found, type):
+            return None
+        space = vars(found)
+    return found  # type: ignore[no-any-return]
+
+
+def _not_found(name: str, cls: type[Any]) -> NotSerializable:
+    """Return the refusal of a class that no other process can find, as pickle refuses it."""
+    module, _, qualname = name.partition(":")
+    there = _loaded(name)
+    found = "has no class of that name" if there is None else "has another class of that name"
+    return NotSerializable(
+        f"class {cls.__module__}.{cls.__qualname__} cannot be found by its name: module {module!r} {found}, so no other process "
+        f"can rebuild it. Fix: bind the class to {qualname!r} at the top of module {module!r}, once"
+    )
 
 
 def natural_name(cls: type[Any]) -> str:

@@ -14,6 +14,7 @@ from replay.codec.json_backends import JsonBackendName, choose, parse, standard_
 from replay.codec.lenient import Inspector
 from replay.codec.reading import Reader
 from replay.codec.registry import REGISTRY
+from replay.codec.surrogates import apart
 from replay.codec.writing import AS_IS, Writer
 from replay.core.errors import NotSerializable, Undecodable
 
@@ -78,8 +79,8 @@ class TaggedJson:
         plain = value if type(value) in AS_IS else _writer.plain(value)
         try:
             return self._dumps(plain)
-        except (TypeError, ValueError):  # a lone surrogate, or nesting beyond orjson's: the standard library writes it
-            return standard_dumps(plain)
+        except (TypeError, ValueError):  # surrogates, or nesting beyond the backend's
+            return standard_dumps(apart(plain))
 
     def decode(self, data: bytes) -> Any:
         """Return the value that *data* stands for. See `ports.Codec.decode`."""

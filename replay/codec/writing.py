@@ -188,10 +188,13 @@ class Writer:
         return {"$custom": [custom.name, self.write(data, depth + 1)]}
 
     def _namedtuple(self, cls: type[Any], name: str) -> Write:
+        fields = list(cls._fields)
+
         def write(value: Any, depth: int) -> Any:
-            if getattr(value, "__dict__", None):
-                raise _more_than_fields(cls, value.__dict__)
-            return {"$namedtuple": [name, self.items(tuple.__iter__(value), depth)]}
+            more = getattr(value, "__dict__", {}).keys() - {"__orig_class__"}
+            if more:
+                raise _more_than_fields(cls, more)
+            return {"$namedtuple": [name, self.items(tuple.__iter__(value), depth), fields]}
 
         return write
 
@@ -240,8 +243,8 @@ def dataclass_fields(cls: type[Any]) -> tuple[str, ...]:
 
 
 def _recomputed(cls: type[Any]) -> frozenset[str]:
-    """Return the attributes that are recomputed: cached properties and attrs's cached hash."""
-    found = {"_attrs_cached_hash"}
+    """Return the attributes that are no state: cached properties, attrs's cached hash, the alias of a generic class."""
+    found = {"_attrs_cached_hash", "__orig_class__"}  # the latter is what Python notes on `Page[int](...)`
     for base in cls.__mro__:
         found.update(key for key, value in vars(base).items() if isinstance(value, functools.cached_property))
     return frozenset(found)

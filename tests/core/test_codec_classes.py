@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import datetime as dt
 import enum
@@ -9,8 +10,9 @@ import json
 import math
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
 
 import attrs
@@ -19,7 +21,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replay import NotSerializable, Undecodable, serializable
+from replay import NotSerializable, RemoteError, Undecodable, serializable
 from replay.codec import TaggedJson
 
 
@@ -107,6 +109,7 @@ def test_objects_come_back_equal_and_of_the_same_class(value: Any, writer: Any, 
 @pytest.mark.parametrize("engine", ["orjson", "json"])
 def test_values_that_json_would_change_stay(engine: Any) -> None:
     codec = TaggedJson(engine)
+    codec.trust(__name__)
     values = [
         2**63,
         -(2**200),
@@ -277,3 +280,164 @@ def test_inspecting_damaged_values_hides_nothing_else() -> None:
     assert one == 1
     with pytest.raises(Undecodable):
         codec.inspect(b"?")
+
+
+# --- classes that no other process can find are refused when they are written ----------------------------------------
+
+codec = TaggedJson()
+codec.trust(__name__)
+
+
+class Redefined:
+    x: int
+
+
+Former = attrs.frozen(Redefined)
+
+
+@attrs.frozen
+class Redefined:  # type: ignore[no-redef]
+    y: int
+
+
+T = TypeVar("T")
+
+
+class Sheet(pydantic.BaseModel, Generic[T]):
+    rows: list[T]
+
+
+class Left:
+    class Item(pydantic.BaseModel):
+        x: int
+
+
+class Right:
+    class Item(pydantic.BaseModel):
+        y: int
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: collections.namedtuple("Pair", "x y")(1, 2),  # noqa: PYI024
+        lambda: dataclasses.make_dataclass("Row", ["x"])(1),
+        lambda: enum.Enum("Colour", "RED BLUE").RED,  # type: ignore[attr-defined]
+        lambda: attrs.make_class("Cell", ["x"])(1),
+        lambda: pydantic.create_model("Dynamic", x=(int, 1))(),
+        lambda: Former(1),  # type: ignore[call-arg]
+    ],
+)
+def test_an_instance_of_a_class_that_its_name_does_not_lead_to_is_refused(make: Callable[[], Any]) -> None:
+    with pytest.raises(NotSerializable, match=r"cannot be found by its name.*Fix: bind the class"):
+        codec.encode([make()])
+
+
+@pytest.mark.parametrize("engine", ["orjson", "json"])
+def test_parametrized_models_come_back_as_their_own_class_whatever_their_arguments_are_called(engine: Any) -> None:
+    codec = TaggedJson(engine)
+    codec.trust(__name__)
+    values = [
+        Sheet[Left.Item](rows=[Left.Item(x=1)]),
+        Sheet[Right.Item](rows=[Right.Item(y=2)]),
+        Sheet[Sheet[int]](rows=[Sheet[int](rows=[3])]),
+    ]
+    back = [codec.decode(codec.encode(value)) for value in values]
+    assert [type(each) for each in back] == [Sheet[Left.Item], Sheet[Right.Item], Sheet[Sheet[int]]]
+    assert back == values
+
+
+def test_a_parametrized_model_whose_argument_has_no_name_is_refused() -> None:
+    with pytest.raises(NotSerializable, match=r"list\[int\].*Fix: make a subclass"):
+        codec.encode(Sheet[list[int]](rows=[[1]]))
+
+
+@pytest.mark.parametrize(
+    "name", ["Sheet[", "Sheet[]", "Sheet[builtins:int,builtins:int]", "Frozen[builtins:int]", "Sheet[builtins:eval]"]
+)
+def test_a_damaged_name_of_a_parametrized_model_is_undecodable(name: str) -> None:
+    with pytest.raises(Undecodable):
+        codec.decode(json.dumps({"$model": [f"{__name__}:{name}", {"rows": []}, None, None, []]}).encode())
+
+
+@dataclasses.dataclass
+class Page(Generic[T]):
+    items: list[T]
+
+
+@attrs.define(slots=False)
+class Leaf(Generic[T]):
+    value: T
+
+
+def test_instances_of_parametrized_generics_are_stored() -> None:
+    for value in (Page[int]([1]), Leaf[int](1)):
+        assert codec.decode(codec.encode(value)) == value
+
+
+@attrs.frozen(cache_hash=True, slots=False)
+class Hashed:
+    x: int
+
+
+def test_a_cached_hash_is_computed_anew() -> None:
+    value = Hashed(1)
+    assert hash(codec.decode(codec.encode(value))) == hash(value)
+
+
+@attrs.define
+class Grown:
+    a: int
+    total: int = attrs.field(default=attrs.Factory(lambda self: self.a + self.c, takes_self=True))
+    c: int = 0
+
+
+def test_a_default_that_takes_the_object_sees_all_that_was_stored() -> None:
+    assert codec.decode(json.dumps({"$obj": [f"{__name__}:Grown", {"a": 1, "c": 2}]}).encode()) == Grown(1, 3, 2)
+
+
+class Changed(NamedTuple):
+    a: int
+    c: int = 9
+
+
+def test_a_named_tuple_that_lost_a_field_is_undecodable_and_one_that_gained_a_default_is_not() -> None:
+    name = f"{__name__}:Changed"
+    with pytest.raises(Undecodable, match="has no field 'b' any more"):
+        codec.decode(json.dumps({"$namedtuple": [name, [1, 2], ["a", "b"]]}).encode())
+    assert codec.decode(json.dumps({"$namedtuple": [name, [1], ["a"]]}).encode()) == Changed(1, 9)
+    assert codec.decode(json.dumps({"$namedtuple": [name, [2, 1], ["c", "a"]]}).encode()) == Changed(1, 2)
+    assert codec.decode(json.dumps({"$namedtuple": [name, [1, 2]]}).encode()) == Changed(1, 2), "as 0.1 wrote it"
+
+
+@pytest.mark.parametrize("engine", ["orjson", "json"])
+def test_surrogate_pairs_stay_two_code_points_and_keys_that_differ_stay_two(engine: Any) -> None:
+    codec = TaggedJson(engine)
+    pair, smile = "\ud83d\ude00", "\U0001f600"
+    for value in (pair, [pair, "\ud83d", smile], {pair: 1, smile: 2}, {"a": {pair: pair}}, {"$x": pair}):
+        assert codec.decode(codec.encode(value)) == value
+
+
+def raised(how: str) -> BaseException:
+    try:
+        try:
+            raise KeyError("first")
+        except KeyError as first:
+            if how == "implicit":
+                raise ValueError("second")  # noqa: B904
+            raise ValueError("second") from (first if how == "explicit" else None)
+    except ValueError as error:
+        return error
+
+
+@pytest.mark.parametrize("how", ["implicit", "explicit", "suppressed"])
+def test_an_exception_keeps_its_context_and_whether_it_is_shown(how: str) -> None:
+    error, back = raised(how), codec.decode(codec.encode(raised(how)))
+    for name in ("__cause__", "__context__", "__suppress_context__"):
+        assert repr(getattr(back, name)) == repr(getattr(error, name)), name
+
+
+def test_an_exception_of_a_class_that_cannot_be_found_is_remote_at_once() -> None:
+    back = codec.decode(codec.encode(type("Frozen", (Exception,), {"__module__": __name__})("why")))
+    assert type(back) is RemoteError, "not its namesake, and the same in this process as in others"
+    assert "why" in str(back)
