@@ -13,6 +13,7 @@ from replay.core.errors import NotSerializable, SignalRefused
 from replay.core.ids import check_id, defined_id
 from replay.core.retry import Retry
 from replay.core.times import Seconds, duration
+from replay.input_types import Unfit, annotation_of, converted, type_name
 from replay.payload_types import check_payload, check_type
 
 if TYPE_CHECKING:
@@ -123,6 +124,41 @@ class Workflow(Generic[In, Out]):
     def signal_ids(self) -> frozenset[str] | None:
         """The ids of the signals that it takes; None: any."""
         return None if self.signals is None else frozenset(signal.id for signal in self.signals)
+
+    @functools.cached_property
+    def input_type(self) -> Any:
+        """The annotated type of the input; `Any` without one. Resolved when it is first asked for."""
+        return annotation_of(self.fn)
+
+    def input_value(self, input: Any) -> Any:
+        """Return *input* as the annotated type, converted from plain data where that is needed.
+
+        Raises:
+            TypeError: It is of another type, or the workflow takes none.
+        """
+        if not self.takes_input:
+            if input is None:
+                return None
+            raise TypeError(f"workflow {self.key!r} takes no input, but got {str(input)[:80]!r}")
+        if input is None and self._has_default:
+            return None
+        try:
+            return converted(self.input_type, input)
+        except Unfit as unfit:
+            raise self._unfit_input(input, unfit) from unfit.__cause__
+
+    def _unfit_input(self, input: Any, unfit: Unfit) -> TypeError:
+        expected = type_name(self.input_type)
+        why = f" ({' '.join(str(unfit.__cause__).split())[:200]})" if unfit.__cause__ is not None else ""
+        inside = (
+            f": input{unfit.path} is {type(unfit.value).__name__}, not {type_name(unfit.expected)}"
+            if unfit.path
+            else ""
+        )
+        return TypeError(
+            f"workflow {self.key!r} takes {expected}, not {type(input).__name__} ({str(input)[:80]!r}){inside}{why}. "
+            f"Fix: pass {expected}, or plain data of its fields"
+        )
 
     def check_signal(self, id: str, payload: Any) -> None:
         """Refuse a signal that this workflow does not take, or a payload of another type.

@@ -240,6 +240,9 @@ class Engine(SchedulingClient):
 
         return Operator(self)
 
+    def _runs_executions(self) -> bool:
+        return self._runner is not None
+
     def _receives_events(self) -> bool:
         return super()._receives_events() or self._runner is not None
 

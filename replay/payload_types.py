@@ -7,8 +7,8 @@ from typing import Any, Union, get_args, get_origin, is_typeddict
 
 
 def check_payload(kind: str, id: str, expected: Any, payload: Any, refusal: type[Exception]) -> None:
-    """Refuse a payload that is not of the declared type, as far as `_fits` can tell."""
-    if expected is None or _fits(expected, payload):
+    """Refuse a payload that is not of the declared type, as far as `fits` can tell."""
+    if expected is None or fits(expected, payload):
         return
     name = expected.__name__ if isinstance(expected, type) else str(expected)
     raise refusal(
@@ -17,13 +17,13 @@ def check_payload(kind: str, id: str, expected: Any, payload: Any, refusal: type
     )
 
 
-def _fits(expected: Any, payload: Any) -> bool:
+def fits(expected: Any, payload: Any) -> bool:
     """Tell whether *payload* is of a class, or of one of a union's; generic aliases are checked by their origin."""
     if expected is Any:
         return True
     origin = get_origin(expected)
     if origin is Union or origin is UnionType:
-        return any(_fits(each, payload) for each in get_args(expected))
+        return any(fits(each, payload) for each in get_args(expected))
     found = dict if is_typeddict(expected) else origin or expected
     if found is float and isinstance(payload, int):
         return not isinstance(payload, bool)

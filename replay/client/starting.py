@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -24,6 +25,10 @@ Out = TypeVar("Out")
 
 class Starting(ClientBase):
     """Methods that start executions."""
+
+    def _runs_executions(self) -> bool:
+        """Tell whether executions run in this process."""
+        return False
 
     def start(
         self,
@@ -96,8 +101,6 @@ class Starting(ClientBase):
         definition: Workflow[Any, Any] = self.workflow(workflow)
         if id is not None and idempotency_key is not None:
             raise ValueError("pass id or idempotency_key, not both: the key becomes part of the id")
-        if not definition.takes_input and input is not None:
-            raise TypeError(f"workflow {definition.key!r} takes no input, but got {str(input)[:80]!r}")
         if id is not None:
             id = check_id(id, "execution id")
         elif idempotency_key is not None:
@@ -107,10 +110,13 @@ class Starting(ClientBase):
         metadata = definition.metadata | check_metadata(metadata, "start")
         limit = definition.timeout if timeout is None else duration(timeout, "timeout")
         keep = definition.retention if definition.retention is not None else self._retention
+        data = self.encode(definition.input_value(input), f"the input of {definition.key!r}")
+        if b'"__main__:' in data and not self._runs_executions():
+            _warn_of_main(data)
         return r.Create(
             id,
             definition.key,
-            self.encode(input, f"the input of {definition.key!r}"),
+            data,
             definition.version,
             definition.queue,
             at,
@@ -159,3 +165,17 @@ class Starting(ClientBase):
         now = self.ask(r.Ping())
         when = instant(at, "schedule(at=)") if at is not None else now + duration(delay, "schedule(delay=)")
         return self._start(self.make_create(workflow, input, at=when, **options))
+
+
+_MAIN = re.compile(rb'"__main__:([^"]*)"')
+
+
+def _warn_of_main(data: bytes) -> None:
+    """Warn of an input whose class only this script can find."""
+    found = _MAIN.search(data)
+    name = "?" if found is None else found.group(1).decode()
+    log.warning(
+        "the input holds a %s, a class of the script that runs here (`__main__`): workers run another script, cannot rebuild it, "
+        "and leave the execution stuck. Fix: move the class into a module that both import",
+        name,
+    )

@@ -90,10 +90,8 @@ class Schedules:
                 f"{LONGEST_ID}. Fix: choose a shorter one"
             )
         definition = self._engine.workflow(workflow)
-        if not definition.takes_input and input is not None:
-            raise TypeError(f"workflow {definition.key!r} takes no input, but got {str(input)[:80]!r}")
         base = Spec(
-            self._engine.encode(input, "the schedule's input").decode(),
+            self._engine.encode(definition.input_value(input), "the schedule's input").decode(),
             version=definition.version,
             queue=definition.queue,
             timeout=definition.timeout,
@@ -155,7 +153,11 @@ class Schedules:
             raise ScheduleError(f"schedule {id!r} cannot be bound to another workflow. Fix: remove it first")
         text: str | None = None
         if "input" in options:
-            text = self._engine.encode(options.pop("input"), "the schedule's input").decode()
+            value = options.pop("input")
+            row = self._row(id)
+            known = self._engine.definition(row.workflow, spec_of(row).version)
+            value = value if known is None else known.input_value(value)
+            text = self._engine.encode(value, "the schedule's input").decode()
 
         def change(row: r.Schedule, now: float) -> r.Schedule:
             old = spec_of(row)
