@@ -237,7 +237,15 @@ def _check_signals(signals: Any, key: str) -> tuple[Signal[Any], ...]:
             raise TypeError(
                 f"workflow {key!r}: signals= takes a list of Signals, not {signals!r}. Fix: signals=[{meant}]"
             )
-    return tuple(signals)
+    found: dict[str, Signal[Any]] = {}
+    for each in signals:
+        other = found.setdefault(each.id, each)
+        if other.payload_type is not each.payload_type:
+            raise TypeError(
+                f"workflow {key!r}: signals= has {each.id!r} with two types, {type_name(other.payload_type)} and "
+                f"{type_name(each.payload_type)}. Fix: one Signal for each id, perhaps Signal({each.id!r}, A | B)"
+            )
+    return tuple(found.values())
 
 
 def _check_function(fn: Any) -> tuple[bool, bool]:

@@ -273,6 +273,6 @@ def _limits(queues: Iterable[str] | Mapping[str, int | None]) -> dict[str, int]:
         return {}
     found = {name: limit for name, limit in queues.items() if limit is not None}
     for name, limit in found.items():
-        if limit < 1:
-            raise ConfigError(f"queues: the limit of {name!r} must be at least 1, not {limit!r}")
+        if type(limit) is not int or limit < 1:
+            raise ConfigError(f"queues: the limit of {name!r} is a whole number of at least 1, not {limit!r}")
     return found

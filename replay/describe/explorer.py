@@ -6,6 +6,7 @@ and a decision on a stand-in goes both ways. Every `yield` that no path reached 
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Generator, Hashable
 from types import CodeType, FrameType
@@ -93,12 +94,15 @@ class Explorer:
         return None
 
     def _open(self, context: Context) -> Generator[Any, Any, Any]:
-        workflow, input = self._workflow, self._input
+        workflow = self._workflow
+        input = copy.deepcopy(self._input)  # the workflow may change it, and each path begins anew
         if input is None and workflow.takes_input:
             code = workflow.fn.__code__
             wanted = tuple(source.identities(code, workflow.fn.__globals__))
             input = stand_in(self, "input", "input", wanted)
-        return workflow.generator(context, input)
+        return workflow.generator(
+            context, copy.deepcopy(input)
+        )  # the workflow may change it, and each path begins anew
 
     def is_own(self, frame: FrameType) -> bool:
         """See `World.is_own`."""

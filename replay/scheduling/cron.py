@@ -40,6 +40,8 @@ _FIELDS = (
     ("day-of-week", "`mon-fri`, `0` (Sunday), `mon#2` (the second) or `L5` (the last Friday)"),
     ("second", "`0` or `*/10`; it is the sixth and last field"),
 )
+_SIZES = (60, 24, 31, 12, 7, 60)
+"""Values that each field can have."""
 _MACROS = ("@hourly", "@daily", "@midnight", "@weekly", "@monthly", "@yearly", "@annually")
 
 
@@ -320,4 +322,12 @@ def _field_problem(position: int, field: str, fields: int) -> str | None:
         return "is random (H, R), so that workers would disagree; use the schedule's jitter for spreading"
     alone = ["*"] * fields
     alone[position] = field
-    return None if croniter.is_valid(" ".join(alone)) else "is not valid"
+    if not croniter.is_valid(" ".join(alone)):
+        return "is not valid"
+    most = _SIZES[position]
+    steps = [int(step) for step in re.findall(r"/(\d+)", field)]
+    return (
+        f"has a step beyond its {most} values, and would match one of them alone"
+        if max(steps, default=0) > most
+        else None
+    )

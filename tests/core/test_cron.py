@@ -291,6 +291,8 @@ def test_the_language_reads_as_documented(expression: str, first: str, second: s
         ("* * * * mon#9", "day-of-week field 'mon#9'"),
         ("* * * * * 99", "second field '99'"),
         ("*/0 * * * *", "minute field '*/0'"),
+        ("*/70 * * * *", "minute field '*/70' has a step beyond its 60 values"),
+        ("0 8-18/30 * * *", "hour field '8-18/30' has a step beyond its 24 values"),
         ("H * * * *", "workers would disagree"),
         ("0 0 * * R", "workers would disagree"),
         ("* * * *", "found 4"),

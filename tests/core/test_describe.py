@@ -425,3 +425,14 @@ def test_members_begin_side_by_side_and_all_are_shown_though_one_always_fails() 
     line = together.fn.__code__.co_firstlineno + 7
     never_seen = f"line {line} of test_describe.py: `yield from nothing()` was never reached, or gave no command"
     assert found.unexplored == (never_seen,)
+
+
+def test_describing_leaves_the_input_as_it_was() -> None:
+    @workflow
+    def consuming(ctx: Context, queue: list[str]) -> Any:
+        while queue:
+            yield ctx.step(queue.pop(), never)
+
+    given = ["b", "a"]
+    assert [node.id for node in describe(consuming, given).nodes] == ["a", "b"]
+    assert given == ["b", "a"]

@@ -10,6 +10,7 @@ import pytest
 
 from replay import (
     Branch,
+    ConfigError,
     Context,
     Engine,
     Event,
@@ -521,3 +522,17 @@ def test_the_name_of_a_type_and_a_version_that_is_none_are_refused() -> None:
         with pytest.raises(TypeError, match=r"version=. takes .* Fix:"):
             workflow(version=version)(helper)  # type: ignore[arg-type]
     assert [workflow(version=version)(helper).version for version in ("", 2, "1.2+b")] == ["", "2", "1.2+b"]
+
+
+def test_a_signal_is_declared_with_one_type() -> None:
+    with pytest.raises(TypeError, match=r"'go' with two types, int and str\. Fix"):
+
+        @workflow(signals=[Signal("go", int), Signal("go", str)])
+        def undecided(ctx: Context) -> Any:
+            yield ctx.wait_for_signal("go")
+
+
+@pytest.mark.parametrize("limit", ["2", 0, 1.5, True])
+def test_the_limit_of_a_queue_is_a_whole_number(limit: Any) -> None:
+    with pytest.raises(ConfigError, match=r"queues: the limit of 'mail' is a whole number of at least 1"):
+        Engine("memory://", queues={"mail": limit}).close()
