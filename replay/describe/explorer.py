@@ -100,9 +100,7 @@ class Explorer:
             code = workflow.fn.__code__
             wanted = tuple(source.identities(code, workflow.fn.__globals__))
             input = stand_in(self, "input", "input", wanted)
-        return workflow.generator(
-            context, copy.deepcopy(input)
-        )  # the workflow may change it, and each path begins anew
+        return workflow.generator(context, input)
 
     def is_own(self, frame: FrameType) -> bool:
         """See `World.is_own`."""
