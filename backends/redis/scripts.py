@@ -45,18 +45,16 @@ class Script:
     sha: bytes
     arguments: tuple[str, ...] = ()
     open: bool = False
-    _named: frozenset[str] = attrs.field(init=False, repr=False)
     _in_order: Callable[[Mapping[str, Argument]], tuple[Argument, ...]] = attrs.field(init=False, repr=False)
-
-    @_named.default
-    def _names(self) -> frozenset[str]:
-        return frozenset(self.arguments)
 
     @_in_order.default
     def _picker(self) -> Callable[[Mapping[str, Argument]], tuple[Argument, ...]]:
-        if len(self.arguments) > 1:
-            return itemgetter(*self.arguments)
-        return lambda named: tuple(named[name] for name in self.arguments)
+        if not self.arguments:
+            return lambda _: ()
+        if len(self.arguments) == 1:  # `itemgetter` gives no tuple then
+            (name,) = self.arguments
+            return lambda named: (named[name],)
+        return itemgetter(*self.arguments)
 
     def arrange(self, named: Mapping[str, Argument], rest: tuple[Argument, ...]) -> tuple[Argument, ...]:
         """Return the arguments in the script's order.
@@ -64,13 +62,20 @@ class Script:
         Raises:
             TypeError: They are not the arguments of the script's `-- args:` lines.
         """
-        if named.keys() != self._named or (rest and not self.open):
-            more = " and more" if rest else ""
-            raise TypeError(
-                f"script {self.name!r} takes {', '.join(self.arguments)}{'...' if self.open else ''}, "
-                f"it was given {', '.join(named)}{more}. Fix: make its `-- args:` line and the caller agree"
-            )
-        return self._in_order(named) + rest
+        try:
+            ordered = self._in_order(named)
+        except KeyError:
+            raise self._mismatch(named, rest) from None
+        if len(named) > len(self.arguments) or (rest and not self.open):
+            raise self._mismatch(named, rest)
+        return ordered + rest
+
+    def _mismatch(self, named: Mapping[str, Argument], rest: tuple[Argument, ...]) -> TypeError:
+        more = " and more" if rest else ""
+        return TypeError(
+            f"script {self.name!r} takes {', '.join(self.arguments)}{'...' if self.open else ''}, "
+            f"it was given {', '.join(named)}{more}. Fix: make its `-- args:` line and the caller agree"
+        )
 
 
 def load_scripts(constants: Mapping[str, Constant] = CONSTANTS) -> dict[str, Script]:
@@ -113,7 +118,7 @@ def _orders(text: str) -> Iterator[tuple[str, list[str]]]:
 
 def _compiled(text: str, constants: Mapping[str, Constant]) -> Iterator[str]:
     """Give the lines that a server needs: no comments or indentation, as each node keeps the text of every script."""
-    position = 2
+    arguments = [name for order, names in _orders(text) if order == "args" for name in names]
     for line in text.splitlines():
         found = _ORDER.fullmatch(line)
         if found is None:
@@ -127,16 +132,16 @@ def _compiled(text: str, constants: Mapping[str, Constant]) -> Iterator[str]:
         elif found[1] == "constants":
             yield f"local {','.join(names)}={','.join(_literal(constants[name]) for name in names)}"
         else:
-            yield from _arguments(names, position)
-            position += len(names)
+            yield from _arguments(arguments)
+            arguments = []
 
 
-def _arguments(names: list[str], first: int) -> Iterator[str]:
+def _arguments(names: list[str]) -> Iterator[str]:
     named = [name for name in names if not name.endswith("...")]
     if named:
-        yield f"local {','.join(named)}=unpack(ARGV,{first},{first + len(named) - 1})"
+        yield f"local {','.join(named)}=unpack(ARGV,2,{len(named) + 1})"
     if len(named) < len(names):
-        yield f"local {names[-1].removesuffix('...')}={first + len(named)}"
+        yield f"local {names[-1].removesuffix('...')}={len(named) + 2}"
 
 
 def _literal(value: Constant) -> str:

@@ -5,11 +5,19 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import attrs
 import pytest
 
 from replay.backends.redis import constants
 from replay.backends.redis.handlers import Handlers
-from replay.backends.redis.rows import OutboxDeliver, OutboxItem
+from replay.backends.redis.rows import (
+    OutboxCreate,
+    OutboxDeliver,
+    OutboxItem,
+    create_block,
+    outbox_create,
+    read_outbox_item,
+)
 from replay.backends.redis.scripts import Call, load_scripts
 from replay.backends.redis.shards import Shards
 from replay.core import requests as r
@@ -69,6 +77,17 @@ def test_arguments_arrive_in_the_order_of_the_scripts_names() -> None:
     assert load_scripts()["keep"].text.startswith(
         b"local id,token,expected,commit_id,seen,lease=unpack(ARGV,2,7)\nlocal entries=8"
     )
+
+
+def test_a_create_passes_through_an_outbox_unchanged() -> None:
+    create = r.Create("b", "wf", b"1", "2", "mail", 3.5, 4.5, "a", b'{"k":1}', 5, 6.5, (b"e", b"f"), 7)
+    block = create_block(create, foreign=True)
+    assert dict(zip(constants.CREATE_FIELDS, block, strict=False))["foreign"] == b"1"
+    assert dict(zip(constants.CREATE_FIELDS, block, strict=False))["terms"] == '{"k":1}'
+    found = read_outbox_item(3, b"item", outbox_create(block))
+    assert isinstance(found, OutboxCreate)
+    assert attrs.asdict(found, filter=lambda field, _: field.name != "origin") == attrs.asdict(create)
+    assert found.origin == OutboxItem(3, b"item")
 
 
 def test_constants_of_the_scripts_are_pythons() -> None:

@@ -2,8 +2,7 @@
 -- `terms` are the terms of its metadata (indexes `k:TERM`) joined by SEP. They are stored for their removal.
 -- constants: PRIORITY_STEP
 local function create(i)
-  -- unpack i: id workflow version queue input at timeout parent foreign metadata terms priority retention amendments
-  -- unpack i: n_entries
+  -- unpack i: id workflow version queue input at timeout parent foreign metadata terms priority retention amendments n_entries
   local n = tonumber(n_entries)
   local e, p = T .. 'e:' .. id, T .. 'p:' .. id
   if call('EXISTS', e) == 1 then return i + n, false end
