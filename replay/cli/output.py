@@ -1,4 +1,4 @@
-"""What commands print: tables for people, JSON lines for programs, progress on a terminal."""
+"""Output of commands: tables for people, JSON lines for programs, progress on a terminal."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from replay.codec.exceptions import traceback_of
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -26,19 +28,14 @@ def when(instant: float | None) -> str:
 
 
 def name_of(error: BaseException) -> str:
-    """Return the name of an error's class, also of one whose class is not known here."""
+    """Return the name of an error's class, even if the class is not known here."""
     stored: str | None = getattr(error, "type_name", None)
     return type(error).__name__ if stored is None else stored.rpartition(":")[2]
 
 
 def message_of(error: BaseException) -> str:
-    """Return an error's text, also of one whose class is not known here."""
+    """Return an error's text, even if the class is not known here."""
     return str(error) if getattr(error, "type_name", None) is None else str(getattr(error, "message", ""))
-
-
-def traceback_of(error: BaseException) -> str | None:
-    """Return the text of the traceback with which a recorded error was raised."""
-    return getattr(error, "_replay_traceback", None)
 
 
 def chain_of(error: BaseException) -> list[BaseException]:
@@ -73,26 +70,26 @@ def plain(value: Any) -> Any:
 
 
 def safe(value: Any) -> str:
-    """Return a text that cannot steer a terminal: control characters are escaped."""
+    """Return the value's text with control characters escaped: it cannot steer a terminal."""
     return "".join(c if c.isprintable() or c == " " else repr(c)[1:-1] for c in str(value))
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Return a console that draws neither colours nor weights where `NO_COLOR` is set (no-color.org)."""
+    """Return a console, without colours and weights if `NO_COLOR` is set (no-color.org)."""
     from rich.console import Console
 
     return Console(stderr=stderr, color_system=None if os.environ.get("NO_COLOR") else "auto")
 
 
 def progress(text: str) -> None:
-    """Show *text* in place of the last one, on a terminal only; the empty text clears it."""
+    """Show *text* in place of the last one, on a terminal only. The empty text clears it."""
     if sys.stderr.isatty():
         click.echo(f"\r\x1b[K{text[:78]}", nl=False, err=True)
 
 
 @contextlib.contextmanager
 def bar(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar on a terminal (it pulses where *total* is not known), nothing elsewhere; yields how to advance it."""
+    """Show a progress bar on a terminal only; yield the function that advances it. Without *total* the bar pulses."""
     if not sys.stderr.isatty():
         yield lambda count: None
         return
@@ -107,12 +104,12 @@ def bar(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
 def emit_json(value: Any) -> None:
     """Print one JSON object on a line."""
     text = json.dumps(plain(value), ensure_ascii=False)
-    # Half a pair cannot be written as UTF-8; it can only stand in a string, and be escaped there.
+    # A lone surrogate cannot be written as UTF-8. It stands in a string, so it can be escaped.
     click.echo(re.sub("[\ud800-\udfff]", lambda half: f"\\u{ord(half[0]):04x}", text))
 
 
 def emit_done(id: str, what: str, *, as_json: bool) -> None:
-    """Print that something was done to an execution or a schedule."""
+    """Print the outcome of an action on an execution or a schedule."""
     if as_json:
         emit_json({"id": id, "done": what})
     else:

@@ -1,4 +1,4 @@
-"""From `module:object` to workflows: whatever is wrong with a user's module is told in one message that names the place."""
+"""Targets: the workflows that `module:object` names. An error in a user's module is one message with file and line."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ T = TypeVar("T")
 
 
 def load(target: str) -> Any:
-    """Return what `module:object` names (a zero-argument factory is called).
+    """Return the object that `module:object` names; a zero-argument factory is called.
 
     Raises:
-        click.UsageError: The module or the object does not exist, or raises something.
-        StoreUnavailable: An Engine of it finds no store.
+        click.UsageError: The module or the object does not exist, or raises an exception.
+        StoreUnavailable: An Engine in the module cannot reach its store.
     """
     name, _, path = target.partition(":")
     if not all(part.isidentifier() for part in name.split(".")):
@@ -49,15 +49,27 @@ def load(target: str) -> Any:
 
 
 def load_workflows(target: str) -> list[Workflow[Any, Any]]:
-    """Return the workflows that `module:object` names. Raises as `load`, also if it names none."""
+    """Return the workflows that `module:object` names. Raises as `load` and `workflows_of`."""
     return workflows_of(load(target), target)
 
 
-def workflows_of(found: Any, target: str) -> list[Workflow[Any, Any]]:
-    """Return the workflows in what *target* names.
+def load_one(target: str) -> Workflow[Any, Any]:
+    """Return the only workflow that `module:object` names. Raises as `load_workflows`.
 
     Raises:
-        click.UsageError: There are none.
+        click.UsageError: The target names several workflows.
+    """
+    (definition, *more) = load_workflows(target)
+    if more:
+        raise click.UsageError(f"{target!r} names several workflows. Fix: name one, as module:function")
+    return definition
+
+
+def workflows_of(found: Any, target: str) -> list[Workflow[Any, Any]]:
+    """Return the workflows in *found*, the object that *target* names.
+
+    Raises:
+        click.UsageError: The object holds no workflows, or something else.
     """
     if isinstance(found, Engine):
         found = list(found.definitions)
@@ -106,7 +118,7 @@ def _made(target: str, factory: Callable[..., Any]) -> Any:
 
 
 def _guarded(what: str, call: Callable[[], T]) -> T:
-    """Return `call()`; what a user's code raises becomes one message with file, line and error."""
+    """Return `call()`; an exception of a user's code becomes one message with file, line and error."""
     try:
         return call()
     except (click.ClickException, StoreUnavailable):
@@ -126,7 +138,7 @@ def _guarded(what: str, call: Callable[[], T]) -> T:
 
 
 def _place(error: BaseException) -> str:
-    """Return file and line of the user's own code that came last before *error*, else where it was raised."""
+    """Return file and line of the last frame in the user's own code, else of the last frame at all."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<frozen")]
     roots = [str(Path(root).resolve()) for root in (sys.prefix, sys.base_prefix, Path(__file__).parents[1])]
     own = [frame for frame in frames if not any(frame.filename.startswith(root + os.sep) for root in roots)]

@@ -1,4 +1,4 @@
-"""The audit trail of an execution as lines for people."""
+"""Timeline of an execution: its audit trail as lines for people."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from replay.cli.output import chain_of, message_of, name_of, plain, safe, traceback_of, when
+from replay.cli.output import chain_of, message_of, name_of, plain, safe, when
 from replay.client.records import Detail
-from replay.codec.exceptions import safe_repr, safe_text
+from replay.codec.exceptions import safe_repr, safe_text, traceback_of
 from replay.codec.log_rows import Unreadable
 from replay.core import entries as e
 from replay.core.errors import CompensationFailed, ExecutionFailed, StepFailed
@@ -30,7 +30,7 @@ def _indent(entry: e.Entry) -> str:
 
 
 def describe(entry: e.Fact | Unreadable) -> str:
-    """Return what *entry* says, in words."""
+    """Return *entry* in words."""
     match entry:
         case e.AttemptStarted():
             return f"began on {entry.worker}" + (f", attempt {entry.attempt}" if entry.attempt > 1 else "")
@@ -84,7 +84,7 @@ def describe(entry: e.Fact | Unreadable) -> str:
 
 
 def describe_wait(wait: dict[str, Any]) -> str:
-    """Return what an execution does or waits for now, in words."""
+    """Return in words an item of `Execution.current`: a command under way, or a wait."""
     where = f" at {wait['at']}" if wait.get("at") else ""
     if wait.get("due") is not None:
         where += f", due {when(wait['due'])}"
@@ -108,17 +108,18 @@ def describe_wait(wait: dict[str, Any]) -> str:
 
 
 def entry_json(entry: e.Entry) -> dict[str, Any]:
-    """Return *entry* for programs: its type, and its fields."""
+    """Return *entry* for programs: its type and its fields."""
     return {"type": e.kind_of(entry), **plain(entry)}
 
 
-_ENGINE_FRAME = re.compile(r"""File ".*[/\\]replay[/\\](core[/\\]\w+|steps|pool)\.py\"""")
+_ENGINE_FRAME = re.compile(r"""File ".*[/\\]replay[/\\](core[/\\]\w+|(worker[/\\])?(steps|pool))\.py\"""")
+"""A traceback's line for a frame of the engine; version 0.1 recorded `steps` and `pool` without a folder."""
 
 
 def failure_lines(error: BaseException) -> Iterator[str]:
-    """Yield what an execution failed with: each error with its traceback, then what it was caused by.
+    """Yield the lines for an error: its class, message and traceback, then the same for each cause.
 
-    Errors that the engine itself raises to tell of another are shown without the engine's frames.
+    An error that the engine raises because of another one is shown without the engine's frames.
     """
     for number, each in enumerate(chain_of(error)):
         yield f"{'caused by' if number else 'error':<9} {safe(name_of(each))}: {safe(message_of(each))}"
@@ -130,7 +131,7 @@ def failure_lines(error: BaseException) -> Iterator[str]:
 
 
 def text_of(value: Any) -> str:
-    """Return the text of any value, also of one whose `__str__` fails."""
+    """Return the text of any value, even if its `__str__` fails."""
     return safe(safe_text(value))
 
 

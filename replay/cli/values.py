@@ -19,7 +19,7 @@ def parse_duration(text: str) -> float:
     """Return the seconds of `90`, `90s`, `15m`, `2h`, `30d`.
 
     Raises:
-        click.UsageError: It is not a duration.
+        click.UsageError: *text* is not a duration.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+)\s*([smhdw]?)", text.strip())
     if match is None:
@@ -28,10 +28,10 @@ def parse_duration(text: str) -> float:
 
 
 def parse_value(text: str, what: str) -> Any:
-    """Return JSON from the command line; `@FILE` reads a file, `-` standard input.
+    """Return the value of a JSON text on the command line; `@FILE` reads a file, `-` standard input.
 
     Raises:
-        click.UsageError: It is not JSON.
+        click.UsageError: *text* is not JSON, or the file cannot be read.
     """
     if text == "-":
         text = sys.stdin.read()

@@ -1,4 +1,4 @@
-"""The entry point of `replay-worker`: heeds signals before it loads anything that takes time."""
+"""The entry point of `replay-worker`: signals are handled before anything slow is loaded."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from replay.cli.process.signals import end_at_once
 def main() -> NoReturn:
     """Run `replay-worker`."""
     end_at_once()
-    from replay.cli import shell
     from replay.cli.commands.worker import worker_command
+    from replay.cli.invocation import run
 
-    shell.run(worker_command, "replay-worker")
+    run(worker_command, "replay-worker")
 
 
 if __name__ == "__main__":

@@ -330,6 +330,13 @@ class Operator:
         return execution_of(reply.header, self._engine.codec)
 
 
+class Rehearsal(Operator):
+    """An operator that checks the rules of amendments, and changes nothing: what it returns is the execution as it is."""
+
+    def _amend(self, header: r.Header, *args: Any, **options: Any) -> Execution:
+        return execution_of(header, self._engine.codec)
+
+
 def _info(row: r.WorkerRow) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(row.info)
     return found

@@ -48,6 +48,12 @@ _TRACE = "_replay_traceback"
 _open = threading.local()  # the exceptions being taken apart on this thread, outermost first
 
 
+def traceback_of(error: BaseException) -> str | None:
+    """Return the text of the traceback with which a recorded error was raised."""
+    found: str | None = getattr(error, _TRACE, None)
+    return found
+
+
 def name_of(cls: type[BaseException], registry: Registry) -> str:
     """Return the name to store. Classes that no other process can find are allowed, and restored as `RemoteError`."""
     try:

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from replay.lint.command import lint_command
 
 from replay import Context, workflow
 from replay.lint import RULES, Finding, lint_function, lint_module
-from replay.lint.command import lint_command
 
 DOCS = Path(__file__).parents[2] / "docs" / "lint.md"
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import compileall
 import json
 import os
 import shlex
+import shutil
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import replay as replay_package
 from replay import Engine
-from replay.cli.root import _COMMANDS, all_commands, load_command
+from replay.cli.catalogue import all_commands, command_names, load_command, summary_of
 from tests.e2e.app import GO, five_steps, waits
 from tests.e2e.commands import on_a_terminal, replay
 from tests.e2e.processes import Worker
@@ -31,7 +37,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return url
 
 
-@pytest.mark.parametrize("command", sorted(_COMMANDS))
+@pytest.mark.parametrize("command", command_names())
 def test_every_command_has_help_with_an_example(command: str) -> None:
     assert "Example:" in replay(command, "--help")
 
@@ -48,8 +54,38 @@ def test_every_command_below_a_group_has_an_example_and_json_where_it_prints_fac
 
 def test_help_lists_all_commands_and_exit_codes() -> None:
     text = replay("--help")
-    assert all(command in text for command in _COMMANDS)
+    assert all(command in text for command in command_names())
     assert "130" in text
+
+
+def test_help_of_a_group_has_a_summary_for_each_command_from_the_first_line_of_its_module() -> None:
+    text = " ".join(replay("--help").split())
+    for name in command_names():
+        assert f"{name} {summary_of(name)}" in text
+        first_line = (sys.modules[load_command(name).callback.__module__].__doc__ or "").splitlines()[0]  # type: ignore[union-attr]
+        assert first_line.lower() == f"`replay {name}`: {summary_of(name)}".lower()
+
+
+def test_commands_are_found_in_a_zip_and_where_only_byte_code_is_installed(tmp_path: Path) -> None:
+    root = Path(replay_package.__file__).parent
+    code = "import sys, replay; from replay.cli.root import cli; print(replay.__file__); cli(['--help'])"
+    with zipfile.PyZipFile(str(tmp_path / "source.zip"), "w") as archive:
+        for path in sorted(root.rglob("*.py")):
+            archive.write(path, Path("replay") / path.relative_to(root))
+    folder = tmp_path / "bytecode"
+    shutil.copytree(root, folder / "replay", ignore=shutil.ignore_patterns("__pycache__"))
+    assert compileall.compile_dir(folder, quiet=1, legacy=True)
+    for path in folder.rglob("*.py"):
+        path.unlink()
+    for place in (tmp_path / "source.zip", folder):
+        found = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(place)}, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        where, listing = found.stdout.split("\n", 1)
+        assert where.startswith(str(place))
+        assert all(summary_of(name).split()[0] in listing for name in command_names())
+        assert "Ask an execution to stop." in listing
 
 
 def test_list_is_tab_separated_when_piped_and_json_on_request(store: str) -> None:
@@ -273,7 +309,7 @@ def test_on_a_terminal_tables_are_drawn_and_no_color_is_respected(store: str) ->
     assert "ended completed" in on_a_terminal("watch", "done", "--store", store)
 
 
-@pytest.mark.parametrize("command", sorted(_COMMANDS))
+@pytest.mark.parametrize("command", command_names())
 def test_every_command_tells_of_a_flag_that_it_does_not_know(command: str) -> None:
     assert "--nonsense" in replay(command, "--nonsense", code=2)
 

@@ -149,7 +149,7 @@ def test_looking_at_a_store_that_is_not_there_does_not_make_it(command: list[str
 
 ODD = """
 import click
-from replay.cli.exit_codes import run
+from replay.cli.invocation import run
 
 @click.command("odd")
 def odd():

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from replay import Engine
-from replay.cli import config_file as configuring
-from replay.cli.root import all_commands
+from replay.cli.catalogue import all_commands
+from replay.cli.config_file import ConfigFile
+from replay.cli.configuration import configure
+from replay.cli.flags import flags_of, options_of, variable
 from tests.e2e.app import waits
 from tests.e2e.commands import replay
 
@@ -32,13 +34,13 @@ def test_every_flag_of_every_command_has_a_variable_of_its_own_and_a_shared_one(
     """Two flags may share a variable only where they mean the same: `start --wait-timeout` and `wait --timeout`."""
     meanings: dict[str, set[str]] = {}
     for names, command in all_commands().items():
-        configuring.configure(command, names, configuring.Settings("x", {}))
-        for option in configuring.options_of(command):
-            for flag in configuring.flags_of(option):
-                wanted = {configuring.variable(names, flag), configuring.variable((), flag)}
+        configure(command, names, ConfigFile("x", {}))
+        for option in options_of(command):
+            for flag in flags_of(option):
+                wanted = {variable(names, flag), variable((), flag)}
                 assert wanted <= set(option.envvar or ()), (names, flag)
-            for variable in option.envvar or ():
-                meanings.setdefault(variable, set()).add(configuring.flags_of(option)[0])
+            for name in option.envvar or ():
+                meanings.setdefault(name, set()).add(flags_of(option)[0])
     shared = {name: flags for name, flags in meanings.items() if len(flags) > 1}
     assert shared.keys() == {"REPLAY_WAIT_TIMEOUT"}, shared
 

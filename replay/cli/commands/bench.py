@@ -1,16 +1,24 @@
-"""`replay bench`: how fast is it here, on this store, with this workflow?"""
+"""`replay bench`: measure replay throughput, steps, latency on this machine."""
 
 from __future__ import annotations
 
 import contextlib
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import click
 
-from replay.cli import shell
+from replay.cli import exit_codes
+from replay.cli.output import emit_json, emit_table, progress
+from replay.cli.targets import load_workflows
+from replay.client.histories import History
+
+if TYPE_CHECKING:
+    from replay.bench.harness import Figure
+    from replay.bench.parameters import Parameters
 
 NAMES = ("replay", "steps", "executions", "latency", "suspended", "waking", "fanout", "schedules")
 
@@ -26,8 +34,10 @@ NAMES = ("replay", "steps", "executions", "latency", "suspended", "waking", "fan
 @click.option(
     "--size", "-n", type=click.IntRange(10), help="Steps, executions or members; default: the workload's own."
 )
-@click.option("--runs", type=click.IntRange(1), default=3, show_default=True, help="Times that each case is measured.")
-@click.option("--compare", type=click.Path(exists=True, path_type=Path), help="Lines of an earlier --json run.")
+@click.option("--runs", type=click.IntRange(1), default=3, show_default=True, help="Measurements of each case.")
+@click.option(
+    "--compare", type=click.Path(exists=True, path_type=Path), help="Compare with the lines of an earlier --json run."
+)
 @click.option(
     "--plot",
     type=click.Path(path_type=Path),
@@ -48,54 +58,63 @@ def bench_command(
     profile: bool,
     as_json: bool,
 ) -> int:
-    """Measure replay throughput and more; without names: replay, steps, executions and latency.
+    """Measure workloads; without names: replay, steps, executions and latency.
 
-    Figures of one run are comparable with each other (ratios), less so with those of other days. Live workloads use the
-    namespace replay-bench of the store.
+    Compare figures of one run with each other; those of other days vary. Live workloads use the namespace replay-bench of the
+    store.
     """
-    from replay.bench.harness import Figure, read, table
+    from replay.bench.harness import read
     from replay.bench.parameters import Parameters
-    from replay.bench.profiling import profiling
-    from replay.bench.workloads import WORKLOADS
-    from replay.client.histories import History
 
     if (workflow is None) != (history is None):
         raise click.UsageError("--workflow and --history belong together")
     earlier = read(compare) if compare is not None else {}
     names = workloads or (("replay",) if history else NAMES[:4])
-    figures: list[Figure] = []
     with tempfile.TemporaryDirectory() as folder:
         parameters = Parameters(
             store=store or f"sqlite:///{folder}/bench.db",
             queue=queue,
             n=size,
             runs=runs,
-            workflow=shell.load_workflows(workflow)[0] if workflow else None,
+            workflow=load_workflows(workflow)[0] if workflow else None,
             history=History.read(history) if history else None,
-            say=shell.progress,
+            say=progress,
         )
-        with profiling() if profile else contextlib.nullcontext() as profiled:
-            todo = [(name, each) for name in names for each in _sizes(parameters, name, sweep=plot is not None)]
-            for workload, sized in todo:
-                for figure in WORKLOADS[workload].run(sized):
-                    figures.append(figure)
-                    if as_json and not profile:
-                        shell.progress("")
-                        shell.emit_json(figure.line())
-    shell.progress("")
-    if profiled is not None:
-        click.echo(profiled.report(25))
-    elif not as_json:
-        shell.emit_table(("workload", "system", "case", "median", "unit", "range", "ratio"), table(figures))
+        figures = _measure(parameters, names, sweep=plot is not None, profile=profile, as_json=as_json)
     for figure in figures if earlier else ():
         _compare(figure, earlier.get(figure.key), as_json=as_json)
     if plot is not None:
         _plot(figures, plot)
-    return shell.OK
+    return exit_codes.OK
 
 
-def _sizes(parameters: Any, name: str, *, sweep: bool) -> list[Any]:
-    """Return what to measure of workload *name*: the size that is wanted, with *sweep* smaller ones before it."""
+def _measure(
+    parameters: Parameters, names: Sequence[str], *, sweep: bool, profile: bool, as_json: bool
+) -> list[Figure]:
+    """Run the workloads and print their figures, or with *profile* the hot functions."""
+    from replay.bench.harness import table
+    from replay.bench.profiling import profiling
+    from replay.bench.workloads import WORKLOADS
+
+    figures: list[Figure] = []
+    with profiling() if profile else contextlib.nullcontext() as profiled:
+        todo = [(name, each) for name in names for each in _sizes(parameters, name, sweep=sweep)]
+        for workload, sized in todo:
+            for figure in WORKLOADS[workload].run(sized):
+                figures.append(figure)
+                if as_json and not profile:
+                    progress("")
+                    emit_json(figure.line())
+    progress("")
+    if profiled is not None:
+        click.echo(profiled.report(25))
+    elif not as_json:
+        emit_table(("workload", "system", "case", "median", "unit", "range", "ratio"), table(figures))
+    return figures
+
+
+def _sizes(parameters: Parameters, name: str, *, sweep: bool) -> list[Parameters]:
+    """Return the parameters for workload *name*: its size, with *sweep* two smaller ones first."""
     from replay.bench.workloads import WORKLOADS
 
     if not sweep:
@@ -104,21 +123,19 @@ def _sizes(parameters: Any, name: str, *, sweep: bool) -> list[Any]:
     return [attrs.evolve(parameters, n=n) for n in sorted({max(10, size // 100), max(10, size // 10), size})]
 
 
-def _compare(figure: Any, before: dict[str, Any] | None, *, as_json: bool) -> None:
+def _compare(figure: Figure, before: dict[str, Any] | None, *, as_json: bool) -> None:
     if before is None:
         return
     change = figure.median / before["median"] if before["median"] else float("nan")
     now = round(figure.median, 3)
     if as_json:
-        shell.emit_json(
-            {"compare": list(figure.key), "before": before["median"], "now": now, "change": round(change, 3)}
-        )
+        emit_json({"compare": list(figure.key), "before": before["median"], "now": now, "change": round(change, 3)})
     else:
         what = f"{figure.workload}, {figure.case}"
         click.echo(f"{what}: {before['median']:,.1f} -> {now:,.1f} {figure.unit} ({change:.2f} x)")
 
 
-def _plot(figures: list[Any], path: Path) -> None:
+def _plot(figures: list[Figure], path: Path) -> None:
     try:
         from matplotlib.figure import Figure as Canvas
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""`replay demo`: orders from a CSV file, on a real SQLite file, with a worker that is killed half-way."""
+"""`replay demo`: see a durable workflow survive a crash."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from urllib.parse import quote
 
 import click
 
-from replay.cli import shell, timeline
-from replay.cli.output import safe
+from replay.cli import timeline
+from replay.cli.output import emit_json, safe
 from replay.client.handles import Handle
 from replay.client.records import Detail, Status
 from replay.demo import orders as shop
 from replay.engine import Engine
 
 PATIENCE = 60.0
-"""Seconds without any progress after which the demo gives up waiting for its workers."""
+"""Seconds without progress until the demo gives up."""
 
 ORDERS_PER_SLOT = 20
-"""More orders have more of them under way at once (2 to 32), so that thousands take minutes, not hours."""
+"""Orders per execution slot of a worker (2 to 32 slots), so that thousands of orders take minutes, not hours."""
 
 
 @click.command("demo", epilog="Example: replay demo my-orders.csv --keep orders.db")
@@ -36,23 +36,16 @@ ORDERS_PER_SLOT = 20
     "--keep", type=click.Path(dir_okay=False, path_type=Path), help="Keep the SQLite file there (must not exist)."
 )
 @click.option(
-    "--json", "as_json", is_flag=True, help="One JSON object for each order; what happens goes to the error channel."
+    "--json", "as_json", is_flag=True, help="One JSON object for each order; messages go to the error channel."
 )
 def demo_command(csv_file: Path | None, keep: Path | None, as_json: bool) -> None:
     """See a durable workflow survive a crash.
 
-    Reads orders (from CSV_FILE with the columns id,item,quantity,price,approver, or from a file that comes with replay), starts an
-    approval workflow for each, kills the worker process with SIGKILL half-way, starts another, delivers the approvals, and
-    prints what happened.
+    The demo reads orders and starts an approval workflow for each. It kills the worker process with SIGKILL half-way and starts
+    another. Then it delivers the approvals and prints the timelines. CSV_FILE has the columns id,item,quantity,price,approver;
+    without it the demo brings its own orders.
     """
-    try:
-        if csv_file is not None:
-            orders = shop.read_orders(csv_file)
-        else:
-            with as_file(files("replay.demo") / "orders.csv") as path:
-                orders = shop.read_orders(path)
-    except (ValueError, OSError) as error:
-        raise click.UsageError(str(error)) from error
+    orders = _read_orders(csv_file)
     if keep is not None and keep.exists():
         raise click.UsageError(f"{keep} exists. Fix: choose another file, or remove it")
     if keep is not None and not keep.absolute().parent.is_dir():
@@ -63,6 +56,16 @@ def demo_command(csv_file: Path | None, keep: Path | None, as_json: bool) -> Non
         id, app = orders[0].id, f"{shop.__name__}:{shop.approve_order.fn.__name__}"
         url = shlex.quote(f"sqlite:///{quote(str(keep))}")
         click.echo(f"look at one: replay show {id} --store {url} --app {app}", err=as_json)
+
+
+def _read_orders(csv_file: Path | None) -> list[shop.Order]:
+    try:
+        if csv_file is not None:
+            return shop.read_orders(csv_file)
+        with as_file(files("replay.demo") / "orders.csv") as path:
+            return shop.read_orders(path)
+    except (ValueError, OSError) as error:
+        raise click.UsageError(str(error)) from error
 
 
 class Demo:
@@ -77,11 +80,11 @@ class Demo:
         self.as_json = as_json
 
     def say(self, text: str) -> None:
-        """Tell what happens."""
+        """Print a message."""
         click.echo(text, err=self.as_json)
 
     def run(self, orders: list[shop.Order]) -> None:
-        """Run it."""
+        """Run the demo with *orders*."""
         self.say(f"store   {self.url}")
         try:
             with Engine(self.url, workflows=[shop.approve_order]) as engine:
@@ -103,16 +106,8 @@ class Demo:
         """Start a worker process."""
         command = [sys.executable, "-m", "replay.cli.worker", "replay.demo.orders:approve_order", "--store", self.url]
         # A short lease, so that the second worker takes over after a second; few at a time, so that there is a half-way.
-        command += [
-            "--lease",
-            "1",
-            "-c",
-            str(self.slots),
-            "--log-level",
-            "warning",
-            "--name",
-            f"worker-{len(self.workers) + 1}",
-        ]
+        command += ["--lease", "1", "-c", str(self.slots), "--log-level", "warning"]
+        command += ["--name", f"worker-{len(self.workers) + 1}"]
         environment = {**os.environ, "REPLAY_DEMO_LEDGER": str(self.ledger)}
         self.workers.append(subprocess.Popen(command, env=environment))
         self.say(f"worker-{len(self.workers)} is process {self.workers[-1].pid}")
@@ -136,7 +131,7 @@ class Demo:
         self.say(f"worker-1 killed with SIGKILL, {done} steps recorded, some under way")
 
     def approve(self, engine: Engine, handles: dict[shop.Order, Handle[shop.Outcome]]) -> None:
-        """Deliver each approval as soon as its order waits for one, and wait for all ends."""
+        """Deliver each approval as soon as its order waits for it, then wait for all results."""
         waiting = {order: handle for order, handle in handles.items() if order.approver}
         since = time.monotonic()
         while waiting and time.monotonic() < since + PATIENCE:
@@ -153,7 +148,7 @@ class Demo:
             handle.result(PATIENCE)
 
     def show(self, engine: Engine, handles: list[Handle[shop.Outcome]]) -> None:
-        """Print the timelines, and what the ledger of effects says."""
+        """Print the timelines, and the counts of the ledger of effects."""
         for handle in handles:
             self.show_one(engine.detail(handle))
         effects = collections.Counter(line.split("\t")[0] for line in self.ledger.read_text().splitlines())
@@ -170,11 +165,11 @@ class Demo:
             raise click.ClickException("not all executions completed")
 
     def show_one(self, detail: Detail) -> None:
-        """Print one timeline; entries from before the kill are those that the second worker replayed."""
+        """Print one timeline. The second worker replayed the entries from before the kill."""
         execution = detail.execution
         if self.as_json:
             audit = [timeline.entry_json(entry) for entry in detail.audit]
-            shell.emit_json({"execution": execution, "audit": audit, "killed_at": self.killed_at})
+            emit_json({"execution": execution, "audit": audit, "killed_at": self.killed_at})
             return
         self.say(f"\n{execution.id}  {safe(execution.input.item)}: {execution.result.status}")
         replayed = [entry for entry in detail.audit if entry.at <= self.killed_at]

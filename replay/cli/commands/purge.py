@@ -1,4 +1,4 @@
-"""`replay purge`: ended executions go, and are on disk before if wanted."""
+"""`replay purge`: remove ended executions."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from pathlib import Path
 
 import click
 
-from replay.cli import shell
+from replay.cli import exit_codes, output
 from replay.cli.filters import Filters, check_statuses, filter_options, pages
+from replay.cli.options import store_options
+from replay.cli.store import open_engine
+from replay.cli.values import DURATION
 from replay.client.histories import History
 from replay.client.operator import Operator
 from replay.client.records import Status
@@ -18,33 +21,33 @@ from replay.core.errors import OperatorRefused, Undecodable, UnknownExecution
 from replay.engine import Engine
 
 Refusals = list[tuple[str, Exception]]
-"""Ids of executions that stay, each with the reason."""
+"""Ids of executions that were not removed, each with the reason."""
 
 
 @click.command(
     "purge", epilog="Example: replay purge --older-than 30d --status completed --store sqlite:///orders.db --yes"
 )
-@shell.store_options
+@store_options
 @click.option(
-    "--older-than", required=True, type=shell.DURATION, help="Ended longer ago than this (90s, 15m, 2h, 30d)."
+    "--older-than", required=True, type=DURATION, help="Only executions that ended longer ago (90s, 15m, 2h, 30d)."
 )
 @filter_options
 @click.option(
     "--export",
     "target",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="First append each to FILE, a JSON line.",
+    help="First append each to FILE, as a JSON line.",
 )
-@click.option("--yes", is_flag=True, help="Do it, not only count.")
+@click.option("--yes", is_flag=True, help="Act. Without --yes matches are only counted.")
 def purge_command(
     store: str, namespace: str, as_json: bool, older_than: float, filters: Filters, target: Path | None, yes: bool
 ) -> int:
-    """Remove ended executions (completed ones without --status); with --export their histories are on disk before they go."""
+    """Remove ended executions: completed ones, or those of --status. With --export their histories are on disk first."""
     filters = {"status": ("completed",), **filters}
     check_statuses(filters, [str(status) for status in Status if status.ended])
     count, refused = 0, False
-    with shell.open_engine(store, namespace) as engine, shell.bar("removing" if yes else "counting", None) as advance:
-        before = engine.ask(r.Ping()) - older_than  # by the store's clock, as all its instants
+    with open_engine(store, namespace) as engine, output.bar("removing" if yes else "counting", None) as advance:
+        before = engine.ask(r.Ping()) - older_than  # the store's clock, since all instants are its own
         filters["updated_before"] = min(before, filters.get("updated_before", before))
         for page in pages(engine, filters):
             if yes:
@@ -56,14 +59,14 @@ def purge_command(
                 count += len(page)
             advance(len(page))
     what = f"{count} executions removed" if yes else f"{count} executions would be removed; add --yes to do it"
-    shell.emit_json({"count": count, "removed": yes}) if as_json else click.echo(what)
-    return shell.FAILURE if refused else shell.OK
+    output.emit_json({"count": count, "removed": yes}) if as_json else click.echo(what)
+    return exit_codes.FAILURE if refused else exit_codes.OK
 
 
 def remove(engine: Engine, ids: Iterable[str], target: Path | None) -> tuple[int, Refusals]:
-    """Remove executions, their histories before in *target* if that is given; return how many went, and which stay.
+    """Remove executions; return the number of removed ones, and the refusals.
 
-    What has gone by itself meanwhile, because its retention has passed, counts as neither.
+    Histories are appended to *target* first. An execution that is gone already, since its retention expired, counts as neither.
     """
     refusals: Refusals = []
     if target is not None:
@@ -81,7 +84,7 @@ def remove(engine: Engine, ids: Iterable[str], target: Path | None) -> tuple[int
 
 
 def _export(engine: Engine, ids: Iterable[str], target: Path) -> tuple[list[str], Refusals]:
-    """Append histories to *target*; return whose are on the disk then, and whose cannot be read and must not go."""
+    """Append histories to *target*; return the ids on the disk, and those that cannot be read and must stay."""
     written: list[str] = []
     damaged: Refusals = []
     with target.open("a", encoding="utf-8") as file:

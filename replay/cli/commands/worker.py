@@ -1,4 +1,4 @@
-"""`replay-worker MODULE:OBJECT --store URL`: what its flags mean, and which processes they come to."""
+"""`replay worker`: run a worker (the same as replay-worker)."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from replay.cli import shell
-from replay.cli import targets as loading
+from replay.cli import exit_codes, targets
 from replay.cli.process.child import supervision
 from replay.cli.process.health import HealthServer, Probes
 from replay.cli.process.logging import set_up_logging
 from replay.cli.process.serve import serve
 from replay.cli.process.signals import end_at_once
 from replay.cli.process.supervisor import Supervisor, command_line
+from replay.cli.values import parse_duration
 from replay.engine import Engine, default_name
 from replay.redaction import masked
 
 log = logging.getLogger("replay.worker")
 
 GIVEN = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT, ParameterSource.DEFAULT_MAP)
-"""Where the user may have said something; the rest are defaults of ours."""
+"""Sources of values that the user gave; the others are defaults."""
 
 
 @click.command(
@@ -61,16 +61,16 @@ GIVEN = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT, ParameterSour
     default=30.0,
     show_default=True,
     type=click.FloatRange(0.05),
-    help="Seconds after which a silent worker's work passes on.",
+    help="Seconds until a silent worker's work passes to others.",
 )
-@click.option("--poll-interval", type=click.FloatRange(0.001), help="Longest seconds between looks into the store.")
+@click.option("--poll-interval", type=click.FloatRange(0.001), help="Longest time between two claims, in seconds.")
 @click.option(
     "--cache-size", default=1000, show_default=True, type=click.IntRange(0), help="Sleeping executions kept live."
 )
 @click.option("--payload-limit", default=1_048_576, show_default=True, type=click.IntRange(1), help="Bytes per value.")
 @click.option("--log-limit", default=100_000, show_default=True, type=click.IntRange(1), help="Entries per execution.")
 @click.option("--retention", metavar="DURATION", help="Keep ended executions for 90s, 15m, 2h, 30d; default: for ever.")
-@click.option("--retention-count", type=click.IntRange(0), help="Keep so many ended executions, the newest.")
+@click.option("--retention-count", type=click.IntRange(0), help="Number of ended executions to keep, the newest.")
 @click.option("--argument-policy", default="warn", show_default=True, type=click.Choice(["warn", "error", "off"]))
 @click.option(
     "--shutdown-timeout",
@@ -79,17 +79,17 @@ GIVEN = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT, ParameterSour
     type=click.FloatRange(0),
     help="Seconds for running steps to end.",
 )
-@click.option("--burst", is_flag=True, help="Stop when there is nothing to do.")
-@click.option("--max-executions", type=click.IntRange(1), help="Stop after that many visits.")
+@click.option("--burst", is_flag=True, help="Stop when no work is left.")
+@click.option("--max-executions", type=click.IntRange(1), help="Stop after this many activations.")
 @click.option(
     "--log-level", default="info", show_default=True, type=click.Choice(["debug", "info", "warning", "error"])
 )
 @click.option("--log-format", default="text", show_default=True, type=click.Choice(["text", "json"]))
 def worker_command(target: str, store: str | None, **options: Any) -> int:
-    """Run the workflows of MODULE:OBJECT (a list of them, one, an Engine, or a function giving one).
+    """Run the workflows of MODULE:OBJECT: a workflow, a list of them, an Engine, or a function that returns one.
 
-    The first SIGTERM, SIGINT or SIGHUP drains (running steps end, leases are handed back), a second one stops cold; SIGQUIT dumps
-    stacks.
+    The first SIGTERM, SIGINT or SIGHUP drains: running steps end, and leases are released. A second one stops at once. SIGQUIT
+    dumps stacks.
     """
     end_at_once()
     set_up_logging(options.pop("log_level"), options.pop("log_format"))
@@ -97,7 +97,9 @@ def worker_command(target: str, store: str | None, **options: Any) -> int:
     burst, health_port = options.pop("burst"), options.pop("health_port")
     processes, reload = options.pop("processes"), options.pop("reload")
     supervisor = supervision()
-    if supervisor is None and (processes > 1 or reload):  # a supervised process supervises none, whatever files say
+    if supervisor is None and (
+        processes > 1 or reload
+    ):  # a supervised process supervises none, even if a file asks for it
         return supervise(processes, reload=reload, burst=burst, name=options["name"], health_port=health_port)
     probes = Probes()
     health = _listen(health_port, probes) if health_port is not None else None
@@ -110,27 +112,27 @@ def worker_command(target: str, store: str | None, **options: Any) -> int:
 
 
 def _listen(port: int, probes: Probes) -> HealthServer:
-    """Open the health port: before anything is claimed, since it may be taken."""
+    """Open the health port, before any work is claimed: the port may be taken."""
     try:
         health = HealthServer(port, probes.routes())
     except OSError as error:
-        shell.fail(f"--health-port {port}: {error.strerror}. Fix: choose another port", shell.USAGE)
+        exit_codes.fail(f"--health-port {port}: {error.strerror}. Fix: choose another port", exit_codes.USAGE)
     log.info("health on port %d: /livez /readyz /metrics", health.port)
     return health
 
 
 def _engine(target: str, store: str | None, options: dict[str, Any]) -> tuple[Engine, str]:
-    """Return the engine that *target* names, or one for its workflows, and where it keeps them, for display."""
+    """Return the engine that *target* names, or one for its workflows, and the store's name for messages."""
     options["queues"] = _queues(options["queues"])
     if options["retention"] is not None:
-        options["retention"] = shell.parse_duration(options["retention"])
+        options["retention"] = parse_duration(options["retention"])
     max_executions = options.pop("max_executions")
-    found = loading.load(target)
+    found = targets.load(target)
     if isinstance(found, Engine):
         engine, where = found, "the Engine's store"
         engine.adjust_worker(**_given(options))
     else:
-        workflows = loading.workflows_of(found, target)
+        workflows = targets.workflows_of(found, target)
         if not store:
             raise click.UsageError("missing --store URL (or REPLAY_STORE). Fix: --store sqlite:///orders.db")
         if store.startswith("memory:"):
@@ -143,9 +145,10 @@ def _engine(target: str, store: str | None, options: dict[str, Any]) -> tuple[En
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options that were given, by flag, variable or file, for an Engine that brings its own.
+    """Return the options that the user gave, for an Engine that brings its own.
 
-    Where it lives is not for them to say: a flag that tries is told of, while variables may be there for other commands.
+    Store, queue, bus and namespace are the Engine's. A flag for one of them causes a warning; a variable may be there for other
+    commands.
     """
     source = click.get_current_context().get_parameter_source
     places = ("store", "queue", "bus", "namespace")
@@ -156,8 +159,8 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def supervise(processes: int, *, reload: bool, burst: bool, name: str | None, health_port: int | None) -> int:
-    """Run this very command in *processes* processes, each with a name and a health port of its own."""
-    # Not what click parsed: what it got from the environment and from files, the processes get from there, too.
+    """Run this command in *processes* processes, each with a name and a health port of its own."""
+    # Only the command line: each process reads variables and files by itself.
     given = _without(sys.argv[1:] if "worker" not in sys.argv[1:2] else sys.argv[2:])
     commands = []
     for number in range(processes):
@@ -170,7 +173,7 @@ def supervise(processes: int, *, reload: bool, burst: bool, name: str | None, he
 
 
 def _without(arguments: list[str]) -> list[str]:
-    """Return *arguments* without the options that are the supervisor's."""
+    """Return *arguments* without the options of the supervisor."""
     kept: list[str] = []
     skip = False
     for argument in arguments:

@@ -1,4 +1,4 @@
-"""A worker process's side of supervision: it says when it works, and drains when its supervisor is gone."""
+"""Supervision, as a worker process sees it: the process reports that it works, and drains when the supervisor is gone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import attrs
 
 VARIABLE = "REPLAY_SUPERVISED_BY"
-"""Environment variable with the supervisor's pid, and the descriptor on which it waits for a word."""
+"""Environment variable with the supervisor's pid, and the descriptor for the report."""
 
 
 @attrs.frozen
@@ -16,27 +16,27 @@ class Supervision:
     """The supervisor of this process.
 
     Attributes:
-        pid: Of the supervisor.
-        descriptor: Takes one line, see `ready`.
+        pid: Process id of the supervisor.
+        descriptor: File descriptor for one line, see `ready`.
     """
 
     pid: int
     descriptor: int
 
     def ready(self, grace: float) -> None:
-        """Say that this process works, and within how many seconds after a signal it will have ended."""
+        """Report that this process works, and the seconds that it takes at most to end after a signal."""
         with contextlib.suppress(OSError):  # the supervisor is gone
             os.write(self.descriptor, f"{grace}\n".encode())
             os.close(self.descriptor)
 
     @property
     def gone(self) -> bool:
-        """Whether the supervisor has died."""
+        """True once the supervisor has died."""
         return os.getppid() != self.pid
 
 
 def supervision() -> Supervision | None:
-    """Return this process's supervisor, once: processes that this one starts are not the supervisor's."""
+    """Return the supervisor of this process, on the first call only: processes started by this one have no supervisor."""
     pid, _, descriptor = os.environ.pop(VARIABLE, "").partition(" ")
     if not (pid.isdecimal() and descriptor.isdecimal()):
         return None

@@ -1,4 +1,4 @@
-"""What a worker process logs, and how: text for people, or one JSON object per line."""
+"""Log format of a worker process: text for people, or one JSON object per line."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 from replay.worker.log_fields import StepFields
 
 _FIELDS = ("execution_id", "schedule_id", "workflow", "step", "attempt", "action", "by", "why")
-"""What records of steps and of the audit trail carry."""
+"""Fields of records about steps, and of the audit log."""
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object per line, with the fields of executions and of what people do to them; times are ISO 8601, UTC."""
+    """One JSON object per line, with the fields of steps and of the audit log; times are ISO 8601, UTC."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return *record* as JSON."""

@@ -1,4 +1,4 @@
-"""A worker process at work: from its first claim until a signal, or until there is nothing more to do."""
+"""Serving: a worker process from its first claim until a signal, or until no work is left."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import threading
 import time
 from typing import NoReturn
 
-from replay.cli import shell
+from replay.cli import exit_codes
 from replay.cli.process.child import Supervision
 from replay.cli.process.health import Probes
 from replay.cli.process.signals import SETTLING, Draining
@@ -19,12 +19,12 @@ from replay.worker.runner import Runner
 log = logging.getLogger("replay.worker")
 
 LEAVING = 5.0
-"""Seconds beyond the shutdown timeout for handing leases back and closing connections. Longer, and the store is away: leases
-run out by themselves."""
+"""Seconds beyond the shutdown timeout for releasing leases and closing connections. If they do not suffice, the store is
+unreachable, and leases expire."""
 
 HOPELESS = 60.0
-"""Seconds that workflow code may keep the loop before the process ends by itself: `/livez` tells of it after half of that, but not
-everybody asks, and an execution that hangs must not take one worker after the other out of service until it counts as a crash loop."""
+"""Seconds for which workflow code may block the loop before the process ends itself. `/livez` fails after half of that, but not every
+deployment reads it. A hanging execution must not block one worker after the other: lost leases make it a crash loop."""
 
 
 def serve(
@@ -41,7 +41,7 @@ def serve(
     try:
         engine.start_worker()
     except StoreUnavailable as error:
-        shell.fail(str(error), shell.UNREACHABLE)
+        exit_codes.fail(str(error), exit_codes.UNREACHABLE)
     runner = engine.runner
     assert runner is not None
     workflows = ", ".join(w.key for w in engine.workflows())
@@ -54,11 +54,11 @@ def serve(
             log.critical(
                 "workflow code has kept the loop for %.0f s (see above where): ending the process", runner.busy
             )
-            os._exit(shell.FAILURE)
+            os._exit(exit_codes.FAILURE)
         time.sleep(0.05)
     if runner.failure is not None:
         log.error("the worker stopped: %r", runner.failure)
-        return shell.FAILURE
+        return exit_codes.FAILURE
     return _leave(engine, runner)
 
 
@@ -82,14 +82,14 @@ def _leave(engine: Engine, runner: Runner) -> int:
     bound.cancel()
     given_up = "" if clean else "; steps that did not end were given up"
     log.info("stopped after %.1f s%s", time.monotonic() - began, given_up)
-    return shell.OK if clean else shell.FAILURE
+    return exit_codes.OK if clean else exit_codes.FAILURE
 
 
 def _stop_cold() -> NoReturn:
     log.warning("stopping cold")
-    os._exit(shell.FAILURE)
+    os._exit(exit_codes.FAILURE)
 
 
 def _give_up() -> NoReturn:
     log.warning("the store did not take the leases back in time; they will run out by themselves")
-    os._exit(shell.FAILURE)
+    os._exit(exit_codes.FAILURE)

@@ -11,32 +11,32 @@ from typing import NoReturn
 DRAINING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 SETTLING = 1.0
-"""Seconds in which more signals to a supervised process are the first one again: systemd may signal all processes of
-a unit, and the supervisor passes its own signal on as well."""
+"""Seconds in which further signals to a supervised process count as the first one. Systemd may signal all processes of a unit, and the
+supervisor passes its own signal on as well."""
 
 
 def handle(handler: Callable[[signal.Signals], object]) -> None:
-    """Have *handler* called with each signal that drains; one that is ignored (`nohup`) stays ignored."""
+    """Call *handler* with each signal that drains. An ignored SIGHUP (`nohup`) stays ignored."""
     for number in DRAINING:
         if signal.getsignal(number) is not signal.SIG_IGN or number != signal.SIGHUP:
             signal.signal(number, lambda number, frame: handler(signal.Signals(number)))
 
 
 def end_at_once() -> None:
-    """Have a signal end the process with exit code 0: it is only starting, and has nothing to drain."""
+    """End the process with exit code 0 on a signal: a starting process has nothing to drain."""
     handle(lambda number: os._exit(0))
 
 
 class Draining:
-    """What signals ask of a process that has begun to work.
+    """Signals to a process that has begun to work.
 
     Args:
-        cold: Called with a second signal; does not return.
-        settling: Seconds after the first signal in which others are not the second one.
+        cold: Stops the process on a second signal; does not return.
+        settling: Seconds after the first signal in which others count as the first one.
 
     Attributes:
-        asked: The signal that asked to drain, None before. A plain attribute, since a handler that takes a lock may find that
-            the very thread which it interrupted holds it.
+        asked: The signal that asked to drain, None before. A plain attribute: a handler that takes a lock could interrupt the
+            thread that holds it.
     """
 
     def __init__(self, cold: Callable[[], NoReturn], settling: float = 0.0) -> None:

@@ -1,6 +1,6 @@
-"""Supervision: worker processes that are replaced when they die (`-p`), and started again when code changes (`--reload`).
+"""Supervision: worker processes are replaced when they die (`-p`), and restarted when code changes (`--reload`).
 
-The supervisor runs no user code; it starts the same command once for each process and passes signals on.
+The supervisor runs no user code. It starts the same command once for each process and passes signals on.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from replay.cli import shell
+from replay.cli import exit_codes
 from replay.cli.process.child import VARIABLE
 from replay.cli.process.signals import handle
 
@@ -24,22 +24,22 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 """Seconds until a process that died young is replaced; doubled each time, so that a broken deploy does not spin."""
 
 YOUNG = 10.0
-"""Seconds: a process that worked longer is replaced at once."""
+"""Seconds; a process that worked longer is replaced at once."""
 
 LOOK = 0.1
-"""Seconds between looks at the processes; at the files, five times as long."""
+"""Seconds between two checks of the processes; files are checked at every fifth."""
 
 MARGIN = 2.0
-"""Seconds that processes get beyond the time in which they mean to have ended."""
+"""Seconds that a process gets beyond its own limit for ending."""
 
 
 class Child:
-    """One place among the processes, and the process that holds it.
+    """A slot for a process, and the process in it.
 
     Attributes:
-        ready_at: When the process said that it works (`time.monotonic`), None before.
-        proven: Whether any process in this place has said so.
-        grace: Within how many seconds after a signal the process means to have ended.
+        ready_at: Time of the process's report that it works (`time.monotonic`), None before.
+        proven: True once any process in this slot has reported.
+        grace: Seconds that the process takes at most to end after a signal.
     """
 
     def __init__(self, number: int, command: Sequence[str]) -> None:
@@ -52,35 +52,35 @@ class Child:
         self.pause = 0.0
         self.start_at = 0.0
         self.finished = False
-        self._word = -1
+        self._report = -1
 
     def start(self) -> None:
         """Start a process."""
-        self._word, told = os.pipe()
-        os.set_blocking(self._word, False)
+        self._report, their_end = os.pipe()
+        os.set_blocking(self._report, False)
         self.ready_at, self.finished = None, False
         # A session of its own: Ctrl-C reaches the supervisor alone, which passes one signal on, not two.
-        environment = {**os.environ, VARIABLE: f"{os.getpid()} {told}"}
+        environment = {**os.environ, VARIABLE: f"{os.getpid()} {their_end}"}
         self.process = subprocess.Popen(  # noqa: S603  # our own command
-            self.command, env=environment, start_new_session=True, pass_fds=(told,)
+            self.command, env=environment, start_new_session=True, pass_fds=(their_end,)
         )
-        os.close(told)
+        os.close(their_end)
 
     def listen(self) -> None:
-        """Take note of the process's word that it works."""
-        if self._word < 0:
+        """Read the process's report that it works."""
+        if self._report < 0:
             return
         try:
-            word = os.read(self._word, 64)
+            word = os.read(self._report, 64)
         except BlockingIOError:
             return
-        os.close(self._word)
-        self._word = -1
+        os.close(self._report)
+        self._report = -1
         if word:
             self.ready_at, self.proven, self.grace = time.monotonic(), True, float(word)
 
     def died(self) -> int | None:
-        """Return the exit code of a process that has ended, once."""
+        """Return the exit code of a process that has ended, on one call only."""
         if self.process is None or (code := self.process.poll()) is None:
             return None
         self.listen()
@@ -97,8 +97,8 @@ class Supervisor:
 
     Args:
         commands: One command line for each process.
-        replace: Replace a process that ended by itself without an error (`--max-executions`); False with `--burst`.
-        watch: Folder whose Python files, when changed, have the processes started again; None: no folder.
+        replace: Replace a process that ended without an error (`--max-executions`); False with `--burst`.
+        watch: Folder with Python files; a change restarts the processes. None: no folder.
     """
 
     def __init__(self, commands: Sequence[Sequence[str]], *, replace: bool, watch: Path | None = None) -> None:
@@ -109,12 +109,12 @@ class Supervisor:
 
     def run(self) -> int:
         """Supervise; return the exit code."""
-        # The handler only counts: a process that is being started when the signal comes is told, too, since the loop tells all.
+        # The handler only counts. The loop signals all processes, so one that is just being started gets the signal, too.
         handle(self._count)
         signal.signal(signal.SIGQUIT, lambda *_: self._send(signal.SIGQUIT))
         changed = changes(self._watch) if self._watch is not None else None
         if changed is not None:
-            next(changed)  # what the files are like now
+            next(changed)  # notes the state of the files
         looks = 0
         while not self._signals:
             code = self._look_after_all()
@@ -132,7 +132,7 @@ class Supervisor:
         self._signals += 1
 
     def _look_after_all(self) -> int | None:
-        """Start what does not run; return the exit code if nothing is left to do, or nothing can be done."""
+        """Start missing processes; return the exit code once all have finished, or one cannot work."""
         for child in self._children:
             child.listen()
             code = child.died()
@@ -140,18 +140,18 @@ class Supervisor:
                 return end
             if child.process is None and time.monotonic() >= child.start_at:
                 child.start()
-        return shell.OK if all(child.finished for child in self._children) else None
+        return exit_codes.OK if all(child.finished for child in self._children) else None
 
     def _judge(self, child: Child, code: int) -> int | None:
-        """Say what follows from a process's end; return the exit code if it ends all."""
-        if code == shell.OK and not self._replace:
+        """Decide about a process that ended; return the exit code if all must end."""
+        if code == exit_codes.OK and not self._replace:
             child.start_at, child.finished = float("inf"), True
-        elif code == shell.USAGE and self._watch is not None:
+        elif code == exit_codes.USAGE and self._watch is not None:
             child.start_at = float("inf")
             log.warning("process %d cannot start; the next change of a file starts it again", child.number)
-        elif code == shell.USAGE and not child.proven:
+        elif code == exit_codes.USAGE and not child.proven:
             return code  # it would be the same again
-        elif code == shell.UNREACHABLE and not any(each.proven for each in self._children):
+        elif code == exit_codes.UNREACHABLE and not any(each.proven for each in self._children):
             return code  # nothing ever answered there
         else:
             log.warning("process %d ended with code %d; replaced in %.1f s", child.number, code, child.pause)
@@ -163,20 +163,20 @@ class Supervisor:
                 child.process.send_signal(number)
 
     def _stop_all(self) -> int:
-        """Have all processes drain; a second signal, or the end of patience, has them killed."""
+        """Drain all processes; kill them after a second signal or the time limit."""
         for child in self._children:
             child.listen()
         self._send(signal.SIGTERM)
         deadline = time.monotonic() + max(child.grace for child in self._children) + MARGIN
-        worst = shell.OK
+        worst = exit_codes.OK
         while any(child.process is not None for child in self._children):
             if self._signals > 1 or time.monotonic() >= deadline:
                 self._send(signal.SIGKILL)
             for child in self._children:
                 code = child.died()
-                # One that heeded no signals yet, since Python itself was starting, had begun nothing.
-                if code is not None and code not in (shell.OK, -signal.SIGTERM):
-                    worst = shell.FAILURE
+                # A process that was still starting Python dies of the signal, and has begun nothing.
+                if code is not None and code not in (exit_codes.OK, -signal.SIGTERM):
+                    worst = exit_codes.FAILURE
             time.sleep(LOOK / 10)
         for child in self._children:
             child.start_at, child.pause = 0.0, 0.0
@@ -184,12 +184,12 @@ class Supervisor:
 
 
 def command_line(arguments: Sequence[str]) -> list[str]:
-    """Return the command that runs one worker with *arguments*."""
+    """Return the command line of one worker with *arguments*."""
     return [sys.executable, "-m", "replay.cli.worker", *arguments]
 
 
 def changes(folder: Path) -> Iterator[str | None]:
-    """Yield, each time, the name of a Python file below *folder* that changed since the last time, or None."""
+    """Yield the name of a Python file below *folder* that changed since the last `next`, or None."""
     before = _stamps(folder)
     while True:
         now = _stamps(folder)

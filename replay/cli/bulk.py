@@ -1,0 +1,78 @@
+"""Bulk actions: the same action on one execution, or on all that match the filters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import click
+
+from replay.cli import exit_codes, output
+from replay.cli.filters import Filters, check_statuses, pages
+from replay.core.errors import ExecutionEnded, OperatorRefused, UnknownExecution
+from replay.engine import Engine
+
+
+@attrs.frozen
+class Action:
+    """An action on executions.
+
+    Attributes:
+        act: Acts on the execution with this id.
+        done: The outcome in words, such as `cancel requested`.
+        statuses: Statuses of the matches, unless `--status` names others.
+        accepted: Statuses that `--status` may name; the same as `statuses` by default.
+    """
+
+    act: Callable[[str], Any]
+    done: str
+    statuses: tuple[str, ...]
+    accepted: tuple[str, ...] = attrs.field(default=attrs.Factory(lambda self: self.statuses, takes_self=True))
+
+
+def one_or_many(
+    engine: Engine, action: Action, execution: str | None, filters: Filters, *, yes: bool, as_json: bool
+) -> int:
+    """Apply *action* to one execution, or to all matches; without *yes* matches are only counted. Return the exit code.
+
+    Raises:
+        click.UsageError: Both an execution and filters were given, or neither, or a status that the action does not accept.
+    """
+    if (execution is None) == (not filters):
+        raise click.UsageError(
+            "pass an EXECUTION, or filters such as --workflow KEY for many. Fix: give one of the two"
+        )
+    if execution is not None:
+        action.act(execution)
+        output.emit_done(execution, action.done, as_json=as_json)
+        return exit_codes.OK
+    check_statuses(filters, action.accepted)
+    return _many(engine, action, {"status": action.statuses, **filters}, yes=yes, as_json=as_json)
+
+
+def _many(engine: Engine, action: Action, filters: Filters, *, yes: bool, as_json: bool) -> int:
+    count = done = 0
+    with output.bar(action.done if yes else "counting", None) as advance:
+        for page in pages(engine, filters):
+            for each in page:
+                count += 1
+                if yes:
+                    done += _accepted(action, each.id)
+            advance(len(page))
+    if as_json:
+        output.emit_json({"count": count, "done": done, "yes": yes})
+    elif yes:
+        click.echo(f"{done} of {count} executions: {action.done}")
+    else:
+        click.echo(f"{count} executions match; add --yes, and they will be: {action.done}")
+    return exit_codes.OK if done == count or not yes else exit_codes.FAILURE
+
+
+def _accepted(action: Action, id: str) -> bool:
+    try:
+        action.act(id)
+    except (OperatorRefused, ExecutionEnded, UnknownExecution) as refusal:  # it changed since it was listed
+        click.echo(f"{id}: {refusal}", err=True)
+        return False
+    return True
