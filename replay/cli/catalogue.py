@@ -13,17 +13,18 @@ from importlib.util import find_spec
 
 import click
 
-from replay.cli import commands
-
 CommandPath = tuple[str, ...]
 """A command's names below `replay`, such as `("schedule", "add")`."""
+
+PACKAGE = "replay.cli.commands"
+"""The package of the commands, known by its name alone: commands may import this module."""
 
 _FIRST_LINE = re.compile(r'"{0,3}`replay [\w-]+`: (.+?)(?:"{3})?$')
 
 
 def command_names() -> list[str]:
     """Return the names of all commands, sorted."""
-    return sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(commands.__path__))
+    return sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(import_module(PACKAGE).__path__))
 
 
 def summary_of(name: str) -> str:
@@ -54,7 +55,7 @@ def all_commands() -> dict[CommandPath, click.Command]:
 
 
 def _module_of(name: str) -> str:
-    return f"{commands.__name__}.{name.replace('-', '_')}"
+    return f"{PACKAGE}.{name.replace('-', '_')}"
 
 
 def _source_of(module: str) -> str:

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from replay.lint.command import lint_command
 
 from replay import Context, workflow
+from replay.cli.commands.lint import lint_command
 from replay.lint import RULES, Finding, lint_function, lint_module
 
 DOCS = Path(__file__).parents[2] / "docs" / "lint.md"
