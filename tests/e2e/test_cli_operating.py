@@ -15,7 +15,10 @@ import pytest
 
 from replay import Engine
 from replay.cli.commands.purge import remove
+from replay.cli.timeline import failure_lines
+from replay.codec import TaggedJson
 from replay.core import requests as r
+from replay.core.errors import StepFailed
 from tests.e2e.app import GO, fails_at, waits
 from tests.e2e.commands import replay
 from tests.e2e.processes import ROOT
@@ -87,6 +90,20 @@ def test_show_tells_the_whole_chain_of_causes_with_the_traceback_of_the_step(sto
     error = json.loads(replay("show", "f-0", "--store", store, "--json"))["execution"]["error"]
     assert [cause["type"] for cause in error["causes"]] == ["Declined", "KeyError"]
     assert "in look_up" in error["causes"][1]["traceback"]
+
+
+@pytest.mark.parametrize("file", ["core/interpreter", "worker/steps", "worker/pool", "steps", "pool"])
+def test_frames_of_the_engine_are_left_out_of_its_own_errors_also_of_logs_from_version_0_1(file: str) -> None:
+    codec = TaggedJson()
+    failure = StepFailed("charge", attempts=1, cause=ValueError("no"))
+    failure.__traceback__ = None
+    restored = codec.decode(codec.encode(failure))
+    own = '  File "/shop/orders.py", line 3, in charge\n    raise ValueError\n'
+    engine = f'  File "/lib/replay/{file}.py", line 9, in perform\n    body()\n'
+    restored._replay_traceback = f"Traceback (most recent call last):\n{engine}{own}"
+    shown = "\n".join(failure_lines(restored))
+    assert "orders.py" in shown
+    assert "perform" not in shown
 
 
 def test_a_start_takes_all_that_an_engine_takes(store: str) -> None:

@@ -16,11 +16,11 @@ from replay.worker.runner import Runner
 Answer = tuple[int, str]
 
 FRESH = 10.0
-"""Seconds for which executions by status are not counted again: less than any scrape interval, and several may scrape."""
+"""Seconds for which the counts of executions are reused: less than any scrape interval. Several servers may scrape."""
 
 
 class Probes:
-    """What the health port answers. Until the worker begins, it is alive and not ready."""
+    """Answers of the health port. Until the worker begins, it is alive and not ready."""
 
     def __init__(self) -> None:
         self._work: tuple[Engine, Runner] | None = None
@@ -29,15 +29,15 @@ class Probes:
         self._counts: dict[str, int] | None = None
 
     def begin(self, engine: Engine, runner: Runner) -> None:
-        """Take note that the worker has begun."""
+        """Begin to answer for the worker."""
         self._work = engine, runner
 
     def routes(self) -> dict[str, Callable[[], Answer]]:
-        """Return all by path."""
+        """Return the probes by path."""
         return {"/livez": self.live, "/readyz": self.ready, "/metrics": self.metrics}
 
     def live(self) -> Answer:
-        """Tell whether it should go on: 503 has an orchestrator start it again."""
+        """Return 200 for a working process, 503 for one that an orchestrator should restart."""
         if self._work is None:
             return 200, "starting\n"
         _, runner = self._work
@@ -48,7 +48,7 @@ class Probes:
         return 200, "ok\n"
 
     def ready(self) -> Answer:
-        """Tell whether it takes work."""
+        """Return 200 for a worker that takes work, else 503."""
         if self._work is None:
             return 503, "starting\n"
         _, runner = self._work
@@ -59,7 +59,7 @@ class Probes:
         return 200, "ok\n"
 
     def metrics(self) -> Answer:
-        """Return what Prometheus reads."""
+        """Return the metrics in the format of Prometheus."""
         if self._work is None:
             return 503, "starting\n"
         engine, runner = self._work
@@ -80,12 +80,12 @@ class Probes:
 
 
 class HealthServer:
-    """Serves on a daemon thread.
+    """HTTP server on a daemon thread.
 
     Args:
-        port: 0 takes any free one; see `port`.
-        routes: What to answer for each path: status code and text.
-        host: Where to listen; all addresses by default, since probes come from outside.
+        port: Port to listen on; 0 takes any free one.
+        routes: Probe for each path; it returns status code and text.
+        host: Address to listen on; all by default, since probes come from outside.
     """
 
     def __init__(self, port: int, routes: dict[str, Callable[[], Answer]], host: str = "") -> None:
@@ -97,7 +97,7 @@ class HealthServer:
                 self._head()
 
             def _head(self) -> bytes:
-                """Send all but the body, and return that."""
+                """Send status and headers; return the body."""
                 route = routes.get(self.path.partition("?")[0])
                 code, text = route() if route is not None else (404, f"try {', '.join(routes)}\n")
                 body = text.encode()
@@ -108,7 +108,7 @@ class HealthServer:
                 return body
 
             def log_message(self, *_: object) -> None:
-                """Say nothing: a probe every second must not fill the log."""
+                """Log nothing: a probe every second must not fill the log."""
 
         self._server = ThreadingHTTPServer((host, port), Handler)
         self._server.daemon_threads = True
