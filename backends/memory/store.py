@@ -181,7 +181,7 @@ class MemoryStore:
             if claimed:
                 self._claims[request.nonce] = (now + request.lease, [x.id for x in claimed])
         dues = [first[0] for first in map(self._peek, lanes) if first is not None]
-        due, later = self._due_schedules({w for w, _ in request.workflows})
+        due, later = self._due_schedules({w for w, _ in request.workflows}) if self._schedules else ((), [])
         dues += later
         return r.Claims(
             now,

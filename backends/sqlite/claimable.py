@@ -86,6 +86,8 @@ class Claimable(Rows):
 
     def _due_schedules(self, workflows: set[str]) -> tuple[tuple[r.Schedule, ...], float | None]:
         """Return the schedules of *workflows* that are due, up to a claim's limit, and the instant at which another will be."""
+        if not self._any_timed_schedule():
+            return (), None
         soonest = self._soonest_schedules(json.dumps(sorted(workflows)))
         due = [s for s in soonest if s.next_at is not None and s.next_at <= self._now]
         if len(due) <= r.SCHEDULES_LIMIT:  # of no workflow, then, later ones are left out

@@ -184,6 +184,12 @@ class Rows:
         rows = db.execute(f"{_SCHEDULES} AND id > ? ORDER BY id LIMIT ?", (self._ns, request.after, request.limit))
         return tuple(_schedule_of(row) for row in rows)
 
+    def _any_timed_schedule(self) -> bool:
+        found = self._db.execute(
+            "SELECT 1 FROM schedule WHERE ns=? AND paused=0 AND next_at IS NOT NULL LIMIT 1", (self._ns,)
+        )
+        return found.fetchone() is not None
+
     def _soonest_schedules(self, workflows: str) -> list[r.Schedule]:
         """Return, of each of *workflows* (a JSON list), one unpaused schedule more than a claim hands out, soonest first."""
         rows = self._db.execute(_SOONEST, (self._ns, workflows, self._ns, self._ns))

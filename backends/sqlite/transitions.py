@@ -29,6 +29,10 @@ class Transitions(Claimable):
         self._write_log(x, change)
         self._write_inbox(x, change)
         self._write(x, change.fields)
+        self._finish(x, change)
+
+    def _finish(self, x: Execution, change: t.Change) -> None:
+        """Apply the parts of *change* beyond the log, the inbox and the row itself."""
         if change.accepted:
             self._remember(x, change)
         if change.wakes:
@@ -114,8 +118,12 @@ class Transitions(Claimable):
         # `arrivals` counts consumed messages too, so it only shows that looking is worth while.
         unseen = self._messages(x.x, request.seen, self._db) if x.arrivals > request.seen else ()
         conclusion = t.conclude(x, request, bool(unseen), self._now)
-        change.fields.update(conclusion.fields)  # one UPDATE for both
-        self._apply(x, conclusion.with_fields(change.fields))
+        if conclusion.empties_log:
+            self._write_log(x, conclusion)
+        self._write(
+            x, {**change.fields, **conclusion.fields} if conclusion.fields else change.fields
+        )  # one UPDATE for both
+        self._finish(x, conclusion)
         released = conclusion.releases
         return r.Committed(self._now, () if released else unseen, released, tuple(self._woken))
 

@@ -93,10 +93,6 @@ class Change:
         """The lease is given up."""
         return self.fields.get("token", self) is None
 
-    def with_fields(self, fields: dict[str, Any]) -> Change:
-        """Return this change with other fields."""
-        return attrs.evolve(self, fields=fields)
-
 
 NO_CHANGE = Change()
 DUPLICATE = Change(duplicate=True)
