@@ -177,6 +177,7 @@ with Engine(sys.argv[1], workflows=[report]) as engine:
 """
 
 
+@pytest.mark.slow
 def test_ensuring_a_thousand_times_from_four_processes_leaves_one_schedule_that_has_not_moved(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/x.db"
     command = [sys.executable, "-c", ENSURE, url]
@@ -193,6 +194,7 @@ ZONES = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zone", ZONES)
 def test_a_year_of_ticks_is_what_an_independent_library_says_while_workers_crash(zone: str) -> None:
     spec = "30 2 * * *"

@@ -25,6 +25,8 @@ from tests.budgets import examples
 from tests.sim import corpus
 from tests.sim.corpus import Go, approval, mailbox, small
 
+pytestmark = pytest.mark.slow
+
 CHARGES: list[str] = []
 
 

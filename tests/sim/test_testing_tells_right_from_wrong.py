@@ -33,6 +33,8 @@ from replay.testing import (
     try_seeds,
 )
 
+pytestmark = pytest.mark.slow
+
 Go = Signal("go", int)
 
 
