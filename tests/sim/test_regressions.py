@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import weakref
 from pathlib import Path
@@ -63,9 +64,10 @@ def test_a_signal_consumed_before_a_crash_does_not_keep_its_execution_awake(tmp_
         yield from ctx.sleep(60)
 
     def store(clock: Any) -> SqliteStore:
-        return SqliteStore(tmp_path / "found.db", clock=clock, synchronous="NORMAL")
+        found = SqliteStore(tmp_path / "found.db", clock=clock, synchronous="NORMAL")
+        return stack.enter_context(contextlib.closing(found))
 
-    with Simulation([waiting], store=store, cache_size=0) as sim:
+    with contextlib.ExitStack() as stack, Simulation([waiting], store=store, cache_size=0) as sim:
         handle = sim.start(waiting)
         sim.signal(handle, "go")
         sim.run()
