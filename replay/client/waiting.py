@@ -13,6 +13,7 @@ from replay.codec.log_rows import decoded
 from replay.core import requests as r
 from replay.core.errors import ExecutionCancelled, ExecutionFailed, StoreUnavailable, Undecodable
 from replay.core.times import duration
+from replay.worker.steps import waiting_for
 
 log = logging.getLogger("replay.engine")
 T = TypeVar("T")
@@ -39,6 +40,7 @@ class Waiting(ClientBase):
             UnknownExecution: There is no such execution.
             StoreUnavailable: The store cannot be reached when the wait begins, or this engine was closed during it.
             Undecodable: Its result is of a class that is not known in this process.
+            RuntimeError: The caller is an async step, on the event loop that all of them share.
         """
         id = id_of(execution)
         limit = None if timeout is None else duration(timeout, "wait(timeout=)")
@@ -53,6 +55,11 @@ class Waiting(ClientBase):
         header = self.header(id)
         if header.ended_at is not None:
             return header
+        with waiting_for(id):
+            return self._await_end(header, deadline)
+
+    def _await_end(self, header: r.Header, deadline: float | None) -> r.Header | None:
+        id = header.id
         woken = threading.Event()
         unsubscribe = self._bus.subscribe(f"ended:{id}", lambda _: woken.set())
         try:

@@ -6,6 +6,7 @@ Every effect (and every request) that a session yields is a point at which a cra
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import Context
 from typing import Any, TypeAlias
 
 import attrs
@@ -23,6 +24,7 @@ class Call:
         started: Instant (store's clock) at which a thread took it up; set by the executor.
         cancelled: Event that asks the body to stop; made by the performer.
         abandoned: Its outcome will be refused; set by the performer.
+        context: Context variables of the workflow. The body sees a copy; None: it sees none.
     """
 
     execution_id: str
@@ -43,6 +45,7 @@ class Call:
     beats: int = 0
     cancelled: Any = attrs.field(default=None, repr=False)
     abandoned: bool = False
+    context: Context | None = attrs.field(default=None, repr=False)
 
 
 @attrs.frozen(eq=False)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import collections
+import contextlib
 import math
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -71,6 +74,8 @@ class Activations:
         self._by_id: dict[str, Activation] = {}
         self._runnable: list[Activation] = []
         self._leases_renewed = False
+        self._in_step_waits: collections.Counter[str] = collections.Counter()
+        self._counting = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -95,9 +100,30 @@ class Activations:
         """Remove all."""
         self._by_id.clear()
 
+    # --- slots ----------------------------------------------------------------------------------------
+
+    @property
+    def occupied(self) -> int:
+        """The number of activations that occupy a slot: all but those with a step that waits for an execution."""
+        return len(self._by_id) - sum(id in self._by_id for id in tuple(self._in_step_waits))
+
     def count(self, queue: str) -> int:
-        """Return the number of activations of a queue's executions."""
-        return sum(activation.session.header.queue == queue for activation in self._by_id.values())
+        """Return the number of activations of a queue's executions that occupy a slot."""
+        waiting = self._in_step_waits
+        return sum(a.session.header.queue == queue and id not in waiting for id, a in self._by_id.items())
+
+    @contextlib.contextmanager
+    def step_waits(self, id: str) -> Iterator[None]:
+        """Free an execution's slot while one of its steps waits for another execution. Any thread."""
+        with self._counting:
+            self._in_step_waits[id] += 1
+        try:
+            yield
+        finally:
+            with self._counting:
+                self._in_step_waits[id] -= 1
+                if not self._in_step_waits[id]:
+                    del self._in_step_waits[id]
 
     # --- events ---------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ import collections
 import contextlib
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from replay.core.effects import Call, Returned
 
@@ -21,7 +21,7 @@ class Pool:
     The outcomes of short calls share a batch.
 
     Args:
-        size: Number of calls that run at once, besides abandoned ones (at most *size* of these are replaced).
+        size: Number of calls that run at once, besides abandoned ones (at most *size* of these are replaced) and blocked ones.
         run: Runs one call.
         done: Takes an outcome; returns a call to run next, or None.
         failed: Takes an exception of *run* or *done*, `SystemExit` included. The thread has ended.
@@ -45,6 +45,7 @@ class Pool:
         self._waking = 0  # threads that were woken or started and have not taken a call yet
         self._running: set[Call] = set()
         self._abandoned: set[Call] = set()  # running, and replaced by other threads
+        self._blocked: collections.Counter[Call] = collections.Counter()  # likewise, while they wait for executions
         self._closed = False
 
     def submit(self, call: Call) -> None:
@@ -66,6 +67,22 @@ class Pool:
             if call not in self._running:  # it returned meanwhile
                 self._abandoned.discard(call)
             self._wake_locked()
+
+    @contextlib.contextmanager
+    def blocked(self, call: Call) -> Iterator[None]:
+        """Allow one more thread in place of *call*'s, which waits for other calls, for as long as it does.
+
+        There is no limit: with one, the calls that are waited for might find no thread.
+        """
+        with self._wake:
+            self._blocked[call] += 1
+            self._wake_locked()
+        try:
+            yield
+        finally:
+            with self._wake:
+                self._blocked[call] -= 1
+                self._blocked += collections.Counter()  # drops what is zero
 
     def close(self) -> None:
         """End idle threads. Running ones are daemons: the process does not wait for them."""
@@ -92,7 +109,7 @@ class Pool:
             self._idle -= 1
             self._waking += 1
             self._wake.notify()
-        elif self._threads < self.size + len(self._abandoned):
+        elif self._threads < self._most():
             try:
                 threading.Thread(target=self._work, name=f"replay-step-{self._threads + 1}", daemon=True).start()
             except RuntimeError:  # the system's limit
@@ -102,6 +119,9 @@ class Pool:
                 return
             self._threads += 1
             self._waking += 1
+
+    def _most(self) -> int:
+        return self.size + len(self._abandoned) + len(self._blocked)
 
     def _work(self) -> None:
         with self._wake:
@@ -140,7 +160,7 @@ class Pool:
             while True:
                 with contextlib.suppress(IndexError):
                     return self._waiting.popleft()
-                if self._closed or self._threads > self.size + len(self._abandoned):
+                if self._closed or self._threads > self._most():
                     self._threads -= 1
                     return None
                 self._idle += 1

@@ -13,11 +13,13 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Iterator
 
 from replay.core.effects import Call, Returned
 from replay.core.errors import StoreUnavailable
 from replay.ports import Clock, Codec
 from replay.worker import NewMessages, Worker
+from replay.worker.async_steps import StepLoop
 from replay.worker.pool import Pool
 from replay.worker.steps import run_call
 
@@ -61,6 +63,8 @@ class Runner:
         self._turn_began: tuple[float, int] | None = None
         self._hung_after = hung_after
         self._warn_after = SLOW
+        self._warned_of_wait = False
+        self._async_steps = StepLoop()
         self._pool = Pool(worker.options.concurrency, self._run, self._done, self._fail)
         self._threads = [
             threading.Thread(target=self._guard, args=(self._run_loop,), name="replay-loop", daemon=True),
@@ -126,6 +130,7 @@ class Runner:
             finally:
                 self._loop.release()
         self._pool.close()
+        self._async_steps.close()
         return clean
 
     # --- the loop's thread -------------------------------------------------------------------------
@@ -164,7 +169,25 @@ class Runner:
         if call.abandoned:
             return Returned(call)
         call.started = self.worker.now()
-        return run_call(call, self._codec, self.worker.options.payload_limit)
+        limit = self.worker.options.payload_limit
+        return run_call(call, self._codec, limit, loop=self._async_steps, waiting=self._make_up)
+
+    @contextlib.contextmanager
+    def _make_up(self, call: Call, execution_id: str) -> Iterator[None]:
+        """Make up for the slot and the thread of a step that waits for an execution, which may need them."""
+        if not self._warned_of_wait:
+            self._warned_of_wait = True
+            log.warning(
+                "step %r of execution %r waits for execution %r and keeps a thread meanwhile; no more such waits are logged. "
+                "Fix: `yield from ctx.child(...)` in the workflow, which waits without one",
+                call.id,
+                call.execution_id,
+                execution_id,
+                extra={"execution_id": call.execution_id, "workflow": call.workflow, "step": call.id},
+            )
+        with self.worker.step_waits(call.execution_id), self._pool.blocked(call):
+            self.hint()
+            yield
 
     def _done(self, returned: Returned) -> Call | None:
         self.worker.post(returned)

@@ -6,13 +6,20 @@ import contextvars
 import inspect
 import threading
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from replay.core.effects import Call, Returned
-from replay.core.errors import NotSerializable, PayloadTooLarge
-from replay.ports import Codec
+import attrs
 
-_current: contextvars.ContextVar[CurrentStep] = contextvars.ContextVar("replay_current_step")
+from replay.core.contexts import copied
+from replay.core.effects import Call, Returned
+from replay.core.errors import Cancelled, NotSerializable, PayloadTooLarge
+from replay.ports import Codec
+from replay.worker.async_steps import SHARED, StepLoop
+
+Waiting = Callable[[Call, str], AbstractContextManager[None]]
+"""Makes up for a call that waits for the execution with this id, for as long as it does."""
 
 
 class CurrentStep:
@@ -51,12 +58,13 @@ class CurrentStep:
 class CancelFlag:
     """A `threading.Event` that cannot be cleared, and is true once set. Its lock is made by the first `wait`."""
 
-    __slots__ = ("_event", "_set")
+    __slots__ = ("_callbacks", "_event", "_set")
 
     _making = threading.Lock()
 
     def __init__(self) -> None:
         self._set = False
+        self._callbacks: tuple[Callable[[], None], ...] = ()
         self._event: threading.Event | None = None
 
     def __bool__(self) -> bool:
@@ -72,6 +80,17 @@ class CancelFlag:
             self._set = True
             if self._event is not None:
                 self._event.set()
+            callbacks, self._callbacks = self._callbacks, ()
+        for callback in callbacks:
+            callback()
+
+    def on_set(self, callback: Callable[[], None]) -> None:
+        """Call *callback* when the flag is set, at once if it is."""
+        with self._making:
+            if not self._set:
+                self._callbacks += (callback,)
+                return
+        callback()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the flag is set, *timeout* seconds at most. Return whether it is set."""
@@ -83,6 +102,19 @@ class CancelFlag:
         return self._event.wait(timeout)
 
 
+@attrs.frozen
+class _Body:
+    """A body that runs, as `current_step` and waits find it."""
+
+    step: CurrentStep
+    call: Call
+    loop: StepLoop
+    waiting: Waiting | None
+
+
+_current: contextvars.ContextVar[_Body] = contextvars.ContextVar("replay_current_step")
+
+
 def current_step() -> CurrentStep:
     """Return the running step.
 
@@ -90,7 +122,7 @@ def current_step() -> CurrentStep:
         RuntimeError: Called outside a step's body.
     """
     try:
-        return _current.get()
+        return _current.get().step
     except LookupError:
         raise RuntimeError(
             "current_step() works in step bodies only. Fix: call it in the function that is passed to ctx.step"
@@ -99,26 +131,58 @@ def current_step() -> CurrentStep:
 
 def running_step() -> CurrentStep | None:
     """Return the running step; None outside a step's body."""
-    return _current.get(None)
+    body = _current.get(None)
+    return None if body is None else body.step
 
 
-def run_call(call: Call, codec: Codec, payload_limit: int) -> Returned:
-    """Run one call on this thread. An exception of the body becomes its outcome."""
+def waiting_for(execution_id: str) -> AbstractContextManager[None]:
+    """Return a context in which the caller may wait for an execution: if it is a step, its worker makes up for it.
+
+    Raises:
+        RuntimeError: The caller is an async step, which would hold up the event loop of all of them.
+    """
+    body = _current.get(None)
+    if body is None:
+        return nullcontext()
+    if body.loop.is_this_thread():
+        raise RuntimeError(
+            f"step {body.step.id!r} waits for execution {execution_id!r} on the event loop, which all async steps share. "
+            f"Fix: `yield from ctx.child(...)` in the workflow, or `await asyncio.to_thread(handle.result)`"
+        )
+    return nullcontext() if body.waiting is None else body.waiting(body.call, execution_id)
+
+
+def run_call(
+    call: Call, codec: Codec, payload_limit: int, *, loop: StepLoop = SHARED, waiting: Waiting | None = None
+) -> Returned:
+    """Run one call on this thread, in its own copy of the workflow's context. An exception of the body becomes its outcome.
+
+    Args:
+        call: The call.
+        codec: Values to text and back.
+        payload_limit: Largest encoded result, bytes.
+        loop: Runs the body if it is a coroutine; default: one that all such calls of the process share.
+        waiting: Makes up for a body that waits for executions.
+    """
     began = time.perf_counter()
     if call.cancelled is None:
         call.cancelled = CancelFlag()
-    reset = _current.set(CurrentStep(call))
+    context = copied(call.context)
+    context.run(_current.set, _Body(CurrentStep(call), call, loop, waiting))
     try:
-        value = call.fn(*call.args, **call.kwargs)
+        value = context.run(call.fn, *call.args, **call.kwargs)
         if inspect.iscoroutine(value):
-            import asyncio  # seldom needed, and slow to load
-
-            value = asyncio.run(value)
+            value = loop.run(value, context, call.cancelled.on_set)
     except BaseException as error:
-        return Returned(call, error=error, seconds=time.perf_counter() - began)
-    finally:
-        _current.reset(reset)
+        return Returned(call, error=_asked(call, error), seconds=time.perf_counter() - began)
     return encoded(call, value, time.perf_counter() - began, codec, payload_limit)
+
+
+def _asked(call: Call, error: BaseException) -> BaseException:
+    """Return *error*, or `Cancelled` for a coroutine that was cancelled because its step was asked to stop."""
+    if isinstance(error, Exception) or not call.cancelled.is_set() or type(error).__name__ != "CancelledError":
+        return error
+    return Cancelled("the step was asked to stop")
 
 
 _ATOMS = (str, bool, type(None))

@@ -10,6 +10,7 @@ import collections
 import logging
 import random
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from replay.core import requests as r
@@ -139,6 +140,10 @@ class Worker:
             self.post(NewMessages(id))
         self._activations.request_reports()
 
+    def step_waits(self, id: str) -> AbstractContextManager[None]:
+        """Free the slot of execution *id* while one of its steps waits for another execution. Any thread."""
+        return self._activations.step_waits(id)
+
     # --- state ----------------------------------------------------------------------------------------
 
     @property
@@ -154,7 +159,7 @@ class Worker:
     @property
     def full(self) -> bool:
         """Whether it has no free slot. Any thread."""
-        return len(self._activations) >= self.options.concurrency or self._sessions.draining
+        return self._activations.occupied >= self.options.concurrency or self._sessions.draining
 
     @property
     def active(self) -> int:
@@ -236,7 +241,7 @@ class Worker:
 
     def _free_slots(self) -> int:
         """Return how many more executions may be claimed."""
-        free = self.options.concurrency - len(self._activations)
+        free = self.options.concurrency - self._activations.occupied
         if self.options.max_executions is not None:
             free = min(free, self.options.max_executions - self.metrics.claimed)
         return free
@@ -294,7 +299,7 @@ class Worker:
         """Claim soon from a queue that has work; pass the hint to others if this worker cannot."""
         if queue in self.options.queues:
             self._claiming.has_hint = True
-            if len(self._activations) < self.options.concurrency:
+            if self._activations.occupied < self.options.concurrency:
                 return
         self._announce(queue)
 
@@ -305,7 +310,7 @@ class Worker:
             self._sessions.begin(claimed, reply.now)
         self.metrics.claimed += len(reply.claimed)
         more = self._claiming.on_reply(request, reply)
-        if more and len(self._activations) >= self.options.concurrency:
+        if more and self._activations.occupied >= self.options.concurrency:
             self._forward_hint(request.queues, reply.now)
         for schedule in reply.schedules:
             if requests := self._ticking.fire(schedule, reply.now):

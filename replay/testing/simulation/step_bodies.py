@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 from replay.core.effects import Call, Returned
 from replay.core.requests import Load
@@ -41,7 +41,7 @@ def run_body(
 
     call.fn = body
     try:
-        returned = run_call(call, codec, payload_limit)
+        returned = run_call(call, codec, payload_limit, waiting=_refuse)
     finally:
         call.fn = original
     if returned.error is not None and _ends_the_test(returned.error):
@@ -50,6 +50,13 @@ def run_body(
         arrives = None
     # Zero seconds of real time: the trace must not depend on the machine.
     return Returned(call, returned.value, returned.data, returned.error, 0.0, returned.final), arrives
+
+
+def _refuse(call: Call, execution_id: str) -> NoReturn:
+    raise RuntimeError(
+        f"step {call.id!r} waits for execution {execution_id!r}, but nothing else runs during a step of a simulation. "
+        f"Fix: stub the step, or `yield from ctx.child(...)` in the workflow"
+    )
 
 
 def _ends_the_test(error: BaseException) -> bool:
