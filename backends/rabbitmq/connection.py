@@ -1,15 +1,15 @@
-"""One AMQP connection with one channel, opened again after an outage of any length.
+"""An AMQP connection with one channel, opened again after an outage of any length.
 
 Hard rules, on which everything here rests:
 
-1. All of it runs on the I/O thread; nothing here is called from another one.
-2. There is one way to recover: whatever goes wrong with the channel or the connection, both are dropped and opened
-   again after a pause, and everything on the broker is declared again. No state of the broker is ever assumed.
-3. Nothing raises out of a callback because the broker is away.
-4. Whatever is waited for has a deadline. A queue can hang while its broker is well (RabbitMQ was seen to leave a quorum
-   queue without a leader when killed soon after its creation, and to ignore what is published on a channel that knew a
-   queue of this name before it was deleted). The first time, a fresh connection is tried; the second time in a row, the
-   queue is deleted by a consumer of it and made anew: it holds hints only.
+1. All code runs on the I/O thread. No other thread calls it.
+2. There is one way to recover. Any failure of the channel or the connection drops both. After a pause both are opened
+   again, and everything on the broker is declared again. No state of the broker is ever assumed.
+3. No callback raises because of an unreachable broker.
+4. Every wait has a deadline. A queue can hang on a healthy broker. RabbitMQ, killed soon after the creation of a quorum
+   queue, left the queue without a leader. It also ignored messages on a channel that knew a deleted queue of the same name.
+   The first stall leads to a fresh connection. After the second stall in a row, a consumer deletes the queue and declares
+   it again: it holds hints only.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _REFUSED, _MISSING, _DIFFERENT, _CRASHED = 403, 404, 406, 541  # reply codes of 
 
 
 class Health:
-    """Tells the operator once when the broker goes away, and once when all links work again."""
+    """Logs the beginning of an outage once, and its end once all connections work again."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -43,14 +43,14 @@ class Health:
         self._told = False
 
     def down(self, role: str, reason: str) -> None:
-        """Note that the link of *role* does not work."""
+        """Note a failed connection of *role*."""
         self._down.add(role)
         if not self._told:
             self._told = True
             logger.warning("%s: broker unreachable, carrying on without hints (%s)", self._url, reason)
 
     def up(self, role: str) -> None:
-        """Note that the link of *role* works."""
+        """Note a working connection of *role*."""
         self._down.discard(role)
         if self._told and not self._down:
             self._told = False
@@ -58,10 +58,10 @@ class Health:
 
 
 class Connection:
-    """Keeps one connection; subclasses say what it is for in `begin`, and call `working` when that is under way."""
+    """Keeps one connection open. Subclasses start their work in `begin` and then call `working`."""
 
-    role = "link"
-    remakes = False  # whether it deletes a queue that hangs
+    role = "connection"
+    remakes = False  # deletes a queue that hangs
 
     def __init__(self, loop: Any, url: RabbitUrl, topology: Topology, health: Health) -> None:
         self.loop = loop
@@ -90,19 +90,19 @@ class Connection:
         raise NotImplementedError
 
     def lost(self) -> None:
-        """Forget what belonged to the lost channel."""
+        """Forget the state of the lost channel."""
 
     def waiting_for(self) -> tuple[str, float] | None:
-        """Return the broker's name of the queue whose answer is awaited longest, and since when (monotonic)."""
+        """Return the broker's name of the queue with the longest wait for an answer, and its start (monotonic)."""
         raise NotImplementedError
 
     def answered(self, name: str) -> None:
-        """Note that the queue *name* gave an answer that was waited for."""
+        """Note an answer of the queue *name*."""
         if self._stalls:
             del self._stalls[name]
 
     def working(self, *, sound: bool = True) -> None:
-        """Note that what `begin` started is in force; without *sound* the outage is not called over yet."""
+        """Note that the work of `begin` is under way. Without *sound* the outage is not over yet."""
         if not self.up:
             self.up = True
             self._up_since = time.monotonic()
@@ -110,7 +110,7 @@ class Connection:
             self._health.up(self.role)
 
     def declare(self, name: str, then: Callable[[], None]) -> None:
-        """Make sure that the queue *name* exists, then call *then*."""
+        """Declare the queue *name*, then call *then*."""
         if self.remakes and self._stalls[name] >= 2:
             del self._stalls[name]
             self._delete(name, lambda: self.declare(name, then))
@@ -127,7 +127,7 @@ class Connection:
         self.channel.queue_declare(name, durable=True, arguments=self.topology.settings(name), callback=declared)
 
     def count(self, name: str, note: Callable[[int], None]) -> None:
-        """Tell *note* how many messages the queue *name* holds; on a channel of its own, as a refusal closes it."""
+        """Call *note* with the number of messages in the queue *name*. Uses a channel of its own, as a refusal closes it."""
 
         def counted(answer: Any) -> None:
             note(answer.method.message_count)
@@ -139,13 +139,13 @@ class Connection:
         answer_channel = self.connection.channel(on_open_callback=ask)
 
     def current(self, channel: Any) -> bool:
-        """Tell whether *channel* is the one in use, and open."""
+        """Return True if *channel* is the channel in use, and open."""
         return channel is self.channel and channel is not None and bool(channel.is_open)
 
     # --- the connection's life -------------------------------------------------------------------
 
     def open(self) -> None:
-        """Connect; called again by itself until `close`."""
+        """Connect. Reconnects by itself until `close`."""
         from pika import SelectConnection
 
         self._timer = None
@@ -164,9 +164,9 @@ class Connection:
             self._on_lost(None, error)
 
     def reopen(self, why: object, *, outage: bool = True) -> None:
-        """Drop the connection, whatever its state, within `FAREWELL` seconds; it is opened again after a pause.
+        """Drop the connection within `FAREWELL` seconds, in any state. It is opened again after a pause.
 
-        Without *outage* the operator is not told, and the pause is short.
+        Without *outage* nothing is logged, and the pause is short.
         """
         connection = self.connection
         if connection is not None and not (connection.is_closed or connection.is_closing):
@@ -176,7 +176,7 @@ class Connection:
             self.loop.call_later(FAREWELL, lambda: self._hang_up(connection))
 
     def close(self, on_closed: Callable[[], None]) -> None:
-        """Say goodbye and stay closed; *on_closed* is called within about `FAREWELL` seconds."""
+        """Close for good; *on_closed* is called within about `FAREWELL` seconds."""
         self._on_closed = on_closed
         if self._timer is not None:
             self.loop.remove_timeout(self._timer)
@@ -216,7 +216,7 @@ class Connection:
         self.loop.call_later(self.stall_timeout / 4, lambda: self._watch(channel))
 
     def _delete(self, name: str, then: Callable[[], None]) -> None:
-        """Delete the queue *name*, on a channel of its own as a refusal closes it, then call *then* in any case."""
+        """Delete the queue *name*, then call *then* in any case. Uses a channel of its own, as a refusal closes it."""
         main = self.channel
         self._patient_from = time.monotonic() + DELETION
         logger.warning("queue %r did not answer twice: it is deleted and made anew, as it holds hints only", name)
@@ -235,14 +235,14 @@ class Connection:
     def _on_channel_closed(self, channel: Any, why: Any) -> None:
         if channel is not self.channel:
             return
-        self._learn(why)
+        self._adapt(why)
         self.channel = None
         # Not from within the callback: pika is still clearing the channel away.
         connection = self.connection
         self.loop.add_callback_threadsafe(lambda: self.reopen(why) if connection is self.connection else None)
 
-    def _learn(self, why: Any) -> None:
-        """Draw conclusions from a refusal, so that the next attempt does not meet it again."""
+    def _adapt(self, why: Any) -> None:
+        """Adapt to a refusal, so that the next attempt avoids it."""
         code = getattr(why, "reply_code", 0)
         if code in (_REFUSED, _DIFFERENT) and self._asking:
             name = self._asking[0]
@@ -284,7 +284,7 @@ class Connection:
 
 
 def brief(error: object) -> str:
-    """Say in one line what went wrong, without pika's nesting."""
+    """Return the innermost error in one line, without pika's nesting."""
     while isinstance(error, BaseException):
         # AMQPConnectionError and its kin wrap the cause, sometimes in a list of one failure per address.
         inner = getattr(error, "exceptions", None) or getattr(error, "exception", None) or error.args[:1]

@@ -14,7 +14,7 @@ from replay.backends.rabbitmq.url import RabbitUrl
 
 
 class Consumer(Connection):
-    """Takes hints, acknowledged as soon as they are noted; sends what is no hint to the dead-letter queue."""
+    """Takes hints and acknowledges them at once. Other messages go to the dead-letter queue."""
 
     role = "consumer"
     remakes = True
@@ -47,14 +47,14 @@ class Consumer(Connection):
         self.declare(self.topology.dead, self._consume_all)
 
     def lost(self) -> None:
-        """Forget the consumers; unacknowledged hints come again by themselves."""
+        """Forget the consumers. The broker sends unacknowledged hints again."""
         self._tags.clear()
         self._waiting.clear()
         self._taken_before.clear()
         self._deaf.clear()
 
     def waiting_for(self) -> tuple[str, float] | None:
-        """Return the first queue whose consumer is not in force."""
+        """Return the first queue without a working consumer."""
         return next(((self.topology.name(queue), since) for queue, since in self._waiting.items()), None)
 
     def _consume_all(self) -> None:
@@ -84,7 +84,7 @@ class Consumer(Connection):
         self._tags[tag] = queue
 
     def _audit_later(self, channel: Any) -> None:
-        """Look now and then whether our consumers are real: RabbitMQ may lose one without a word."""
+        """Check the consumers periodically: RabbitMQ may lose one silently."""
         self.loop.call_later(self.stall_timeout, lambda: self._audit(channel))
 
     def _audit(self, channel: Any) -> None:
@@ -109,7 +109,7 @@ class Consumer(Connection):
             self.reopen(f"queue {name!r} gives us nothing although it should")
 
     def _on_cancelled(self, frame: Any) -> None:
-        """Start over when a queue was deleted: a channel that knew the old one stays deaf to the new one of its name."""
+        """Reconnect after the deletion of a queue: a channel that knew it gets nothing from a new queue of its name."""
         queue = self._tags.pop(frame.method.consumer_tag, None)
         if queue is not None:
             self.topology.as_found.discard(self.topology.name(queue))

@@ -14,9 +14,9 @@ from replay.backends.rabbitmq.connection import Connection, Health
 from replay.backends.rabbitmq.topology import Topology, hint
 from replay.backends.rabbitmq.url import RabbitUrl
 
-WINDOW = 1_000  # hints on their way at once; the rest wait, folded into one number per queue
-UNSENT_PER_QUEUE = 4  # a worker that finds more than it can take passes the word on, so that few wake all
-PACE = 0.005  # seconds between batches of a burst, so that its hints are folded; one by itself is sent at once
+WINDOW = 1_000  # most unconfirmed hints; the others wait, folded into one number per queue
+UNSENT_PER_QUEUE = 4  # a worker that finds more than it can take forwards the hint, so a few hints wake all
+PACE = 0.005  # seconds between batches of a burst, so that its hints are folded; a single hint is sent at once
 UNSENT_QUEUES = 1_000
 MOURNING = 0.25  # seconds: a queue that is back at once is never reported as deleted to its consumers, who stay deaf
 
@@ -24,7 +24,7 @@ MOURNING = 0.25  # seconds: a queue that is back at once is never reported as de
 class Unsent:
     """Hints that wait to be sent: one number per queue, bounded. Any thread may add.
 
-    What goes beyond the bound is folded: the hints that still wait come after it and stand for it.
+    Hints beyond the bound are folded: the waiting hints are sent later and stand for them.
     """
 
     def __init__(self) -> None:
@@ -38,12 +38,12 @@ class Unsent:
 
     @property
     def is_burst(self) -> bool:
-        """Whether more than one hint waits."""
+        """True if more than one hint waits."""
         with self._lock:
             return sum(self._hints.values()) > 1
 
     def add(self, queue: str, hints: int) -> bool:
-        """Add *hints*; tell whether the I/O thread must be woken for them."""
+        """Add *hints*. Return True if the I/O thread must be woken."""
         if hints <= 0:
             return False
         with self._lock:
@@ -56,7 +56,7 @@ class Unsent:
         return wake
 
     def queues(self) -> list[str]:
-        """Return the queues with waiting hints; whatever is added from now on wakes the I/O thread again."""
+        """Return the queues with waiting hints. The next added hint wakes the I/O thread again."""
         with self._lock:
             self._announced = False
             return list(self._hints)
@@ -71,7 +71,7 @@ class Unsent:
 
 
 class Publisher(Connection):
-    """Sends waiting hints, confirmations in flight."""
+    """Sends waiting hints; confirmations arrive later."""
 
     role = "publisher"
 
@@ -90,7 +90,7 @@ class Publisher(Connection):
         self._pacing = False
 
     def begin(self) -> None:
-        """Ask for confirmations, then declare and send as hints come."""
+        """Turn on confirmations, then declare queues and send hints as they come."""
         from pika import BasicProperties
 
         self._properties = BasicProperties(content_type="application/json", delivery_mode=2)
@@ -102,7 +102,7 @@ class Publisher(Connection):
         )
 
     def lost(self) -> None:
-        """Take back what was on its way: it may be lost, and sending it again at worst doubles a hint."""
+        """Take back unconfirmed hints. They may be lost; sending them again at worst doubles a hint."""
         for queue, _sent in self._unconfirmed.values():
             self._unsent.add(queue, 1)
         if self._when_flushed is not None:  # Closing does not wait for an outage to end.
@@ -121,7 +121,7 @@ class Publisher(Connection):
         return next(((self.topology.name(queue), since) for queue, since in waits), None)
 
     def flush(self) -> None:
-        """Send what waits, as far as the broker takes it; called again whenever that changes."""
+        """Send waiting hints as far as the broker takes them. Each change calls it again."""
         if not self.up or self._blocked or len(self._unconfirmed) >= WINDOW or not self.current(self.channel):
             return
         early = self._sent_at + PACE - time.monotonic()
@@ -141,7 +141,7 @@ class Publisher(Connection):
         self.flush()
 
     def when_flushed(self, timeout: float, then: Callable[[], None]) -> None:
-        """Call *then* once, when nothing waits or is on its way any more, or after *timeout* seconds."""
+        """Call *then* once: when all hints are confirmed, or after *timeout* seconds."""
         if not self.up and self.reconnects:
             then()  # In an outage; the hints that wait are lost, and found by the workers' sweep.
             return
@@ -195,7 +195,7 @@ class Publisher(Connection):
         self._check_flushed()
 
     def _on_return(self, channel: Any, method: Any, _properties: Any, body: bytes) -> None:
-        """Bring back a queue that was deleted, and say its hint again."""
+        """Declare a deleted queue again, and send its hint again."""
         self.returned += 1
         queue = json.loads(body)["q"]
         self.topology.as_found.discard(method.routing_key)

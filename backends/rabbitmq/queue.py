@@ -1,7 +1,7 @@
-"""The queue over RabbitMQ: hints only, so that the broker may lose, double or refuse anything without harm.
+"""The queue over RabbitMQ. It carries hints only, so the broker may lose, double or refuse any of them without harm.
 
-One I/O thread per queue object owns two connections: one publishes, one consumes, because a broker that is short of
-memory stops reading from connections that publish, and must not thereby stop the workers' acknowledgements.
+One I/O thread per queue object owns two connections: one publishes, the other consumes. A broker short of memory stops
+reading from publishing connections. That must not stop the workers' acknowledgements.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ class QueueStats:
 
     Attributes:
         published: Hints handed to the broker, repetitions included.
-        folded: Hints that were not sent by themselves, because others that waited to be sent stand for them.
+        folded: Hints without a message of their own: other waiting hints stand for them.
         confirmed: Hints that the broker has stored.
-        returned: Hints that found no queue (it was deleted); the queue was declared again.
-        refused: Hints that the broker would not store (the queue is full).
+        returned: Hints to a deleted queue; the queue was declared again.
+        refused: Hints that the broker refused (the queue is full).
         consumed: Hints taken.
-        malformed: Messages that were no hints; they went to the dead-letter queue.
+        malformed: Other messages; they went to the dead-letter queue.
         reconnects: Times a connection was lost or could not be opened.
-        connected: Whether everything asked for is in force right now.
+        connected: Publishing and consuming work, as far as they were asked for.
     """
 
     published: int
@@ -51,7 +51,7 @@ class QueueStats:
 
 
 def open_queue(url: str, *, namespace: str = "default") -> RabbitQueue:
-    """Return the queue at *url*; connects when first used, in the background.
+    """Return the queue at *url*. It connects at its first use, in the background.
 
     Args:
         url: `amqp://user:password@host:port/vhost` or `amqps://...`. Options: those of `pika.URLParameters`
@@ -68,7 +68,7 @@ def open_queue(url: str, *, namespace: str = "default") -> RabbitQueue:
 class RabbitQueue:
     """A `replay.ports.Queue` on durable quorum queues named `replay.<namespace>.<queue>`.
 
-    Messages that are no hints go to `replay.<namespace>.dead`. Nothing here raises or waits because of the broker.
+    Other messages than hints go to `replay.<namespace>.dead`. No failure of the broker raises or blocks here.
     """
 
     def __init__(self, url: str, *, namespace: str = "default") -> None:
@@ -85,9 +85,9 @@ class RabbitQueue:
         self._closed = False
 
     def publish(self, queue: str, hints: int = 1) -> None:
-        """Say that *hints* executions of *queue* became ready. Best effort: never blocks on I/O, never raises.
+        """Announce *hints* ready executions of *queue*. Best effort: never blocks on I/O, never raises.
 
-        Those of a burst are folded: some are sent, the last of them after all were said.
+        The hints of a burst are folded: some are sent, the last of them after the last call.
         """
         if self._unsent.add(queue, hints):
             with contextlib.suppress(RuntimeError):  # No new thread can be had (the interpreter is ending).
@@ -109,7 +109,7 @@ class RabbitQueue:
             loop.add_callback_threadsafe(consumer.open)
 
     def close(self) -> None:
-        """Stop consuming, flush what was published (one second at most), release connections. Safe to call twice."""
+        """Stop consuming, flush published hints (one second at most), release connections. Safe to call twice."""
         with self._lock:
             already, self._closed = self._closed, True
             thread, loop = self._thread, self._loop
@@ -120,12 +120,12 @@ class RabbitQueue:
 
     @property
     def connected(self) -> bool:
-        """Tell whether all that was asked for (publishing, consuming) is in force; False before the first use."""
+        """True if publishing and consuming work, as far as they were asked for; False before the first use."""
         connections = self._connections()
         return bool(connections) and all(each.up for each in connections)
 
     def stats(self) -> QueueStats:
-        """Return what was done so far."""
+        """Return the counters."""
         publisher, consumer = self._publisher, self._consumer
         return QueueStats(
             published=publisher.published if publisher else 0,
@@ -140,7 +140,7 @@ class RabbitQueue:
         )
 
     def dead_letters(self, timeout: float = 2.0) -> int | None:
-        """Return how many messages the dead-letter queue holds, None if the broker does not say within *timeout* s."""
+        """Return the number of messages in the dead-letter queue, None without an answer within *timeout* seconds."""
         answered = threading.Event()
         answer: list[int] = []
 
@@ -183,7 +183,7 @@ class RabbitQueue:
                 self._loop.start()
                 finished = True
             except Exception as error:
-                # A bug, ours or pika's: hints must not end with it, so go on with fresh connections.
+                # A bug of ours or pika's must not end the hints: continue with fresh connections.
                 logger.exception("%s: unexpected error on the I/O thread", self._url.shown)
                 for connection in self._connections():
                     connection.reopen(error)

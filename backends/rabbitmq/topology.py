@@ -14,7 +14,7 @@ class Topology:
     """The queues of one namespace: their names on the broker and their settings.
 
     Attributes:
-        as_found: Names of queues that exist with other settings, or that we may not declare: used as they are.
+        as_found: Names of queues with other settings, or without permission to declare them. They are used as they are.
     """
 
     def __init__(self, namespace: str) -> None:
@@ -33,23 +33,23 @@ class Topology:
             return {"x-queue-type": "quorum", "x-max-length": 10_000}
         return {
             "x-queue-type": "quorum",
-            # A hint that made this many consumers vanish is not worth another try: the store knows better.
+            # A hint that crashed this many consumers gets no further try: the store holds the work.
             "x-delivery-limit": 20,
             "x-dead-letter-exchange": "",
             "x-dead-letter-routing-key": self.dead,
-            # With nobody consuming, hints pile up; beyond this the newest are refused, which loses nothing.
+            # Without consumers hints pile up. Beyond this number the newest are refused, which loses nothing.
             "x-max-length": 100_000,
             "x-overflow": "reject-publish",
         }
 
 
 def hint(queue: str) -> bytes:
-    """Return the message that says that something of *queue* is ready."""
+    """Return the message of a hint: executions of *queue* are ready."""
     return json.dumps({"v": 1, "q": queue}, separators=(",", ":")).encode()
 
 
 def is_hint(body: bytes, queue: str) -> bool:
-    """Tell whether *body* is a hint for *queue*; anything may have been published there."""
+    """Return True if *body* is a hint for *queue*. Anybody may have published there."""
     if len(body) > MESSAGE_LIMIT:
         return False
     try:

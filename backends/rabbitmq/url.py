@@ -1,4 +1,4 @@
-"""URLs of RabbitMQ: what they may say, what we add, what may be shown of them."""
+"""URLs of RabbitMQ: their options, our defaults, and their form without secrets."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _REMEDY = "Fix: amqp://user:password@host:5672/vhost, with special characters pe
 
 @attrs.frozen
 class RabbitUrl:
-    """A URL, understood.
+    """A parsed URL.
 
     Attributes:
-        shown: What may be shown of it.
+        shown: The URL without secrets.
         parameters: pika's connection parameters.
-        stall_timeout: Seconds that one queue may take to answer before something is done about it.
+        stall_timeout: Seconds that one queue may take to answer before a reconnect.
     """
 
     shown: str
@@ -36,7 +36,7 @@ class RabbitUrl:
 
 
 def read_url(url: str) -> RabbitUrl:
-    """Return what *url* says, with our defaults where it is silent.
+    """Parse *url*, with our defaults for absent options.
 
     Raises:
         ValueError: It is malformed; the message does not contain its password.
@@ -66,7 +66,7 @@ def read_url(url: str) -> RabbitUrl:
 
 
 def _problem(parts: urllib.parse.SplitResult, options: dict[str, str]) -> str:
-    """Say what is wrong without quoting a login that was taken for something else."""
+    """Describe the problem without quoting a login that was taken for something else."""
     if parts.scheme not in ("amqp", "amqps"):
         return "it starts neither with amqp:// nor with amqps://"
     try:
@@ -90,7 +90,7 @@ def _tls_context(files: dict[str, str]) -> Any:
 
 
 def _quieten_pika() -> None:
-    """Silence pika unless the user set its level: it reports each failed attempt several times, we say it once."""
+    """Silence pika unless the user set its level. It logs each failed attempt several times; `Health` logs an outage once."""
     logger = logging.getLogger("pika")
     if logger.level == logging.NOTSET:
         logger.setLevel(logging.CRITICAL)

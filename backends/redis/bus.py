@@ -20,17 +20,17 @@ log = logging.getLogger("replay.redis")
 Handler = Callable[[bytes], None]
 
 PATIENCE = 1.0
-"""Seconds that `subscribe` waits for its confirmation, and a connection for the server's first word."""
+"""Seconds that `subscribe` waits for its confirmation, and a connection for a reply."""
 
 QUIET = 10.0
-"""Seconds without a word after which the listener asks whether the server is still there."""
+"""Seconds without a message after which the listener pings the server."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
 """Seconds between attempts to connect."""
 
 
 class RedisBus:
-    """See `replay.ports.Bus`. One thread listens; whoever publishes writes to a socket and waits for no reply."""
+    """See `replay.ports.Bus`. One thread listens. Publishers write to a socket and wait for no reply."""
 
     def __init__(self, url: RedisUrl, *, namespace: str = "default") -> None:
         self._url = url
@@ -56,7 +56,7 @@ class RedisBus:
 
     @property
     def connected(self) -> bool:
-        """Whether messages are heard just now."""
+        """True while messages are received."""
         return self._listener.connected
 
     def publish(self, channel: str, message: bytes = b"") -> None:
@@ -90,7 +90,7 @@ def _bus_url(url: RedisUrl) -> RedisUrl:
 
 
 class _Outage:
-    """Says once for both threads that the bus is away, and once that it is back."""
+    """Logs the beginning and the end of an outage once for both connections."""
 
     def __init__(self, url: RedisUrl) -> None:
         self._url = url
@@ -98,14 +98,14 @@ class _Outage:
         self._away = False
 
     def began(self, error: Exception) -> None:
-        """Say it, unless it was said."""
+        """Log the beginning of an outage once."""
         with self._lock:
             already, self._away = self._away, True
         if not already:
             log.warning("the bus %s cannot be reached, trying again: %s", self._url.shown, error)
 
     def ended(self) -> None:
-        """Say it, if there was one."""
+        """Log the end of an outage, if there was one."""
         with self._lock:
             away, self._away = self._away, False
         if away:
@@ -113,7 +113,7 @@ class _Outage:
 
 
 class _Publisher:
-    """Sends without waiting: the server is told not to reply, so that anything to read means that it is gone."""
+    """Sends without waiting. The server sends no replies, so a readable socket means that the server closed it."""
 
     def __init__(self, url: RedisUrl, outage: _Outage) -> None:
         self._outage = outage
@@ -124,7 +124,7 @@ class _Publisher:
         self._not_before = 0.0
 
     def send(self, command: bytes) -> None:
-        """Send *command*, or drop it if the server is away."""
+        """Send *command*, or drop it during an outage."""
         with self._lock:
             try:
                 self._connected().sendall(command)
@@ -174,7 +174,7 @@ class _Publisher:
 
 
 class _Listener:
-    """Holds the subscriptions and one connection, made anew after any outage with all subscriptions in force again."""
+    """Holds the subscriptions and one connection. After an outage it connects and subscribes again."""
 
     def __init__(self, url: RedisUrl, outage: _Outage) -> None:
         self._outage = outage
@@ -190,11 +190,11 @@ class _Listener:
 
     @property
     def connected(self) -> bool:
-        """Whether the server is listened to."""
+        """True while there is a connection."""
         return self._connection is not None
 
     def add(self, name: bytes, handler: Handler) -> None:
-        """Subscribe; returns when it is in force, or the server turns out to be away."""
+        """Subscribe. Returns at the server's confirmation, or when the server is unreachable."""
         with self._changed:
             if self._stop.is_set():
                 return
@@ -218,7 +218,7 @@ class _Listener:
             self._changed.wait_for(settled, PATIENCE)
 
     def remove(self, name: bytes, handler: Handler) -> None:
-        """Take *handler* off; harmless if it is not there."""
+        """Remove *handler*; harmless if it is unknown."""
         with self._changed:
             handlers = self._handlers.get(name, [])
             if handler in handlers:
@@ -228,7 +228,7 @@ class _Listener:
                     self._ask(b"UNSUBSCRIBE", name)
 
     def _ask(self, verb: bytes, *names: bytes) -> None:
-        """Send a change of subscriptions; a failure is the thread's to notice."""
+        """Send a change of subscriptions. The thread notices failures."""
         connection = self._connection
         if connection is None:
             return
@@ -293,7 +293,7 @@ class _Listener:
                 self._ask(b"SUBSCRIBE", *self._handlers)
 
     def _listen(self, connection: RawConnection) -> None:
-        """Take messages until the connection fails; a silent server is asked for a sign of life."""
+        """Take messages until the connection fails. A silent server gets a ping."""
         import redis
 
         asked = False
@@ -328,7 +328,7 @@ class _Listener:
 
 
 def open_bus(url: str, *, namespace: str = "default") -> RedisBus:
-    """Open the bus in a Redis (URLs as for `open_store`); an absent server is connected to as soon as it is there.
+    """Open the bus in a Redis (URLs as for `open_store`). The bus connects as soon as the server is reachable.
 
     Raises:
         ConfigError: The URL is malformed.

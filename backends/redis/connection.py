@@ -1,4 +1,4 @@
-"""Sends batches of commands to their servers in one round trip each, and again until they are answered or time is up."""
+"""The connection to a URL's servers: batches of one round trip to each server, repeated until the replies or the deadline."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from replay.core.errors import ConfigError, ReplayError, StoreUnavailable
 log = logging.getLogger("replay.redis")
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.01, 0.5
-"""Seconds between tries: soon after a restart of some milliseconds, seldom enough for a server that is short of breath."""
+"""Seconds between tries: short after a brief restart, long for an overloaded server."""
 
 _PASSING = ("BUSY", "NOREPLICAS", "MISCONF", "OOM", "Script attempted to access a non local key")
-"""Beginnings of refusals that may pass, beside those that redis-py has classes for: none of them applied anything."""
+"""Beginnings of temporary refusals without a class in redis-py. A refused call applied nothing."""
 
 _MISSING = object()
 
 
 class Connection:
-    """The way to the servers of one URL. Safe to use from several threads, and after a fork."""
+    """Connection to the servers of one URL. Safe to use from several threads, and after a fork."""
 
     def __init__(self, url: RedisUrl, scripts: Sequence[Script], connect: Connect | None = None) -> None:
         self.url = url
@@ -44,7 +44,7 @@ class Connection:
         self.topology: Topology = find_topology(self.url, self._connect, self._teach)
 
     def _teach(self, connection: RawConnection) -> None:
-        """Load the scripts that the server lacks, so that a batch need not be interrupted for one."""
+        """Load the scripts that the server lacks, so that no batch must be repeated for one."""
         connection.send_command("SCRIPT", "EXISTS", *(script.sha for script in self._scripts))
         known = connection.read_response()
         missing = [script for script, there in zip(self._scripts, known, strict=True) if not there]
@@ -59,12 +59,12 @@ class Connection:
         self.topology.close()
 
     def perform(self, calls: Sequence[Call], deadline: float | None = None) -> list[Any]:
-        """Send *calls* and return one reply each; those of one shard are performed in order.
+        """Send *calls* and return one reply each. Calls of one shard run in order.
 
-        The reply of a call that the server refuses for reasons of its own is a `ReplayError`.
+        A call that the server refuses for good has a `ReplayError` as its reply.
 
         Raises:
-            StoreUnavailable: Some could not be performed within the deadline; asking again is safe.
+            StoreUnavailable: Some calls did not run within the deadline. Repeating them is safe.
         """
         if self._closed.is_set():
             raise StoreUnavailable(f"the store {self.url.shown} is closed")
@@ -95,7 +95,7 @@ class Connection:
             self.topology.refresh()
 
     def _try(self, calls: Sequence[Call], answers: list[Any]) -> Exception | None:
-        """Send what has no answer yet and note what comes; returns what went wrong and may pass."""
+        """Send the unanswered calls and note the replies. Return a temporary failure, if there was one."""
         trouble: Exception | None = None
         refusals: list[Exception] = []  # of all, raised when all servers' replies have been read
         groups: dict[Node, list[int]] = {}
@@ -202,7 +202,7 @@ class Connection:
 
 
 def _acknowledged(connection: RawConnection) -> int:
-    """Read the replies of SET and WAIT; return how many replicas have what was written."""
+    """Read the replies of SET and WAIT; return the number of replicas that have the writes."""
     count: Any = 0
     refused = False
     for _ in range(2):
@@ -214,7 +214,7 @@ def _acknowledged(connection: RawConnection) -> int:
 
 
 def _may_pass(error: Exception) -> bool:
-    """Tell of failovers, moving slots, full memory or disk, somebody's long script."""
+    """Return True for temporary refusals: failovers, moving slots, full memory or disk, a long script."""
     passing = (
         exceptions.ReadOnlyError,
         exceptions.TryAgainError,
@@ -226,7 +226,7 @@ def _may_pass(error: Exception) -> bool:
 
 
 class Unusable(StoreUnavailable, ConfigError):
-    """The server answers, but not to this URL: repeating does not help until somebody changes it, or a password."""
+    """The server refuses this URL. Repeating helps only after a change of the URL or a password."""
 
 
 def _name(call: Call) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from replay.backends.redis.topology import RawConnection
 
 OLDEST = (6, 2)
-"""The oldest version whose commands we use; 7.0 is the oldest that we test."""
+"""The oldest version that has all our commands; 7.0 is the oldest tested version."""
 
 
 def examine(connection: RawConnection) -> list[str]:

@@ -113,7 +113,7 @@ def checked(request: r.Load, stored: Sequence[bytes]) -> list[bytes]:
 
 
 def create_block(request: r.Create, *, foreign: bool) -> list[Argument]:
-    """Return the block that `lib/create.lua` reads, in the order of `CREATE_FIELDS`; *foreign*: the parent is on another shard."""
+    """Return the block for `lib/create.lua`, ordered as `CREATE_FIELDS`; *foreign*: the parent is on another shard."""
     return [
         request.id,
         request.workflow,

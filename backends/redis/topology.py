@@ -23,14 +23,14 @@ class RawConnection(Protocol):
 
 
 Connect = Callable[..., RawConnection]
-"""Makes an unconnected connection from redis-py's options."""
+"""Creates an unconnected connection from redis-py's options."""
 
 Prepare = Callable[[RawConnection], None]
-"""Does with a new connection what is to be done once."""
+"""Prepares a new connection, once."""
 
 
 class Node:
-    """One server, and idle connections to it. A connection that failed is dropped, never reused: its replies may be late."""
+    """One server and its idle connections. A failed connection is dropped, because its replies may come late."""
 
     def __init__(self, make: Callable[[], RawConnection], prepare: Prepare | None = None) -> None:
         self._make = make
@@ -38,7 +38,7 @@ class Node:
         self._idle: list[RawConnection] = []
 
     def take(self) -> RawConnection:
-        """Return a connection that nobody else uses, connected. Raises redis-py's errors if it cannot be."""
+        """Return a connection for exclusive use, connected. Raises redis-py's errors."""
         try:
             return self._idle.pop()
         except IndexError:
@@ -53,11 +53,11 @@ class Node:
         return connection
 
     def give(self, connection: RawConnection) -> None:
-        """Take back a connection in good order."""
+        """Take back a sound connection."""
         self._idle.append(connection)
 
     def drop(self) -> None:
-        """Close the idle connections (the server restarted, or we were forked)."""
+        """Close the idle connections (after a restart of the server, or a fork)."""
         idle, self._idle = self._idle, []
         for connection in idle:
             with contextlib.suppress(Exception):
@@ -68,15 +68,15 @@ class Topology(Protocol):
     """Finds the server of a shard."""
 
     def node(self, tag: bytes) -> Node:
-        """Return the server that has the keys with this tag. Raises redis-py's `ConnectionError` if it is not known."""
+        """Return the server of the keys with this tag. Raises redis-py's `ConnectionError` if it is unknown."""
         ...
 
     def refresh(self) -> None:
-        """Look again, after a failure. Never raises for want of an answer."""
+        """Find the servers again after a failure. A missing answer raises nothing."""
         ...
 
     def nodes(self) -> list[Node]:
-        """Return the servers known now."""
+        """Return the known servers."""
         ...
 
     def close(self) -> None:
@@ -98,7 +98,7 @@ def options_of(url: RedisUrl) -> dict[str, Any]:
         "socket_connect_timeout": min(2.0, url.socket_timeout),
         "socket_keepalive": True,
         "client_name": "replay",
-        "retry": Retry(NoBackoff(), 0),  # by default ten silent repetitions; ours know what may be repeated
+        "retry": Retry(NoBackoff(), 0),  # redis-py repeats ten times by default; `Connection` repeats itself
         **url.login,
         **(url.tls or {}),
     }
@@ -112,7 +112,7 @@ def connector(url: RedisUrl) -> Connect:
 
 
 def find_topology(url: RedisUrl, connect: Connect | None = None, prepare: Prepare | None = None) -> Topology:
-    """Return what knows where the shards of *url* are; nothing is connected yet."""
+    """Return the topology of *url*; nothing is connected yet."""
     connect = connect or connector(url)
     options = options_of(url)
 
@@ -156,7 +156,7 @@ class Single:
 
 
 class Sentinels:
-    """The primary of a service, as its Sentinels name it. A wrong answer is harmless: a replica refuses to write."""
+    """The primary of a service behind Sentinels. A wrong answer is harmless: a replica refuses to write."""
 
     def __init__(
         self, url: RedisUrl, make: Callable[[str, int], Node], sentinel: Callable[[str, int], RawConnection]
@@ -191,7 +191,7 @@ class Sentinels:
                 if address is None or address in named:
                     continue
                 named[address] = self._node if self._node and address == self._address else self._make(*address)
-                if _is_primary(named[address]):  # else that Sentinel may be out of date: ask the next one
+                if _is_primary(named[address]):  # otherwise that Sentinel may be out of date: ask the next one
                     self._address, self._node = address, named[address]
                     return
             if named:
@@ -222,7 +222,7 @@ class Sentinels:
 
 
 def _is_primary(node: Node) -> bool:
-    """Tell whether *node* answers as a primary. HELLO says so like ROLE, which is not permitted to everybody."""
+    """Return True if *node* is a primary. HELLO tells the role, too, and needs fewer permissions than ROLE."""
     import redis
 
     try:
@@ -240,7 +240,7 @@ def _is_primary(node: Node) -> bool:
 
 
 class Cluster:
-    """The masters of a Redis Cluster. Commands go to single nodes, for redis-py sends no scripts through its pipelines."""
+    """The masters of a Redis Cluster. Commands go to single nodes: redis-py refuses scripts in cluster pipelines."""
 
     def __init__(self, url: RedisUrl, make: Callable[[str, int], Node]) -> None:
         self._url = url

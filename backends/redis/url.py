@@ -1,4 +1,4 @@
-"""URLs of Redis: one server, a service behind Sentinels, or a cluster; what they may say and what may be shown of them."""
+"""URLs of Redis: one server, a service behind Sentinels, or a cluster; their options, and their form without secrets."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ _REMEDY = (
 
 @attrs.frozen
 class RedisUrl:
-    """A URL, understood.
+    """A parsed URL.
 
     Attributes:
-        shown: What may be shown of it.
+        shown: The URL without secrets.
         hosts: The server, the Sentinels, or some nodes of the cluster.
-        service: The name by which the Sentinels know the primary.
+        service: The primary's name among the Sentinels.
         login: User and password for the servers, as redis-py's options; `sentinel_login` for the Sentinels.
         tls: redis-py's options for TLS, None without it.
-        shards: In how many parts a new namespace is split, None for the default.
-        ack_replicas: How many replicas must have each batch before it is answered.
-        deadline: Seconds for which a request is tried again before `StoreUnavailable`.
+        shards: Number of shards of a new namespace, None for the default.
+        ack_replicas: Number of replicas that must have each batch before its reply.
+        deadline: Seconds of retries before `StoreUnavailable`.
         socket_timeout: Seconds that one reply may take.
     """
 
@@ -69,12 +69,12 @@ class RedisUrl:
 
     @property
     def default_shards(self) -> int:
-        """Return the number of shards of a new namespace: a cluster can only spread what is split."""
+        """Return the number of shards of a new namespace. A cluster spreads shards, so it gets several."""
         return self.shards or (16 if self.kind == "cluster" else 1)
 
 
 def read_url(url: str, **overrides: Any) -> RedisUrl:
-    """Return what *url* says; *overrides* (not None) go before its query.
+    """Parse *url*. *overrides* (not None) take precedence over its query.
 
     Raises:
         ConfigError: It is malformed; the message does not contain its password.
