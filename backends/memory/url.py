@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from typing import TypeVar, cast
-from urllib.parse import urlsplit
 
 from replay.backends.memory.queue_and_bus import MemoryBus, MemoryQueue
 from replay.backends.memory.store import MemoryStore
+from replay.core.errors import ConfigError
 from replay.ports import Clock
+from replay.redaction import masked
 
 T = TypeVar("T", MemoryStore, MemoryQueue, MemoryBus)
 
@@ -33,7 +34,12 @@ def open_bus(url: str, *, namespace: str = "default") -> MemoryBus:
 
 
 def _open(kind: str, url: str, namespace: str, make: Callable[[], T]) -> T:
-    name = urlsplit(url).netloc
+    name = url.partition("://")[2].removesuffix("/")
+    if not set(name).isdisjoint("/?#@"):
+        raise ConfigError(
+            f"{masked(url)!r} is not a usable URL of memory: a name is expected, which has no path and no options. "
+            "Fix: memory:// or memory://name"
+        )
     if not name:
         return make()
     with _shared_lock:

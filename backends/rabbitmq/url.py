@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+import ast
 import logging
 import os
 import socket
-import urllib.parse
 from typing import Any
+from urllib.parse import unquote
 
 import attrs
 
+from replay.core.errors import ConfigError
 from replay.redaction import masked
+from replay.url_options import Options, UrlParts, host_and_port, split_url, tls_context
 
-# Seconds each; a URL may say otherwise. A peer that vanished without a word is noticed after two heartbeats.
-DEFAULTS = {"heartbeat": "30", "blocked_connection_timeout": "30", "socket_timeout": "5", "stack_timeout": "10"}
+HEARTBEAT = 30  # seconds; a peer that vanished without a word is noticed after two heartbeats
+BLOCKED = 30.0  # seconds that the broker may refuse to read before the connection is given up
+SOCKET, STACK = 5.0, 10.0  # seconds for TCP, and for TCP, TLS and AMQP together
 STALL = 10.0  # seconds that one queue may take to answer
+_PORTS = {"amqp": 5672, "amqps": 5671}
 _TLS = ("cafile", "certfile", "keyfile")
-_KNOWN = {*DEFAULTS, *_TLS, "stall_timeout", "channel_max", "frame_max", "tcp_options"}
+_TCP = {"TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT", "TCP_USER_TIMEOUT"}
+_KNOWN = {
+    *_TLS,
+    "heartbeat",
+    "blocked_connection_timeout",
+    "socket_timeout",
+    "stack_timeout",
+    "stall_timeout",
+    "channel_max",
+    "frame_max",
+    "tcp_options",
+}
 _REMEDY = "Fix: amqp://user:password@host:5672/vhost, with special characters percent-encoded"
 
 
@@ -39,54 +55,73 @@ def read_url(url: str) -> RabbitUrl:
     """Parse *url*, with our defaults for absent options.
 
     Raises:
-        ValueError: It is malformed; the message does not contain its password.
+        ConfigError: It is malformed, or an option is wrong; the message does not contain its password.
     """
+    _quieten_pika()
+    try:
+        parts = split_url(url, _KNOWN)
+        return RabbitUrl(masked(url), _parameters(parts), parts.options.seconds("stall_timeout", STALL))
+    except ValueError as problem:
+        raise ConfigError(f"{masked(url)!r} is not a usable URL of a RabbitMQ: {problem}. {_REMEDY}") from None
+
+
+def _parameters(parts: UrlParts) -> Any:
     import pika
 
-    _quieten_pika()
-    parts = urllib.parse.urlsplit(url)
-    options = dict(urllib.parse.parse_qsl(parts.query))
-    problem = _problem(parts, options)
-    if problem:
-        raise ValueError(f"{masked(url)!r} is not a usable URL of a RabbitMQ: {problem}. {_REMEDY}")
-    tls = {name: options.pop(name) for name in _TLS if name in options}
+    if parts.scheme not in _PORTS:
+        raise ValueError("it starts neither with amqp:// nor with amqps://")
+    if "/" in parts.login or "#" in parts.login:
+        raise ValueError(
+            "its user or password holds a character that must be percent-encoded, or its port is not a number"
+        )
+    host, port = host_and_port(parts.place.partition("/")[0], _PORTS[parts.scheme])
+    options = parts.options
+    return pika.ConnectionParameters(
+        host=host,
+        port=port,
+        virtual_host=_virtual_host(parts.place.partition("/")[2]),
+        credentials=pika.PlainCredentials(parts.user, parts.password)
+        if parts.login
+        else pika.PlainCredentials("guest", "guest"),
+        heartbeat=options.whole("heartbeat", HEARTBEAT, 0, 65_535),
+        blocked_connection_timeout=options.seconds("blocked_connection_timeout", BLOCKED),
+        socket_timeout=options.seconds("socket_timeout", SOCKET),
+        stack_timeout=options.seconds("stack_timeout", STACK),
+        channel_max=options.whole("channel_max", 65_535, 1, 65_535),
+        frame_max=options.whole("frame_max", 131_072, 4096, 131_072),
+        tcp_options=_tcp_options(options),
+        ssl_options=_ssl_options(parts, host),
+        client_properties={"connection_name": f"replay@{socket.gethostname()}:{os.getpid()}", "product": "replay"},
+    )
+
+
+def _virtual_host(path: str) -> str:
+    """Return the virtual host; `amqp://host` and `amqp://host/` are its default, which is called `/`."""
+    if "/" in path and path != "/":
+        raise ValueError("its path holds a bare '/', allowed is %2F")
+    return unquote(path) or "/"
+
+
+def _tcp_options(options: Options) -> dict[str, int] | None:
+    if "tcp_options" not in options:
+        return None
     try:
-        stall_timeout = float(options.pop("stall_timeout", STALL))
-        query = urllib.parse.urlencode({**DEFAULTS, **options})
-        parameters = pika.URLParameters(urllib.parse.urlunsplit(parts._replace(query=query)))
-        if parts.scheme == "amqps":
-            parameters.ssl_options = pika.SSLOptions(_tls_context(tls), parameters.host)
-    except (ValueError, TypeError, OSError) as error:
-        raise ValueError(f"{masked(url)!r} is not a usable URL of a RabbitMQ: {error}. {_REMEDY}") from None
-    parameters.client_properties = {
-        "connection_name": f"replay@{socket.gethostname()}:{os.getpid()}",
-        "product": "replay",
-    }
-    return RabbitUrl(masked(url), parameters, stall_timeout)
+        found = ast.literal_eval(options.text("tcp_options"))
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        found = None
+    if not isinstance(found, dict) or not all(key in _TCP and type(value) is int for key, value in found.items()):
+        raise options.refusal("tcp_options", f"a dict of whole numbers with keys of {', '.join(sorted(_TCP))}")
+    return found
 
 
-def _problem(parts: urllib.parse.SplitResult, options: dict[str, str]) -> str:
-    """Describe the problem without quoting a login that was taken for something else."""
-    if parts.scheme not in ("amqp", "amqps"):
-        return "it starts neither with amqp:// nor with amqps://"
-    try:
-        parts.port  # noqa: B018  reading it is the check
-    except ValueError:
-        return "its port is not a number"
-    if unknown := sorted(set(options) - _KNOWN):
-        return f"unknown options {', '.join(unknown)} (known: {', '.join(sorted(_KNOWN))})"
-    if parts.scheme == "amqp" and set(_TLS) & set(options):
-        return "cafile, certfile and keyfile need amqps://"
-    return ""
+def _ssl_options(parts: UrlParts, host: str) -> Any:
+    import pika
 
-
-def _tls_context(files: dict[str, str]) -> Any:
-    import ssl
-
-    context = ssl.create_default_context(cafile=files.get("cafile"))
-    if "certfile" in files:
-        context.load_cert_chain(files["certfile"], files.get("keyfile"))
-    return context
+    if parts.scheme == "amqps":
+        return pika.SSLOptions(tls_context(parts.options, *_TLS), host)
+    if given := [name for name in _TLS if name in parts.options]:
+        raise ValueError(f"{', '.join(given)} without TLS, which amqps:// asks for")
+    return None
 
 
 def _quieten_pika() -> None:

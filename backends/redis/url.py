@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, Literal
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import unquote
 
 import attrs
 
 from replay.core.errors import ConfigError
 from replay.redaction import masked
+from replay.url_options import Options, UrlParts, host_and_port, split_url, tls_context
 
 Kind = Literal["single", "sentinel", "cluster"]
 
@@ -20,18 +20,16 @@ _KINDS: dict[str, Kind] = {
     "redis+cluster": "cluster",
 }
 _PORTS = {"single": 6379, "sentinel": 26379, "cluster": 6379}
-_TLS = ("ssl_cert_reqs", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname")
-_KNOWN = {
-    *_TLS,
-    "db",
-    "tls",
-    "shards",
-    "ack_replicas",
-    "deadline",
-    "socket_timeout",
-    "sentinel_username",
-    "sentinel_password",
-}
+_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
+_TLS = (*_FILES, "ssl_cert_reqs", "ssl_check_hostname")
+_SENTINEL = ("sentinel_username", "sentinel_password")
+_KNOWN = {*_TLS, *_SENTINEL, "db", "tls", "shards", "ack_replicas", "deadline", "socket_timeout"}
+
+MOST_SHARDS = 4096
+"""Each claim may visit every shard of a namespace, and a cluster of 100 primaries is spread evenly by some hundreds."""
+
+MOST_REPLICAS = 100
+MOST_DATABASES = 1_000_000
 _REMEDY = (
     "Fix: redis://user:password@host:6379/0, rediss://..., redis+sentinel://host:26379,host2:26379/service?db=0 "
     "or redis+cluster://host:6379,host2:6379, with special characters percent-encoded"
@@ -77,7 +75,7 @@ def read_url(url: str, **overrides: Any) -> RedisUrl:
     """Parse *url*. *overrides* (not None) take precedence over its query.
 
     Raises:
-        ConfigError: It is malformed; the message does not contain its password.
+        ConfigError: It is malformed, or an option is wrong; the message does not contain its password.
     """
     try:
         return _read(url, {name: value for name, value in overrides.items() if value is not None})
@@ -86,63 +84,82 @@ def read_url(url: str, **overrides: Any) -> RedisUrl:
 
 
 def _read(url: str, overrides: dict[str, Any]) -> RedisUrl:
-    scheme, _, rest = url.partition("://")
-    kind = _KINDS.get(scheme.lower())
+    parts = split_url(url, _KNOWN)
+    kind = _KINDS.get(parts.scheme)
     if kind is None:
         raise ValueError(f"its scheme is none of {', '.join(_KINDS)}")
-    place, _, query = rest.partition("?")
-    options: dict[str, Any] = dict(parse_qsl(query)) | overrides
-    if unknown := sorted(set(options) - _KNOWN):
-        raise ValueError(f"unknown options {', '.join(unknown)} (known: {', '.join(sorted(_KNOWN))})")
-    login, _, place = place.rpartition("@")
-    hosts, _, path = place.partition("/")
+    options = Options({**parts.options.given, **overrides})
+    hosts, _, path = parts.place.partition("/")
     service, db = _service_and_db(kind, [unquote(part) for part in path.split("/") if part], options)
-    user, _, password = login.partition(":")
+    if kind != "sentinel" and (given := [name for name in _SENTINEL if name in options]):
+        raise ValueError(f"{' and '.join(given)} need redis+sentinel://")
     return RedisUrl(
         kind,
         masked(url),
-        tuple(_host(each, _PORTS[kind]) for each in hosts.split(",")),
+        _hosts(kind, hosts),
         db,
         service,
-        _login(unquote(user), unquote(password)),
-        _login(options.get("sentinel_username", ""), options.get("sentinel_password", "")),
-        _tls(options) if scheme.lower() == "rediss" or options.get("tls") in ("1", "true") else None,
-        int(options["shards"]) if "shards" in options else None,
-        int(options.get("ack_replicas", 0)),
-        float(options.get("deadline", 10.0)),
-        float(options.get("socket_timeout", 5.0)),
+        _login(parts.user, parts.password),
+        _login(options.text("sentinel_username"), options.text("sentinel_password")),
+        _tls(parts, options),
+        options.whole("shards", 1, 1, MOST_SHARDS) if "shards" in options else None,
+        options.whole("ack_replicas", 0, 0, MOST_REPLICAS),
+        options.seconds("deadline", 10.0, least=0.0),
+        options.seconds("socket_timeout", 5.0),
     )
+
+
+def _hosts(kind: Kind, text: str) -> tuple[tuple[str, int], ...]:
+    hosts = text.split(",")
+    if len(hosts) > 1 and (kind == "single" or "" in hosts):
+        raise ValueError(
+            "it names several hosts, which only Sentinels and clusters have" if kind == "single" else "a host is empty"
+        )
+    return tuple(host_and_port(each, _PORTS[kind]) for each in hosts)
 
 
 def _login(user: str, password: str) -> dict[str, Any]:
     return {name: value for name, value in (("username", user), ("password", password)) if value}
 
 
-def _host(text: str, port: int) -> tuple[str, int]:
-    found = re.fullmatch(r"(\[[^\]]+\]|[^:\[\]]*)(?::(\d+))?", text)
-    if found is None:
-        raise ValueError("a host is not written as host or host:port")
-    return unquote(found[1]).strip("[]") or "localhost", int(found[2] or port)
-
-
-def _service_and_db(kind: Kind, path: list[str], options: dict[str, Any]) -> tuple[str, int]:
+def _service_and_db(kind: Kind, path: list[str], options: Options) -> tuple[str, int]:
     service = ""
     if kind == "sentinel":
         if not path:
             raise ValueError("it lacks the service's name behind the Sentinels")
         service = path.pop(0)
-    db = options.get("db", path.pop(0) if path else 0)
-    if path or not str(db).isdigit():
+    numbers = Options({"db": path.pop(0)} if path else {})
+    if path:
         raise ValueError("its path is not a database number")
-    if kind == "cluster" and int(db):
-        raise ValueError("a cluster has only database 0")
-    return service, int(db)
+    db = numbers.whole("db", 0, 0, MOST_DATABASES)
+    if "db" in options:
+        if "db" in numbers and options.whole("db", 0, 0, MOST_DATABASES) != db:
+            raise ValueError(f"db is {options.text('db')!r}, and its path says {db}")
+        db = options.whole("db", 0, 0, MOST_DATABASES)
+    if kind == "cluster" and db:
+        raise ValueError(f"db is {db}, a cluster has only database 0")
+    return service, db
 
 
-def _tls(options: dict[str, Any]) -> dict[str, Any]:
-    tls = {name: options[name] for name in _TLS if name in options}
-    if "ssl_check_hostname" in tls:
-        tls["ssl_check_hostname"] = str(tls["ssl_check_hostname"]).lower() in ("1", "true", "yes")
-    elif tls.get("ssl_cert_reqs") in ("none", "optional"):
-        tls["ssl_check_hostname"] = False
+def _tls(parts: UrlParts, options: Options) -> dict[str, Any] | None:
+    """Return redis-py's options for TLS, None without it."""
+    asked = options.flag("tls")
+    if parts.scheme == "rediss" and asked is False:
+        raise ValueError(f"tls is {options.text('tls')!r}, rediss:// is always TLS")
+    given = [name for name in _TLS if name in options]
+    if parts.scheme != "rediss" and not asked:
+        if given:
+            raise ValueError(f"{', '.join(given)} without TLS, which tls=true or rediss:// asks for")
+        return None
+    tls: dict[str, Any] = {name: options.text(name) for name in given}
+    required = options.word("ssl_cert_reqs", ("required", "optional", "none"))
+    checked = options.flag("ssl_check_hostname")
+    if required is not None:
+        tls["ssl_cert_reqs"] = required
+    if checked and required == "none":
+        raise ValueError("ssl_check_hostname needs ssl_cert_reqs=required")
+    if checked is not None or required in ("none", "optional"):
+        tls["ssl_check_hostname"] = bool(checked)
+    if any(name in options for name in _FILES):
+        tls_context(options, *_FILES)  # redis-py reads them when it connects, and a bad one would look like an outage
     return tls

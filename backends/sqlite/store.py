@@ -25,6 +25,8 @@ from replay.core.errors import (
     StoreUnavailable,
 )
 from replay.ports import Clock
+from replay.redaction import masked
+from replay.url_options import Options, read_query
 
 CHECKPOINT_EVERY = 200
 """Written requests after which the WAL (by then 2 to 5 MB) is moved into the file, so that it is written from its beginning again.
@@ -275,16 +277,19 @@ def open_store(url: str, *, namespace: str = "default", clock: Clock | None = No
     Raises:
         ConfigError: The URL is malformed, or the file is not a replay store.
     """
-    path, _, query = url.removeprefix("sqlite://").partition("?")
+    path, _, query = url.partition("://")[2].partition("?")
     if path == "/:memory:":
         raise ConfigError(
             "an SQLite store is a file. Fix: memory:// for a store within one process, or sqlite:///orders.db"
         )
-    options = dict(part.partition("=")[::2] for part in query.split("&") if part)
-    if not path.startswith("/") or len(path) < 2 or options.keys() - {"synchronous"}:
+    try:
+        options = Options(read_query(query, ("synchronous",)))
+        synchronous = options.word("synchronous", ("FULL", "NORMAL", "full", "normal")) or "FULL"
+        if not path.startswith("/") or len(path) < 2 or "\0" in unquote(path):
+            raise ValueError("its path is not that of a file")
+    except ValueError as problem:
         raise ConfigError(
-            f"{url!r} is not an SQLite store. Fix: sqlite:///relative.db or sqlite:////absolute/path.db (?synchronous=FULL|NORMAL)"
-        )
-    return SqliteStore(
-        unquote(path[1:]), namespace=namespace, clock=clock, synchronous=options.get("synchronous", "FULL").upper()
-    )
+            f"{masked(url)!r} is not a usable URL of an SQLite store: {problem}. "
+            "Fix: sqlite:///relative.db or sqlite:////absolute/path.db (?synchronous=FULL|NORMAL)"
+        ) from None
+    return SqliteStore(unquote(path[1:]), namespace=namespace, clock=clock, synchronous=synchronous.upper())
