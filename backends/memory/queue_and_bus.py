@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-log = logging.getLogger("replay.memory")
+from replay.logs import get_logger
+
+log = get_logger("replay.memory")
 
 
 class MemoryQueue:

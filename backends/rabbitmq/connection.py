@@ -14,7 +14,6 @@ Hard rules, on which everything here rests:
 
 from __future__ import annotations
 
-import logging
 import random
 import time
 from collections import Counter, deque
@@ -23,8 +22,9 @@ from typing import Any
 
 from replay.backends.rabbitmq.topology import Topology
 from replay.backends.rabbitmq.url import RabbitUrl
+from replay.logs import get_logger
 
-logger = logging.getLogger("replay.rabbitmq")
+logger = get_logger("replay.rabbitmq")
 
 FIRST_RETRY = 0.1  # seconds: a broker that only cut us off is there again at once
 RETRY_CAP = 5.0  # seconds: so that an idle worker is back soon after a long outage

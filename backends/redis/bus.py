@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import select
 import threading
@@ -14,8 +13,9 @@ from typing import Any
 from replay.backends.redis.scripts import pack
 from replay.backends.redis.topology import RawConnection, Topology, find_topology
 from replay.backends.redis.url import RedisUrl, read_url
+from replay.logs import get_logger
 
-log = logging.getLogger("replay.redis")
+log = get_logger("replay.redis")
 
 Handler = Callable[[bytes], None]
 

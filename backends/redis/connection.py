@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import random
 import threading
@@ -17,8 +16,9 @@ from replay.backends.redis.scripts import Call, Script, pack
 from replay.backends.redis.topology import Connect, Node, RawConnection, Topology, find_topology
 from replay.backends.redis.url import RedisUrl
 from replay.core.errors import ConfigError, ReplayError, StoreUnavailable
+from replay.logs import get_logger
 
-log = logging.getLogger("replay.redis")
+log = get_logger("replay.redis")
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.01, 0.5
 """Seconds between tries: short after a brief restart, long for an overloaded server."""

@@ -7,7 +7,6 @@ to each of its servers. A namespace's keys begin with `{namespace:shard}:`; `lua
 from __future__ import annotations
 
 import contextlib
-import logging
 import re
 from collections.abc import Sequence
 from functools import partial
@@ -27,11 +26,12 @@ from replay.backends.redis.topology import Connect
 from replay.backends.redis.url import RedisUrl, read_url
 from replay.core import requests as r
 from replay.core.errors import ConfigError, ReplayError, StoreUnavailable
+from replay.logs import get_logger
 from replay.ports import Clock
 
 __all__ = ["RedisBus", "RedisStore", "open_bus", "open_store"]
 
-log = logging.getLogger("replay.redis")
+log = get_logger("replay.redis")
 
 SCHEMA = 1
 """Version of the key layout. A store with a newer version is refused."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from replay.codec.exceptions import traceback_of
+from replay.core.errors import RemoteError, cause_of, text_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,19 +30,19 @@ def when(instant: float | None) -> str:
 
 def name_of(error: BaseException) -> str:
     """Return the name of an error's class, even if the class is not known here."""
-    stored: str | None = getattr(error, "type_name", None)
-    return type(error).__name__ if stored is None else stored.rpartition(":")[2]
+    return error.type_name.rpartition(":")[2] if type(error) is RemoteError else type(error).__name__
 
 
 def message_of(error: BaseException) -> str:
     """Return an error's text, even if the class is not known here."""
-    return str(error) if getattr(error, "type_name", None) is None else str(getattr(error, "message", ""))
+    return error.message if type(error) is RemoteError else text_of(error)
 
 
 def chain_of(error: BaseException) -> list[BaseException]:
     """Return an error and its causes, each raised from the next."""
     found = [error]
-    while (cause := found[-1].__cause__) is not None and cause not in found:
+    # By identity, for `==` may raise.
+    while (cause := cause_of(found[-1])) is not None and all(cause is not error for error in found):
         found.append(cause)
     return found
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -14,11 +13,12 @@ from replay.core import requests as r
 from replay.core.ids import check_id, check_key, keyed_id
 from replay.core.times import duration, instant
 from replay.definition import Workflow, check_metadata, check_priority
+from replay.logs import get_logger
 
 if TYPE_CHECKING:
     from replay.client.port import ClientPort
 
-log = logging.getLogger("replay.engine")
+log = get_logger("replay.engine")
 In = TypeVar("In")
 Out = TypeVar("Out")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from typing import Any, TypeVar
@@ -11,11 +10,12 @@ from replay.client.base import ClientBase
 from replay.client.handles import Handle, id_of
 from replay.codec.log_rows import decoded
 from replay.core import requests as r
-from replay.core.errors import ExecutionCancelled, ExecutionFailed, StoreUnavailable, Undecodable
+from replay.core.errors import ExecutionCancelled, ExecutionFailed, StoreUnavailable, Undecodable, text_of
 from replay.core.times import duration
+from replay.logs import get_logger
 from replay.worker.steps import waiting_for
 
-log = logging.getLogger("replay.engine")
+log = get_logger("replay.engine")
 T = TypeVar("T")
 
 WAIT_POLL = 0.5
@@ -99,6 +99,6 @@ class Waiting(ClientBase):
                 ) from unknown
         error = decoded(self.codec, header.error)
         if header.status == "cancelled":
-            raise ExecutionCancelled(header.id, None if error is None else str(error))
-        cause = error if isinstance(error, BaseException) else None
+            raise ExecutionCancelled(header.id, None if error is None else text_of(error))
+        cause = error if issubclass(type(error), BaseException) else None
         raise ExecutionFailed(header.id, cause, status=header.status)

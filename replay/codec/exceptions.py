@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 import copyreg
 import json
 import re
@@ -14,12 +15,14 @@ from typing import Any
 from replay.codec.refusal import MAX_DEPTH, Refusal, too_deep
 from replay.codec.registry import Registry, natural_name
 from replay.core.errors import (
+    KEPT_TEXT,
     CompensationFailed,
     ExecutionFailed,
     NotSerializable,
     RemoteError,
     StepFailed,
     Undecodable,
+    text_of,
 )
 
 MAX_TEXT = 8_000
@@ -126,13 +129,19 @@ def _parts(error: BaseException, name: str, budget: _Budget, traces: bool) -> di
     found: dict[str, Any] = {"type": name, "args": [budget.part(arg) for arg in args], "text": safe_text(error)}
     state = _state(error)
     trace = state.pop(_TRACE, None)
+    state.pop(KEPT_TEXT, None)
     same = [key for key, value in state.items() if cause is not None and value is cause]
     kept = {key: budget.part(value) for key, value in state.items() if key not in same}
     if kept:
         found["state"] = kept
     if same:
         found["same"] = same
-    native = {key: getattr(error, key) for cls, keys in _NATIVE.items() if isinstance(error, cls) for key in keys}
+    native = {
+        key: vars(cls)[key].__get__(error)
+        for cls, keys in _NATIVE.items()
+        if issubclass(type(error), cls)
+        for key in keys
+    }
     native = {key: budget.part(value) for key, value in native.items() if value is not None}
     if native:
         found["native"] = native
@@ -154,12 +163,18 @@ def _parts(error: BaseException, name: str, budget: _Budget, traces: bool) -> di
 
 def _state(error: BaseException) -> dict[str, Any]:
     """Return the instance's `__dict__` and slots (attrs exceptions have some)."""
-    space = vars(BaseException)["__dict__"].__get__(error)
-    state = {key: value for key, value in space.items() if type(key) is str and key != "__orig_class__"}
+    state = {key: value for key, value in _space(error).items() if type(key) is str and key != "__orig_class__"}
     for slot in copyreg._slotnames(type(error)):  # type: ignore[attr-defined]
-        if slot not in state and hasattr(error, slot):
-            state[slot] = getattr(error, slot)
+        if slot not in state:
+            # A slot may be empty, and a class may hide it behind a `__getattribute__` that raises anything.
+            with contextlib.suppress(BaseException):
+                state[slot] = object.__getattribute__(error, slot)
     return state
+
+
+def _space(error: BaseException) -> dict[str, Any]:
+    space: dict[str, Any] = vars(BaseException)["__dict__"].__get__(error)
+    return space
 
 
 def _holds_exceptions(value: Any) -> bool:
@@ -186,15 +201,18 @@ def put_together(parts: Any, registry: Registry, read: Callable[[Any], Any]) -> 
         _set_native(error, native)
     about = parts.get("context")
     context = cause if about is True else None if about is None else read(about)
-    if isinstance(context, BaseException):
-        error.__context__ = context
-    if isinstance(cause, BaseException):
-        error.__cause__ = cause
+    # By descriptors, because a class may hide attributes behind properties of its own.
+    if issubclass(type(context), BaseException):
+        vars(BaseException)["__context__"].__set__(error, context)
+    if issubclass(type(cause), BaseException):
+        vars(BaseException)["__cause__"].__set__(error, cause)
     elif parts.get("suppress") is True:
-        error.__suppress_context__ = True
-    trace = parts.get("trace")
+        vars(BaseException)["__suppress_context__"].__set__(error, True)
+    trace, text = parts.get("trace"), parts.get("text")
     if type(trace) is str:
-        error.__dict__[_TRACE] = trace
+        _space(error)[_TRACE] = trace
+    if type(text) is str and safe_text(error) != text:
+        _space(error)[KEPT_TEXT] = text  # its own text has changed, or cannot be read
     return error
 
 
@@ -210,7 +228,7 @@ def _new(cls: type[BaseException], args: tuple[Any, ...]) -> BaseException | Non
             error = builtin.__new__(cls)
         except Exception:  # a group of text, a class of C with a layout of its own
             return None
-        error.args = args
+        vars(BaseException)["args"].__set__(error, args)
     return error if type(error) is cls else None
 
 
@@ -219,13 +237,13 @@ def _set_state(error: BaseException, state: dict[str, Any]) -> None:
     for key, value in state.items():
         if key == "__notes__":
             if type(value) is list:
-                error.__dict__[key] = [note for note in value if type(note) is str]
-        elif key.startswith("__") or key == _TRACE:
+                _space(error)[key] = [note for note in value if type(note) is str]
+        elif key.startswith("__") or key in (_TRACE, KEPT_TEXT):
             continue  # nothing that Python itself looks at
         elif key in slots:
             object.__setattr__(error, key, value)
         else:
-            error.__dict__[key] = value
+            _space(error)[key] = value
 
 
 def _set_native(error: BaseException, native: dict[str, Any]) -> None:
@@ -246,24 +264,24 @@ def _list(value: Any) -> list[Any]:
 
 def trace_of(error: BaseException) -> str:
     """Return the traceback's text (frames only, innermost last), without local values."""
-    if error.__traceback__ is None:
-        return ""
-    return "".join(traceback.format_tb(error.__traceback__))[-MAX_TEXT:]
+    frames = vars(BaseException)["__traceback__"].__get__(error)
+    return "" if frames is None else "".join(traceback.format_tb(frames))[-MAX_TEXT:]
 
 
 def safe_text(value: Any) -> str:
     """Return `str(value)`, cut; its class's name if that fails."""
     try:
-        return _without_address(str(value)[:MAX_TEXT])
-    except Exception:  # a user's __str__ may raise anything
+        text = text_of(value) if issubclass(type(value), BaseException) else "".join(str(value))
+        return _without_address(text[:MAX_TEXT])
+    except BaseException:  # a user's __str__ may raise anything
         return f"<{type(value).__name__}>"
 
 
 def safe_repr(value: Any) -> str:
     """Return `repr(value)`, cut; its class's name if that fails."""
     try:
-        return _without_address(repr(value)[:MAX_TEXT])
-    except Exception:  # a user's __repr__ may raise anything
+        return _without_address("".join(repr(value))[:MAX_TEXT])
+    except BaseException:  # a user's __repr__ may raise anything
         return f"<{type(value).__name__}>"
 
 

@@ -24,7 +24,7 @@ from replay.codec.refusal import MAX_DEPTH
 from replay.codec.registry import Registry
 from replay.codec.times import read_moment, read_zone
 from replay.codec.writing import dataclass_fields
-from replay.core.errors import Undecodable
+from replay.core.errors import Undecodable, describe_error
 
 
 class Reader:
@@ -201,7 +201,7 @@ class Reader:
             return custom.decode(data)
         except Exception as error:
             raise Undecodable(
-                f"the function registered to decode {name!r} raised {type(error).__name__}: {str(error)[:200]}. Fix: mend it"
+                f"the function registered to decode {name!r} raised {describe_error(error)[:200]}. Fix: mend it"
             ) from error
 
     def _exception(self, value: Any, depth: int) -> BaseException:

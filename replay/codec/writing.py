@@ -27,7 +27,7 @@ from replay.codec.refusal import MAX_DEPTH, Refusal, key_step, too_deep, unknown
 from replay.codec.registry import Custom, Registry
 from replay.codec.times import write_moment, write_zone
 from replay.codec.unknown import UnknownValue
-from replay.core.errors import NotSerializable
+from replay.core.errors import NotSerializable, describe_error
 
 Write = Callable[[Any, int], Any]
 """Takes a value and the number of containers around it; returns plain data."""
@@ -183,7 +183,7 @@ class Writer:
             data = encode(value)
         except Exception as error:
             raise Refusal(
-                f"the function registered to encode {custom.name!r} raised {type(error).__name__}: {str(error)[:200]}. Fix: mend it"
+                f"the function registered to encode {custom.name!r} raised {describe_error(error)[:200]}. Fix: mend it"
             ) from error
         return {"$custom": [custom.name, self.write(data, depth + 1)]}
 

@@ -2,7 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Any
+KEPT_TEXT = "_replay_text"
+"""Attribute of a restored exception with the text that was stored, where its own is another one, or cannot be read."""
+
+
+def text_of(error: BaseException) -> str:
+    """Return an exception's text, the stored one of a restored exception. Never raises, whatever its `__str__` does."""
+    try:
+        kept = vars(BaseException)["__dict__"].__get__(error).get(KEPT_TEXT)
+        text = kept if type(kept) is str else str(error)
+        return "".join(text)  # plain text of a subclass of `str`, too
+    except BaseException as raised:  # a user's `__str__` may raise anything
+        return f"<its text cannot be read: {type(raised).__name__}>"
+
+
+def cause_of(error: BaseException) -> BaseException | None:
+    """Return an exception's `__cause__`, also where its class hides it behind a property of its own."""
+    cause: BaseException | None = vars(BaseException)["__cause__"].__get__(error)
+    return cause
+
+
+def describe_error(error: object) -> str:
+    """Return an exception's class and text for messages. Never raises, whatever its methods and attributes do."""
+    if not issubclass(type(error), BaseException):
+        return "None" if error is None else _text_of_value(error)
+    name = type(error).__name__
+    text = text_of(error)  # type: ignore[arg-type]  # checked by its class
+    return f"{name}: {text}" if text else name
+
+
+def _text_of_value(value: object) -> str:
+    try:
+        return str(value)
+    except BaseException as raised:
+        return f"<{type(value).__name__} whose text cannot be read: {type(raised).__name__}>"
 
 
 class ReplayError(Exception):
@@ -25,7 +58,7 @@ class StepFailed(ReplayError):
         self.step_id = step_id
         self.attempts = attempts
         self.cause = cause
-        why = f": {type(cause).__name__}: {cause}" if cause is not None else ""
+        why = f": {describe_error(cause)}" if cause is not None else ""
         super().__init__(f"step {step_id!r} failed after {attempts} attempt{'s' if attempts != 1 else ''}{why}")
         self.__cause__ = cause
 
@@ -54,7 +87,7 @@ class ExecutionFailed(ReplayError):
         self.execution_id = execution_id
         self.status = status
         self.cause = cause
-        why = f": {type(cause).__name__}: {cause}" if cause is not None else ""
+        why = f": {describe_error(cause)}" if cause is not None else ""
         super().__init__(f"execution {execution_id!r} ended {status}{why}")
         self.__cause__ = cause
 
@@ -91,7 +124,7 @@ class CompensationFailed(ReplayError):
         self.remaining = remaining
         self.cause = cause
         super().__init__(
-            f"the compensation of step {failed!r} failed ({type(cause).__name__}: {cause}); "
+            f"the compensation of step {failed!r} failed ({describe_error(cause)}); "
             f"undone: {', '.join(undone) or 'nothing'}; not undone: {', '.join(remaining)}. "
             f"Fix: repair the cause, then `replay retry --rollback` (Operator.retry_rollback) continues where it stopped."
         )
@@ -122,7 +155,7 @@ class WorkflowExit(ReplayError):
     @classmethod
     def of(cls, error: BaseException) -> WorkflowExit:
         """Return what stands for *error*."""
-        exit = cls(f"the workflow's code raised {type(error).__name__}: {error}. Fix: return, or raise an Exception")
+        exit = cls(f"the workflow's code raised {describe_error(error)}. Fix: return, or raise an Exception")
         exit.__cause__ = error
         return exit
 
@@ -256,8 +289,3 @@ class OperatorRefused(ReplayError):
 
 class ConfigError(ReplayError, ValueError):
     """An option, URL or configuration file is wrong; names the place and the remedy."""
-
-
-def describe_error(error: BaseException) -> dict[str, Any]:
-    """Return *error* as plain data (`type`, `message`), for displays."""
-    return {"type": type(error).__name__, "message": str(error)}

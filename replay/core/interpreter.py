@@ -40,6 +40,7 @@ from replay.core.errors import (
     ExecutionFailed,
     NonDeterminism,
     StepFailed,
+    cause_of,
 )
 from replay.core.fibers import FailureTrace, Fiber, voids
 from replay.core.generators import run_branch
@@ -433,7 +434,7 @@ class Interpreter(Driver):
         while error is not None and seen < 20:
             if (trail := self._trail(error)) is not None:
                 return trail
-            error = error.__cause__
+            error = cause_of(error)
             seen += 1
         return None
 

@@ -78,9 +78,9 @@ class Retry:
             elapsed: Seconds since the first attempt began.
             chance: A random number in [0, 1), drawn by the caller.
         """
-        if attempt >= self.attempts or isinstance(error, self.never) or not isinstance(error, self.on):
+        if attempt >= self.attempts or issubclass(type(error), self.never) or not issubclass(type(error), self.on):
             return None
-        suggested = getattr(error, "retry_after", None)
+        suggested = _retry_after(error)
         if isinstance(suggested, int | float) and not isinstance(suggested, bool) and 0 <= suggested <= LONGEST:
             wait = float(suggested)
         else:
@@ -94,6 +94,13 @@ class Retry:
             return min(self.cap, self.initial * self.factor ** (attempt - 1))
         except OverflowError:
             return self.cap
+
+
+def _retry_after(error: BaseException) -> Any:
+    try:
+        return getattr(error, "retry_after", None)
+    except BaseException:  # a user's property may raise anything
+        return None
 
 
 ONCE = Retry(attempts=1)

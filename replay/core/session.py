@@ -25,6 +25,8 @@ from replay.core.errors import (
     NonDeterminism,
     Undecodable,
     UnknownExecution,
+    describe_error,
+    text_of,
 )
 from replay.core.ids import child_id, keyed_id
 from replay.core.interpreter import Interpreter
@@ -143,7 +145,7 @@ class Session:
             f"{self._token}:{self._commits}",
             Suspend("stuck", self.now + STUCK_DELAY, self._settings.lease),
             seen=ALL_SEEN,
-            current=self._codec.encode([{"kind": "stuck", "error": type(error).__name__, "message": str(error)}]),
+            current=self._codec.encode([{"kind": "stuck", "error": type(error).__name__, "message": text_of(error)}]),
         )
 
     def run(self, claimed: Claimed, now: float) -> Steps:
@@ -199,7 +201,7 @@ class Session:
         except ValueError as error:
             if isinstance(error, Undecodable):
                 raise
-            raise Undecodable(f"execution {self.id!r}: {error}") from error
+            raise Undecodable(f"execution {self.id!r}: {text_of(error)}") from error
         self._length = len(rows)
         interpreter.go_live()
         self._patches.go_live()
@@ -471,7 +473,7 @@ class Session:
         if leave is None:
             return False
         if outcome.raised is not None:
-            yield Warn(f"execution {self.id!r} raised {outcome.raised!r} after it was cancelled")
+            yield Warn(f"execution {self.id!r} raised {describe_error(outcome.raised)} after it was cancelled")
         if isinstance(leave.then, Suspend):
             self._seen = ALL_SEEN  # whatever arrived meanwhile waits in the inbox for the next attempt
         yield from self._commit(
@@ -488,7 +490,7 @@ class Session:
         running = self._flights.abandon()
         if running:
             yield CancelSteps(running, abandon=True)
-        yield Warn(str(error))
+        yield Warn(text_of(error))
         try:
             yield self.give_up(error)
         except Fenced:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import getpass
-import logging
 
-log = logging.getLogger("replay.audit")
+from replay.logs import get_logger
+
+log = get_logger("replay.audit")
 
 
 def audit(action: str, what: str, id: str, *, by: str | None = None, why: str = "") -> None:

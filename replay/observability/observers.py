@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 from replay.codec.log_rows import Unreadable, inspected
 from replay.core import entries as e
+from replay.core.errors import describe_error
+from replay.core.interrupts import ends_the_process
 from replay.core.requests import Header
+from replay.logs import get_logger
 from replay.ports import Codec
 
-log = logging.getLogger("replay.worker")
+log = get_logger("replay.worker")
 
 Observer = Callable[[Header, e.Fact], object]
 """Takes an execution's header (as it was claimed) and one entry."""
@@ -35,7 +37,9 @@ def notify(observers: Iterable[Observer], header: Header, entries: Iterable[e.Fa
         for observer in tuple(observers):
             try:
                 observer(header, entry)
-            except Exception:
+            except BaseException as error:  # whatever it raises, it must not stop the worker
+                if ends_the_process(error):
+                    raise
                 log.exception("on_entry: %r raised; the execution goes on", observer, extra={"execution_id": header.id})
 
 
@@ -69,4 +73,4 @@ def _log_failure(header: Header, entry: e.Fact) -> None:
 
 
 def _one_line(error: Any) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    return " ".join(describe_error(error).split())[:200]

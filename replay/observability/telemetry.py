@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from replay.core import entries as e
+from replay.core.errors import describe_error, text_of
 from replay.observability.observers import Observable
 
 if TYPE_CHECKING:
@@ -79,9 +80,8 @@ class _Reporter:
         facts = {"replay.step_id": entry.id, "replay.attempt": attempt, "replay.outcome": outcome}
         span = self._start(header, f"step {entry.id}", entry.at - seconds, facts, self._parent(header))
         if error is not None:
-            span.set_status(self._trace.Status(self._trace.StatusCode.ERROR, str(error)))
-            if isinstance(error, BaseException):
-                span.record_exception(error)
+            span.set_status(self._trace.Status(self._trace.StatusCode.ERROR, describe_error(error)))
+            span.add_event("exception", _exception_fields(error))
         span.end(end_time=int(entry.at * 1e9))
 
     def _execution(self, header: Header, entry: e.ExecutionClosed) -> None:
@@ -102,6 +102,13 @@ class _Reporter:
     def _start(self, header: Header, name: str, start: float, facts: dict[str, Any], context: Any) -> Any:
         facts = {"replay.execution_id": header.id, "replay.workflow": header.workflow, **facts}
         return self._tracer.start_span(name, context=context, start_time=int(start * 1e9), attributes=facts)
+
+
+def _exception_fields(error: object) -> dict[str, str]:
+    """Return the fields of the conventional event `exception`. The SDK's own reader stops at a text that raises."""
+    known = issubclass(type(error), BaseException)
+    message = text_of(error) if known else describe_error(error)  # type: ignore[arg-type]  # checked by its class
+    return {"exception.type": f"{type(error).__module__}.{type(error).__qualname__}", "exception.message": message}
 
 
 def _derived(execution_id: str) -> tuple[int, int]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import logging
 import threading
 from collections.abc import Callable, Iterator
 
 from replay.core.effects import Call, Returned
+from replay.logs import get_logger
 
-log = logging.getLogger("replay.steps")
+log = get_logger("replay.steps")
 
 
 class Pool:

@@ -8,7 +8,6 @@ The heartbeat thread renews leases.
 from __future__ import annotations
 
 import contextlib
-import logging
 import sys
 import threading
 import time
@@ -16,14 +15,15 @@ import traceback
 from collections.abc import Iterator
 
 from replay.core.effects import Call, Returned
-from replay.core.errors import StoreUnavailable
+from replay.core.errors import StoreUnavailable, describe_error
+from replay.logs import get_logger
 from replay.ports import Clock, Codec
 from replay.worker import NewMessages, Worker
 from replay.worker.async_steps import StepLoop
 from replay.worker.pool import Pool
 from replay.worker.steps import run_call
 
-log = logging.getLogger("replay.worker")
+log = get_logger("replay.worker")
 
 EARLIER = 0.001
 """Seconds. The loop thread is woken for a turn that is due this much before its own: clocks of stores jitter by less."""
@@ -237,7 +237,8 @@ class Runner:
             self._fail(failure)
 
     def _fail(self, failure: BaseException) -> None:
-        self.failure = self.failure or failure
-        log.critical("the worker stopped: %r", failure, exc_info=failure)
+        if self.failure is None:
+            self.failure = failure
+        log.critical("the worker stopped: %s", describe_error(failure), exc_info=failure)
         self._stopped.set()
         self._ring.set()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,12 +11,13 @@ from replay.core.errors import Fenced
 from replay.core.session import Session
 from replay.core.settings import SessionSettings
 from replay.definition import Workflow
+from replay.logs import get_logger
 from replay.observability.metrics import Metrics
 from replay.worker.activations import Activation, Activations
 from replay.worker.parked import ParkedSessions
 from replay.worker.turns import TurnCalls
 
-log = logging.getLogger("replay.worker")
+log = get_logger("replay.worker")
 
 
 class Batch:

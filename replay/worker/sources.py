@@ -10,11 +10,12 @@ from typing import Any
 
 from replay.core.context import Context
 from replay.core.requests import Header
+from replay.logs import SafeLogger
 
 _log = logging.getLogger("replay.workflow")
 
 
-class QuietLogger(logging.LoggerAdapter[logging.Logger]):
+class QuietLogger(SafeLogger):
     """A logger that is silent during replay, and adds execution and workflow to each record otherwise."""
 
     def __init__(self, extra: Mapping[str, object], quiet: Callable[[], bool]) -> None:

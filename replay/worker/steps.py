@@ -14,7 +14,7 @@ import attrs
 
 from replay.core.contexts import copied
 from replay.core.effects import Call, Returned
-from replay.core.errors import Cancelled, NotSerializable, PayloadTooLarge
+from replay.core.errors import Cancelled, NotSerializable, PayloadTooLarge, describe_error
 from replay.ports import Codec
 from replay.worker.async_steps import SHARED, StepLoop
 
@@ -201,7 +201,7 @@ def encoded(call: Call, value: Any, seconds: float, codec: Codec, payload_limit:
     except (NotSerializable, PayloadTooLarge) as refused:
         return Returned(call, error=_explained(call, value, refused), seconds=seconds, final=True)
     except Exception as error:  # a failure of a custom codec is the step's outcome, not the engine's
-        return Returned(call, error=NotSerializable(f"{type(error).__name__}: {error}"), seconds=seconds, final=True)
+        return Returned(call, error=NotSerializable(describe_error(error)), seconds=seconds, final=True)
     return Returned(call, seen, data, None, seconds)
 
 

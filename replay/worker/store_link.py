@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 import threading
 import time
@@ -11,10 +10,11 @@ from typing import Any
 
 from replay.core import requests as r
 from replay.core.errors import StoreUnavailable
+from replay.logs import get_logger
 from replay.observability.metrics import Metrics
 from replay.ports import Store
 
-log = logging.getLogger("replay.worker")
+log = get_logger("replay.worker")
 
 LONGEST_BACKOFF = 5.0
 """Longest pause between attempts to reach an unreachable store, seconds."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from replay.core import requests as r
-from replay.core.errors import StoreUnavailable
+from replay.core.errors import StoreUnavailable, text_of
+from replay.logs import get_logger
 
-log = logging.getLogger("replay.worker")
+log = get_logger("replay.worker")
 
 Tick = Callable[[r.Schedule, float], Sequence[r.Request[Any]]]
 """Takes a due schedule and the time; returns the requests that advance it."""
@@ -41,4 +41,6 @@ class Ticking:
     def _report(self, schedule: r.Schedule, error: Exception) -> None:
         if self._reported_schedule_errors.get(schedule.id) != schedule.version:
             self._reported_schedule_errors[schedule.id] = schedule.version
-            log.error("schedule %r cannot be fired here: %s", schedule.id, error, extra={"schedule_id": schedule.id})
+            log.error(
+                "schedule %r cannot be fired here: %s", schedule.id, text_of(error), extra={"schedule_id": schedule.id}
+            )

@@ -7,7 +7,6 @@ the instant of the next turn. `replay.worker.runner` gives it threads; the simul
 from __future__ import annotations
 
 import collections
-import logging
 import random
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
@@ -19,6 +18,7 @@ from replay.core.errors import Fenced, ReplayError, StoreUnavailable
 from replay.core.session import Session
 from replay.core.settings import SessionSettings
 from replay.definition import Workflow
+from replay.logs import get_logger
 from replay.observability.metrics import Gauges, Metrics
 from replay.observability.observers import Observer, notify_committed
 from replay.ports import Clock, Codec, Store
@@ -32,7 +32,7 @@ from replay.worker.store_link import StoreLink
 from replay.worker.ticking import Tick, Ticking
 from replay.worker.turns import LeaseLost, Message, NewMessages, TurnResult
 
-log = logging.getLogger("replay.worker")
+log = get_logger("replay.worker")
 
 MAX_ROUNDS = 16
 """Batches in one turn: a stream of executions without steps must not keep the loop, and the steps of others, for ever."""

@@ -12,7 +12,7 @@ from replay.cli import exit_codes
 from replay.cli.process.child import Supervision
 from replay.cli.process.health import Probes
 from replay.cli.process.signals import SETTLING, Draining
-from replay.core.errors import StoreUnavailable
+from replay.core.errors import StoreUnavailable, describe_error
 from replay.engine import Engine
 from replay.worker.runner import Runner
 
@@ -57,7 +57,7 @@ def serve(
             os._exit(exit_codes.FAILURE)
         time.sleep(0.05)
     if runner.failure is not None:
-        log.error("the worker stopped: %r", runner.failure)
+        log.error("the worker stopped: %s", describe_error(runner.failure))
         return exit_codes.FAILURE
     return _leave(engine, runner)
 

@@ -9,9 +9,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from replay.codec.exceptions import safe_repr
 from replay.codec.log_rows import audit_of
 from replay.core import entries as e
 from replay.core import requests as r
+from replay.core.errors import describe_error
 from replay.ports import Codec
 
 SHORT = 20
@@ -174,14 +176,14 @@ class Timeline:
 
 def short(value: Any) -> str:
     """Return a value's `repr`, cut to fit a line."""
-    text = repr(value)
+    text = safe_repr(value)
     return text if len(text) <= WIDE else f"{text[: WIDE - 3]}..."
 
 
 def _error(error: Any) -> str:
-    if not isinstance(error, BaseException):  # the reason of a cancel
-        return str(error)
-    text = f"{type(error).__name__}: {error}".splitlines()[0]
+    if not issubclass(type(error), BaseException):  # the reason of a cancel
+        return describe_error(error)
+    text = (describe_error(error).splitlines() or [""])[0]
     return text if len(text) <= WIDE else f"{text[: WIDE - 3]}..."
 
 
