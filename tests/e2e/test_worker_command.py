@@ -92,6 +92,14 @@ def test_a_health_port_that_is_taken_is_told_before_anything_is_claimed(
     assert handle.status() == "pending"
 
 
+def test_the_health_port_listens_on_the_address_that_is_named(store: str, tmp_path: Path) -> None:
+    with worker(store, tmp_path, "--health-port", "0", "--health-host", "127.0.0.1") as running:
+        until(lambda: get(port_of(running), "/readyz")[0] == 200)
+    with worker(store, tmp_path, "--health-port", "0", "--health-host", "192.0.2.1") as running:
+        assert running.process.wait(PATIENCE) == 2
+        assert "--health-host 192.0.2.1" in running.log.read_text()
+
+
 def test_counters_are_shown_in_full() -> None:
     metrics = Metrics(batches=12_345_678, batch_seconds=1_234_567.5)
     metrics.step_seconds.observe(0.01)

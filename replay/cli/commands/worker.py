@@ -14,7 +14,8 @@ from click.core import ParameterSource
 
 from replay.cli import exit_codes, targets
 from replay.cli.process.child import supervision
-from replay.cli.process.health import HealthServer, Probes
+from replay.cli.process.health import Probes
+from replay.cli.process.health_server import HealthServer
 from replay.cli.process.logging import set_up_logging
 from replay.cli.process.serve import serve
 from replay.cli.process.signals import end_at_once
@@ -52,6 +53,9 @@ GIVEN = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT, ParameterSour
     "--health-port",
     type=click.IntRange(0, 65535),
     help="Serve /livez, /readyz, /metrics; with -p, from this port on.",
+)
+@click.option(
+    "--health-host", default="", metavar="ADDRESS", help="Listen on this address; default: all, IPv4 and IPv6."
 )
 @click.option("--reload", is_flag=True, help="Start again when a Python file below this folder changes.")
 @click.option("--concurrency", "-c", default=16, show_default=True, type=click.IntRange(1), help="Executions at once.")
@@ -94,7 +98,7 @@ def worker_command(target: str, store: str | None, **options: Any) -> int:
     end_at_once()
     set_up_logging(options.pop("log_level"), options.pop("log_format"))
     faulthandler.register(signal.SIGQUIT, all_threads=True)
-    burst, health_port = options.pop("burst"), options.pop("health_port")
+    burst, health_port, health_host = options.pop("burst"), options.pop("health_port"), options.pop("health_host")
     processes, reload = options.pop("processes"), options.pop("reload")
     supervisor = supervision()
     if supervisor is None and (
@@ -102,7 +106,7 @@ def worker_command(target: str, store: str | None, **options: Any) -> int:
     ):  # a supervised process supervises none, even if a file asks for it
         return supervise(processes, reload=reload, burst=burst, name=options["name"], health_port=health_port)
     probes = Probes()
-    health = _listen(health_port, probes) if health_port is not None else None
+    health = _listen(health_host, health_port, probes) if health_port is not None else None
     engine, where = _engine(target, store, options)
     try:
         return serve(engine, where, burst=burst, probes=probes, supervisor=supervisor)
@@ -111,12 +115,15 @@ def worker_command(target: str, store: str | None, **options: Any) -> int:
             health.close()
 
 
-def _listen(port: int, probes: Probes) -> HealthServer:
+def _listen(host: str, port: int, probes: Probes) -> HealthServer:
     """Open the health port, before any work is claimed: the port may be taken."""
     try:
-        health = HealthServer(port, probes.routes())
+        health = HealthServer(port, probes.routes(), host)
     except OSError as error:
-        exit_codes.fail(f"--health-port {port}: {error.strerror}. Fix: choose another port", exit_codes.USAGE)
+        place = f"--health-host {host} --health-port {port}" if host else f"--health-port {port}"
+        exit_codes.fail(
+            f"{place}: {error.strerror}. Fix: choose another port, or an address of this machine", exit_codes.USAGE
+        )
     log.info("health on port %d: /livez /readyz /metrics", health.port)
     return health
 

@@ -1,19 +1,17 @@
-"""The health port: `/livez`, `/readyz` and `/metrics` over HTTP, for orchestrators and Prometheus."""
+"""Probes of a worker: `/livez`, `/readyz` and `/metrics`, for orchestrators and Prometheus."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from replay.cli.process.health_server import Answer
 from replay.client.records import Status
 from replay.core.errors import ReplayError
 from replay.engine import Engine
 from replay.observability.metrics import Surroundings, exposition
 from replay.worker.runner import Runner
-
-Answer = tuple[int, str]
 
 FRESH = 10.0
 """Seconds for which the counts of executions are reused: less than any scrape interval. Several servers may scrape."""
@@ -77,45 +75,3 @@ class Probes:
                     self._counts = None
                 self._counted_at = time.monotonic()
             return self._counts
-
-
-class HealthServer:
-    """HTTP server on a daemon thread.
-
-    Args:
-        port: Port to listen on; 0 takes any free one.
-        routes: Probe for each path; it returns status code and text.
-        host: Address to listen on; all by default, since probes come from outside.
-    """
-
-    def __init__(self, port: int, routes: dict[str, Callable[[], Answer]], host: str = "") -> None:
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:  # the standard library's name
-                self.wfile.write(self._head())
-
-            def do_HEAD(self) -> None:
-                self._head()
-
-            def _head(self) -> bytes:
-                """Send status and headers; return the body."""
-                route = routes.get(self.path.partition("?")[0])
-                code, text = route() if route is not None else (404, f"try {', '.join(routes)}\n")
-                body = text.encode()
-                self.send_response(code)
-                self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                return body
-
-            def log_message(self, *_: object) -> None:
-                """Log nothing: a probe every second must not fill the log."""
-
-        self._server = ThreadingHTTPServer((host, port), Handler)
-        self._server.daemon_threads = True
-        self.port = self._server.server_address[1]
-        threading.Thread(target=self._server.serve_forever, name="replay-health", daemon=True).start()
-
-    def close(self) -> None:
-        """Stop serving."""
-        self._server.shutdown()
-        self._server.server_close()
