@@ -54,7 +54,7 @@ class Compensations:
         """The fiber whose rollback is under way."""
         return self._rollbacks[0][0]
 
-    def over(self) -> Iterator[tuple[Fiber, RollbackReport]]:
+    def completed_rollbacks(self) -> Iterator[tuple[Fiber, RollbackReport]]:
         """Yield the rollbacks that are over, for there is nothing more to undo."""
         while self._rollbacks and not self._undoable:
             fiber, undone = self._rollbacks.popleft()

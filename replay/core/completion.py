@@ -8,13 +8,14 @@ from typing import Any
 import attrs
 
 from replay.core import entries as e
-from replay.core.driver import Child, Outcome
 from replay.core.effects import Effect
 from replay.core.errors import NotSerializable, PayloadTooLarge
 from replay.core.interpreter import Interpreter
 from replay.core.recorder import Recorder
 from replay.core.requests import End, Header, Load, Restart, Suspend
+from replay.core.scheduler import Child
 from replay.core.settings import Definition, SessionSettings
+from replay.core.workflow_end import Outcome
 
 
 @attrs.frozen
@@ -61,7 +62,7 @@ class Completion:
             if outcome.error is None or outcome.status == "cancelled":
                 result = self._recorder.value(outcome.value, "the workflow's result")
         except (NotSerializable, PayloadTooLarge) as refused:
-            self._interpreter.outcome = Outcome("failed", error=refused)
+            self._interpreter.fail(refused)
             return None
         error: bytes | None = None
         voids: tuple[int, ...] = ()
@@ -82,7 +83,7 @@ class Completion:
         attempt = self._header.attempt
         cause = getattr(error, "cause", None) or error
         elapsed = self._now - (interpreter.began_at or self._header.created_at)
-        delay = policy.delay(attempt, cause, elapsed=elapsed, chance=self._settings.chance())
+        delay = policy.delay(attempt, cause, elapsed=elapsed, random=self._settings.random())
         if delay is None:
             return None
         due, void = self._now + delay, frozenset(voids)
@@ -96,7 +97,7 @@ class Completion:
         if not interpreter.retryable(error) and not interpreter.rewinds:
             return ()
         stored: list[bytes] = yield Load(self._header.id)
-        return interpreter.voids(error, self._settings.codec.decode_rows([*stored, *self._recorder.entries]))
+        return interpreter.entries_to_void(error, self._settings.codec.decode_rows([*stored, *self._recorder.entries]))
 
     def _carried(self) -> tuple[bytes, ...]:
         """Return the entries with which the execution begins anew: its open children stay its own."""

@@ -1,4 +1,4 @@
-"""What a workflow holds in its hand: builders of commands, and answers that are the same on every replay."""
+"""`Context`: command builders and replay-safe queries for workflow code."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from replay.core import times
 from replay.core.ids import check_id, check_key, check_step_id, defined_id
 from replay.core.outcomes import Completed, Received, TimedOut, Winner
 from replay.core.times import Instant, Seconds
+from replay.core.unyielded import Unyielded
 
 if TYPE_CHECKING:
     import logging
@@ -105,7 +106,7 @@ class Context:
     and `replaying` are not yielded.
     """
 
-    __slots__ = ("_answer_patch", "_last", "_line", "_lost", "_now", "_sources", "attempt", "execution_id", "replaying")
+    __slots__ = ("_answer_patch", "_now", "_sources", "attempt", "execution_id", "replaying", "unyielded")
 
     def __init__(
         self,
@@ -122,10 +123,7 @@ class Context:
         self._sources = sources
         self._answer_patch = answer_patch
         self._now = now
-        # The command built last and not yet yielded, and any built before it: how a forgotten `yield` is found.
-        self._last: c.Command[Any] | None = None
-        self._lost: list[tuple[c.Command[Any], int]] = []
-        self._line = 0
+        self.unyielded = Unyielded()
 
     # --- commands ------------------------------------------------------------------------------
 
@@ -142,11 +140,10 @@ class Context:
             StepFailed: The function raised (after its retries); the cause is in `.cause`.
         """
         command = c.new_step(id, fn, args, kwargs)
-        if self._last is not None:
-            self._lost.append((self._last, self._line))
-        self._last = command
+        unyielded = self.unyielded
+        unyielded.add(command)
         if not self.replaying:
-            self._line = sys._getframe(1).f_lineno
+            unyielded.line = sys._getframe(1).f_lineno
         return command
 
     def sleep(self, duration: Seconds, id: str | None = None) -> c.Sleep:
@@ -201,7 +198,7 @@ class Context:
         names = [b.id for b in found] + ([default.id] if default is not None else [])
         if len(set(names)) != len(names):
             raise ValueError(f"switch {id!r}: branch ids must differ, not {names}")
-        self._used(*(branch.run for branch in found), *([default.run] if default is not None else []))
+        self.unyielded.use(*(branch.run for branch in found), *([default.run] if default is not None else []))
         return self._built(c.Switch(id, value, found, default))
 
     def rollback(self) -> c.Rollback:
@@ -465,69 +462,25 @@ class Context:
         """A logger that is silent while replaying."""
         return self._sources.log(lambda: self.replaying)
 
-    # --- bookkeeping of commands that are built but not yielded -------------------------------------
+    # --- for the engine --------------------------------------------------------------------------
+
+    def advance_to(self, at: float) -> None:
+        """Move `now` forward to *at*, the instant of a log entry (seconds since the epoch); never back."""
+        if at > self._now:
+            self._now = at
 
     def _built(self, command: C, above: int = 2) -> C:
         """Note that *command* was built by the code *above* frames up."""
-        if self._last is not None:
-            self._lost.append((self._last, self._line))
-        self._last = cast("Any", command)
+        self.unyielded.add(command)
         if not self.replaying:
-            self._line = sys._getframe(above).f_lineno
+            self.unyielded.line = sys._getframe(above).f_lineno
         return command
 
     def _joined(self, command: J) -> J:
         """As `_built`, for a command whose members are thereby used."""
         _check_unbegun(command.members)
-        self._used(*command.members)
+        self.unyielded.use(*command.members)
         return self._built(command, 3)
-
-    def _yielded(self, command: Any) -> tuple[c.Command[Any], int] | None:
-        """Note that *command* was yielded; return one that was built (at a line), dropped, and never will be."""
-        if command is self._last and not self._lost:  # as nearly always
-            self._last = None
-            return None
-        root = getattr(command, "origin", None)
-        if self._last is not None:
-            self._lost.append((self._last, self._line))
-            self._last = None
-        waiting, self._lost = self._lost, []
-        dropped = None
-        while waiting:
-            each, line = waiting.pop(0)
-            if each is command or each is root:
-                continue
-            if sys.getrefcount(each) <= _UNREACHABLE:  # the workflow cannot yield it any more
-                dropped = dropped or (each, line)
-            else:
-                self._lost.append((each, line))
-        return dropped
-
-    def _returned(self) -> tuple[c.Command[Any], int] | None:
-        """Return a command that was built (at a line) and not yielded when the workflow returned."""
-        if self._last is not None:
-            self._lost.append((self._last, self._line))
-        return self._lost[0] if self._lost else None
-
-    def _used(self, *commands: Any) -> None:
-        """Note that *commands* were built to be run by another command: they need not be yielded by themselves."""
-        if self._last is not None:
-            self._lost.append((self._last, self._line))
-            self._last = None
-        used = {id(command) for command in commands} | {id(getattr(command, "origin", None)) for command in commands}
-        self._lost = [lost for lost in self._lost if id(lost[0]) not in used]
-
-
-def _count_of_unreachable() -> int:
-    """Return `sys.getrefcount` of a value that only the local variable of a loop like the one in `_yielded` refers to."""
-    waiting = [(object(), 0)]
-    while waiting:
-        each, _ = waiting.pop(0)
-    return sys.getrefcount(each)
-
-
-_UNREACHABLE = _count_of_unreachable()
-"""Measured, since it differs among versions of Python (2 up to 3.13)."""
 
 
 def _check_limit(limit: Any, where: str) -> None:

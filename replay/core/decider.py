@@ -1,7 +1,7 @@
-"""The frontier: where the log ends and entries are made. Decides, one entry at a time, what happens next.
+"""The decider: makes the next entry at the end of the log, one at a time.
 
-Every decision that outside facts could make differently (which came first: signal, timer, cancel?) is an entry, fed to the
-interpreter like any other; a replay reads it instead of deciding again.
+A decision that outside facts could make differently (signal, timer or cancel first?) is an entry, fed to the interpreter like
+any other. A replay reads it instead of deciding again.
 """
 
 from __future__ import annotations
@@ -18,16 +18,26 @@ from replay.core.errors import NoBranchMatched, SignalRefused, StepInterrupted
 from replay.core.fibers import Fiber
 from replay.core.interpreter import Interpreter
 from replay.core.requests import Message
+from replay.core.waits import (
+    AnswerWait,
+    ChildWait,
+    JoinWait,
+    RollbackWait,
+    SignalWait,
+    StepWait,
+    TimedWait,
+    TimerWait,
+)
 
 
 class Decider:
-    """What a live interpreter waits for, and what has arrived for it.
+    """The timers, messages and commands of a live execution that have yet to become entries.
 
     Args:
         interpreter: Live (`go_live` was called) before `next_entry` is.
-        decode: The codec's.
+        decode: Decodes a payload.
         deadline: Instant at which the execution times out.
-        child_id: Gives the id under which a `Start` command's child is created.
+        child_id: Makes the execution id of the child that a `Start` command creates.
         signals: The signals that the workflow may receive, None: any.
     """
 
@@ -40,22 +50,22 @@ class Decider:
         signals: frozenset[str] | None = None,
     ) -> None:
         self.interpreter = interpreter
-        self.launches: deque[Fiber] = deque()
+        self.starts: deque[Fiber] = deque()
         self.watches: list[str] = []
         self.cancel: Message | None = None
         self.deadline = deadline
-        self.draining = False  # nothing more is launched
-        self.asked_again: frozenset[str] = frozenset()  # executions that have told us of their end, in void entries
+        self.draining = False  # no further step starts
+        self.asked_again: frozenset[str] = frozenset()  # executions whose end was delivered, and whose entry is void
         self._allowed = signals
         self._decode = decode
         self._child_id = child_id
         self._timers: list[tuple[float, int, int]] = []
         self._signals: dict[str, deque[Message]] = {}
         self._ended: dict[str, Message] = {}
-        self._on_signal: dict[str, deque[tuple[Fiber, Any]]] = {}
-        self._on_end: dict[str, list[tuple[Fiber, Any]]] = {}
-        self._hot: deque[str] = deque()
-        self._hot_ends: deque[str] = deque()
+        self._on_signal: dict[str, deque[tuple[Fiber, SignalWait]]] = {}
+        self._on_end: dict[str, deque[tuple[Fiber, ChildWait]]] = {}
+        self._pending_signals: deque[str] = deque()
+        self._pending_ends: deque[str] = deque()
 
     def receive(self, messages: Iterable[Message]) -> None:
         """Take messages from the inbox, in their order."""
@@ -63,38 +73,36 @@ class Decider:
             match message.kind:
                 case "signal":
                     self._signals.setdefault(message.name, deque()).append(message)
-                    self._hot.append(message.name)
+                    self._pending_signals.append(message.name)
                 case "ended":
                     self._ended[message.name] = message
-                    self._hot_ends.append(message.name)
+                    self._pending_ends.append(message.name)
                 case "cancel":
                     self.cancel = self.cancel or message
                 case _:
                     pass  # of a newer version: it stays in the inbox
 
     def receive_again(self, receipts: dict[int, list[Any]], encode: Callable[[Any], bytes]) -> None:
-        """Take signals whose receipt is void (rows by log index): they come before those that wait in the inbox."""
+        """Take signals whose receipt is void (rows by log index), ahead of those in the inbox."""
         for index, (_, at, _, _, name, payload, _) in receipts.items():
             self.receive([Message(~index, "signal", name, encode(payload), at)])
 
     def next_entry(self, now: float) -> tuple[e.Fact, tuple[int, ...]] | None:
-        """Return the next entry to record, and the inbox messages that it consumes; None if nothing can be decided.
+        """Return the next entry to record and the inbox messages that it consumes, None if nothing can be decided.
 
-        A cancel is not decided here: the session gives running steps a moment first.
+        A cancel is decided by the session, which gives running steps a moment first.
         """
         interpreter = self.interpreter
         if interpreter.outcome is not None:
             return None
         while interpreter.fresh:
             fiber = interpreter.fresh.popleft()
-            if fiber.command is None:
-                continue
             entry = self._take_up(fiber, now)
             if entry is not None:
                 return entry, ()
         return (
-            (self._next_signal(now) if self._hot else None)
-            or (self._next_end(now) if self._hot_ends else None)
+            (self._next_signal(now) if self._pending_signals else None)
+            or (self._next_end(now) if self._pending_ends else None)
             or (self._next_timer(now) if self._timers else None)
         )
 
@@ -111,50 +119,55 @@ class Decider:
     # --- commands that have just blocked their fiber ------------------------------------------------
 
     def _take_up(self, fiber: Fiber, now: float) -> e.Fact | None:
-        command: c.AnyCommand = fiber.command
-        at, number, id = now, fiber.number, fiber.id
-        match command:
-            case c.Step():
-                return self._take_up_step(fiber, now)
-            case c.Sleep():
-                if fiber.due is None:
-                    due = (
-                        command.until
-                        if command.until is not None
-                        else self.interpreter.context.now() + (command.seconds or 0)
-                    )
-                    return e.TimerSet(at, number, id, due) if due > now else e.TimerFired(at, number, id)
-                self._set_timer(fiber, fiber.due)
-            case c.WaitForSignal():
-                return self._take_up_wait(fiber, command, now)
-            case c.Switch():
-                return self._choose(fiber, command, now)
-            case c.Emit():
-                return e.Emitted(at, number, id, command.event, command.payload)
-            case c.Note():
-                return e.NoteAdded(at, number, id, command.text, command.data)
-            case c.Start():
-                if fiber.child is None:
-                    child = self._child_id(id, command)
-                    return e.ChildStarted(at, number, id, child, command.workflow.key, command.on_parent_close)
-                self._wait_for_end(fiber, fiber.child)
-            case c.WaitForExecution():
-                if command.timeout is not None and fiber.due is None and command.execution_id not in self._ended:
-                    return e.TimerSet(at, number, id, self.interpreter.context.now() + command.timeout)
-                if fiber.due is not None:
-                    self._set_timer(fiber, fiber.due)
-                self._wait_for_end(fiber, command.execution_id)
-            case c.Race():
-                join = fiber.join
-                if join is not None and join.winner is not None and not join.live:
-                    return e.RaceWon(at, number, id, join.command.names[join.winner])
-            case c.All() | c.Rollback():
-                pass
+        wait = fiber.wait
+        match wait:
+            case None:
+                return None  # it was resumed meanwhile
+            case StepWait():
+                return self._take_up_step(fiber, wait, now)
+            case TimerWait():
+                return self._take_up_sleep(fiber, wait, now)
+            case SignalWait():
+                return self._take_up_signal(fiber, wait, now)
+            case ChildWait():
+                return self._take_up_child(fiber, wait, now)
+            case AnswerWait():
+                return self._answer(fiber, wait, now)
+            case JoinWait():
+                if wait.winner is not None and not wait.live:
+                    return e.RaceWon(now, fiber.number, fiber.id, wait.command.names[wait.winner])
+                return None
+            case RollbackWait():
+                return None
             case _:
-                assert_never(command)
+                assert_never(wait)
+
+    def _take_up_sleep(self, fiber: Fiber, wait: TimerWait, now: float) -> e.Fact | None:
+        if wait.due is not None:
+            self._set_timer(fiber, wait, wait.due)
+            return None
+        command = wait.command
+        due = command.until if command.until is not None else self.interpreter.context.now() + (command.seconds or 0)
+        if due > now:
+            return e.TimerSet(now, fiber.number, fiber.id, due)
+        return e.TimerFired(now, fiber.number, fiber.id)
+
+    def _take_up_child(self, fiber: Fiber, wait: ChildWait, now: float) -> e.Fact | None:
+        command = wait.command
+        if wait.execution_id is None:
+            assert isinstance(command, c.Start)
+            child = self._child_id(fiber.id, command)
+            return e.ChildStarted(now, fiber.number, fiber.id, child, command.workflow.key, command.on_parent_close)
+        if isinstance(command, c.WaitForExecution):
+            if command.timeout is not None and wait.due is None and wait.execution_id not in self._ended:
+                return e.TimerSet(now, fiber.number, fiber.id, self.interpreter.context.now() + command.timeout)
+            if wait.due is not None:
+                self._set_timer(fiber, wait, wait.due)
+        self._wait_for_end(fiber, wait, wait.execution_id)
         return None
 
-    def _take_up_wait(self, fiber: Fiber, command: c.WaitForSignal[Any], now: float) -> e.Fact | None:
+    def _take_up_signal(self, fiber: Fiber, wait: SignalWait, now: float) -> e.Fact | None:
+        command = wait.command
         if self._allowed is not None and command.signal not in self._allowed:
             known = ", ".join(sorted(self._allowed)) or "none"
             refused = SignalRefused(
@@ -163,49 +176,59 @@ class Decider:
             )
             return e.Refused(now, fiber.number, fiber.id, refused)
         waiting = self._on_signal.setdefault(command.signal, deque())
-        if command.timeout is not None and fiber.due is None and not self._is_there(command.signal):
+        if command.timeout is not None and wait.due is None and not self._is_there(command.signal):
             return e.TimerSet(now, fiber.number, fiber.id, self.interpreter.context.now() + command.timeout)
-        waiting.append((fiber, command))
-        self._hot.append(command.signal)
-        if fiber.due is not None:
-            self._set_timer(fiber, fiber.due)
+        waiting.append((fiber, wait))
+        self._pending_signals.append(command.signal)
+        if wait.due is not None:
+            self._set_timer(fiber, wait, wait.due)
         return None
 
     def _is_there(self, signal: str) -> bool:
         """Tell whether a signal has arrived that no earlier waiter will take."""
         arrived = len(self._signals.get(signal, ()))
-        return arrived > 0 and arrived > sum(f.command is command for f, command in self._on_signal[signal])
+        return arrived > 0 and arrived > sum(fiber.wait is wait for fiber, wait in self._on_signal[signal])
 
-    def _take_up_step(self, fiber: Fiber, now: float) -> e.Fact | None:
-        if not callable(fiber.command.fn):
+    def _take_up_step(self, fiber: Fiber, wait: StepWait, now: float) -> e.Fact | None:
+        if not _is_function(wait.command.fn):
             return e.Refused(now, fiber.number, fiber.id, _not_a_function(fiber))
-        if fiber.command.options.at_most_once:
-            if self.draining and not fiber.begun:
-                self.launches.append(
-                    fiber
-                )  # for the next session: begun, and not run here, it would count as interrupted
+        if wait.command.options.at_most_once:
+            if self.draining and not wait.begun:
+                self.starts.append(fiber)  # left to the next session: begun here, it would count as interrupted
                 return None
-            if not fiber.begun and (fiber.retry_at is None or fiber.retry_at <= now):
+            if not wait.begun and (wait.retry_at is None or wait.retry_at <= now):
                 return e.StepBegun(now, fiber.number, fiber.id)
-            if fiber.begun == "recorded":
+            if wait.begun == "recorded":
                 lost = StepInterrupted(
                     f"step {fiber.id!r} was begun, and its process died before its outcome was recorded; "
                     f"it runs at most once, so whether its effect happened must be found out by the workflow"
                 )
-                return e.StepFailed(now, fiber.number, fiber.id, lost, None, fiber.tries + 1)
-        if fiber.retry_at is not None and fiber.retry_at > now:
-            self._set_timer(fiber, fiber.retry_at)
-        elif not fiber.flying:
-            fiber.flying = True
-            self.launches.append(fiber)
+                return e.StepFailed(now, fiber.number, fiber.id, lost, None, wait.failures + 1)
+        if wait.retry_at is not None and wait.retry_at > now:
+            self._set_timer(fiber, wait, wait.retry_at)
+        elif not wait.in_flight:
+            wait.in_flight = True
+            self.starts.append(fiber)
         return None
+
+    def _answer(self, fiber: Fiber, wait: AnswerWait, now: float) -> e.Fact:
+        command = wait.command
+        match command:
+            case c.Switch():
+                return self._choose(fiber, command, now)
+            case c.Emit():
+                return e.Emitted(now, fiber.number, fiber.id, command.event, command.payload)
+            case c.Note():
+                return e.NoteAdded(now, fiber.number, fiber.id, command.text, command.data)
+            case _:
+                assert_never(command)
 
     def _choose(self, fiber: Fiber, switch: c.Switch[Any], now: float) -> e.Fact:
         try:
             for branch in switch.branches:
                 if branch.match(switch.value) if callable(branch.match) else branch.match == switch.value:
                     return e.BranchChosen(now, fiber.number, fiber.id, branch.id)
-        except Exception as error:  # the matcher is the user's code: what it raises is the workflow's to see
+        except Exception as error:  # the matcher is user code; its exception is raised inside the workflow
             return e.Refused(now, fiber.number, fiber.id, error)
         if switch.default is not None:
             return e.BranchChosen(now, fiber.number, fiber.id, switch.default.id)
@@ -220,29 +243,29 @@ class Decider:
             ),
         )
 
-    def _wait_for_end(self, fiber: Fiber, execution_id: str) -> None:
+    def _wait_for_end(self, fiber: Fiber, wait: ChildWait, execution_id: str) -> None:
         child = self.interpreter.children.get(execution_id)
-        told = child is not None and child.tells and execution_id not in self.asked_again
-        if not told and not fiber.watching and execution_id not in self._ended:
-            fiber.watching = True
+        notified = child is not None and child.notifies_us and execution_id not in self.asked_again
+        if not notified and not wait.watching and execution_id not in self._ended:
+            wait.watching = True
             self.watches.append(execution_id)
-        self._on_end.setdefault(execution_id, []).append((fiber, fiber.command))
-        self._hot_ends.append(execution_id)
+        self._on_end.setdefault(execution_id, deque()).append((fiber, wait))
+        self._pending_ends.append(execution_id)
 
     # --- arrivals and timers ------------------------------------------------------------------------
 
     def _next_signal(self, now: float) -> tuple[e.Fact, tuple[int, ...]] | None:
-        while self._hot:
-            name = self._hot[0]
+        while self._pending_signals:
+            name = self._pending_signals[0]
             waiting, arrived = self._on_signal.get(name), self._signals.get(name)
-            while waiting and waiting[0][0].command is not waiting[0][1]:
+            while waiting and waiting[0][0].wait is not waiting[0][1]:
                 waiting.popleft()
             if not waiting or not arrived:
-                self._hot.popleft()
+                self._pending_signals.popleft()
                 continue
-            fiber, _ = waiting[0]
+            fiber, wait = waiting[0]
             message = arrived[0]
-            if fiber.due is not None and fiber.due < message.at and fiber.due <= now:
+            if wait.due is not None and wait.due < message.at and wait.due <= now:
                 return e.WaitTimedOut(now, fiber.number, fiber.id), ()
             payload = self._decode(message.payload)
             arrived.popleft()
@@ -253,57 +276,68 @@ class Decider:
         return None
 
     def _next_end(self, now: float) -> tuple[e.Fact, tuple[int, ...]] | None:
-        while self._hot_ends:
-            target = self._hot_ends[0]
+        while self._pending_ends:
+            target = self._pending_ends[0]
             message = self._ended.get(target)
-            waiting = self._on_end.get(target, [])
-            while waiting and waiting[0][0].command is not waiting[0][1]:
-                waiting.pop(0)
-            if message is None or (not waiting and target not in self.interpreter.children):
-                self._hot_ends.popleft()
+            waiting = self._on_end.get(target)
+            while waiting and waiting[0][0].wait is not waiting[0][1]:
+                waiting.popleft()
+            if message is None or not waiting:
+                self._pending_ends.popleft()  # an end for which nobody waits now is kept
                 continue
-            said = self._decode(message.payload)
-            error = said["error"] if said["status"] != "completed" else None
-            if not waiting:  # nobody waits for this child now: note that it is no longer open, keep the message
-                self._hot_ends.popleft()
-                continue
-            fiber, _ = waiting[0]
-            if fiber.due is not None and fiber.due < message.at and fiber.due <= now:
+            fiber, wait = waiting[0]
+            if wait.due is not None and wait.due < message.at and wait.due <= now:
                 return e.WaitTimedOut(now, fiber.number, fiber.id), ()
-            waiting.pop(0)
+            end = self._decode(message.payload)
+            error = end["error"] if end["status"] != "completed" else None
+            waiting.popleft()
             consumed = () if waiting else (message.seq,)
             if not waiting:
                 del self._ended[target]
-            return e.ExecutionEnded(
-                now, fiber.number, fiber.id, target, said["status"], said["result"], error
-            ), consumed
+            ended = e.ExecutionEnded(now, fiber.number, fiber.id, target, end["status"], end["result"], error)
+            return ended, consumed
         return None
 
-    def _set_timer(self, fiber: Fiber, due: float) -> None:
-        heapq.heappush(self._timers, (due, fiber.number, id(fiber.command)))
+    def _set_timer(self, fiber: Fiber, wait: TimedWait, due: float) -> None:
+        heapq.heappush(self._timers, (due, fiber.number, id(wait)))
 
-    def _timer_of(self, timer: tuple[float, int, int]) -> Fiber | None:
-        due, number, command = timer
+    def _timer_of(self, timer: tuple[float, int, int]) -> tuple[Fiber, TimedWait] | None:
+        """Return the fiber and the wait of *timer*, None if they no longer need it."""
+        due, number, identity = timer
         fiber = self.interpreter.fibers.get(number)
-        if fiber is None or fiber.command is None or id(fiber.command) != command:
+        wait = None if fiber is None else fiber.wait
+        if fiber is None or id(wait) != identity:
             return None
-        return fiber if due in (fiber.due, fiber.retry_at) and not fiber.flying else None
+        match wait:
+            case StepWait():
+                return (fiber, wait) if wait.retry_at == due and not wait.in_flight else None
+            case TimerWait() | SignalWait() | ChildWait():
+                return (fiber, wait) if wait.due == due else None
+            case _:
+                return None  # of an ended wait, in whose place in memory another one is
 
     def _next_timer(self, now: float) -> tuple[e.Fact, tuple[int, ...]] | None:
         timers = self._timers
         while timers and timers[0][0] <= now:
-            fiber = self._timer_of(heapq.heappop(timers))
-            if fiber is None:
+            found = self._timer_of(heapq.heappop(timers))
+            if found is None:
                 continue
-            match fiber.command:
-                case c.Sleep():
+            fiber, wait = found
+            match wait:
+                case TimerWait():
                     return e.TimerFired(now, fiber.number, fiber.id), ()
-                case c.Step():
+                case StepWait():
                     self.interpreter.fresh.append(fiber)
                     return self.next_entry(now)
-                case _:
+                case SignalWait() | ChildWait():
                     return e.WaitTimedOut(now, fiber.number, fiber.id), ()
+                case _:
+                    assert_never(wait)
         return None
+
+
+def _is_function(value: Any) -> bool:
+    return callable(value)
 
 
 def _not_a_function(fiber: Fiber) -> TypeError:

@@ -40,6 +40,7 @@ class Call:
     digest: int | None = None
     details: Any = None
     command: Any = attrs.field(default=None, repr=False)
+    wait: Any = attrs.field(default=None, repr=False)
     started: float | None = None
     beat: Any = None
     beats: int = 0

@@ -49,6 +49,11 @@ def check_step_id(value: str, what: str) -> str:
     return value
 
 
+def is_plain(id: object) -> bool:
+    """Tell whether *id* is surely a valid step id that was given to no repetition of another (`ship#2`)."""
+    return id.__class__ is str and 0 < len(id) <= 200 and id[0] not in "_r" and "#" not in id
+
+
 def check_key(value: object, what: str) -> str:
     """Return *value* if executions or messages can be told apart by it.
 

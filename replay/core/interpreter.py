@@ -1,23 +1,23 @@
-"""The interpreter: entries in, the workflow's next commands out. A pure state machine over fibers.
+"""The interpreter: replays one execution's log onto its fibers, entry by entry. A pure state machine.
 
-Here is what each entry means; how fibers are driven is the `Driver`'s.
+It knows the meaning of each entry. The `Scheduler` runs the fibers.
 
 Rules of this file (numbered as in `docs/invariants.md`):
 
 1. Nothing here reads a clock, a random source or the environment; everything comes from the log.
-2. `Driver._advance` is the only place that resumes a generator, and only `feed` (an entry) leads there.
+2. `Scheduler._advance` is the only place that resumes a generator, and only `feed` (an entry) leads there.
 3. The order in which fibers advance is the order of the log. So replay, whatever its timing, repeats the live run.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from typing import Any
+from typing import Any, TypeVar, assert_never
 
 from replay.core import divergence
 from replay.core import entries as e
 from replay.core.commands import (
-    PLAIN,
     All,
     Command,
     Emit,
@@ -32,34 +32,58 @@ from replay.core.commands import (
 )
 from replay.core.compensations import Compensation
 from replay.core.context import Context
-from replay.core.driver import RAISED, Child, Driver
+from replay.core.cursor import LogCursor
 from replay.core.errors import (
-    Cancelled,
     CompensationFailed,
     ExecutionCancelled,
     ExecutionFailed,
     NonDeterminism,
     StepFailed,
-    cause_of,
 )
-from replay.core.fibers import FailureTrace, Fiber, voids
+from replay.core.failures import FailureTrace, entries_to_void
+from replay.core.fast_replay import Digest, feed_plain_steps
+from replay.core.fibers import Fiber
 from replay.core.generators import run_branch
 from replay.core.outcomes import Completed, Err, Ok, Received, TimedOut, Winner
+from replay.core.scheduler import Child, Scheduler
+from replay.core.waits import (
+    AnswerWait,
+    ChildWait,
+    FiberWait,
+    JoinWait,
+    SignalWait,
+    StepWait,
+    TimerWait,
+)
+from replay.core.workflow_end import Outcome
+
+W = TypeVar("W", bound=FiberWait)
 
 PORTION = 512
 """Log entries decoded at a time: enough to amortise the call, few enough to keep memory flat on a long log."""
 
+REFUSABLE = (Step, Switch, Emit, Note, Start, WaitForExecution, WaitForSignal)
+"""Commands that a `Refused` entry can answer."""
 
-class Interpreter(Driver):
-    """Drives one execution's fibers by its log.
+
+class Interpreter:
+    """Replays one execution's log onto its fibers.
 
     Args:
         start: Makes the workflow's generator.
-        context: Its context (time and `replaying` are kept up by the interpreter).
+        context: The workflow's context (`now` and `replaying` are kept up by the interpreter).
+        cursor: The place in the log, to be shared with those that ask for it; default: one of its own.
         digest: Fingerprints arguments, None to compare none.
         strict_arguments: Changed arguments are a divergence instead of a warning.
         rollback_on_failure: Roll back before failing.
         changes: Amendments by log index (`entries.effective`): a replacing row, or None for a void one.
+
+    Attributes:
+        begun: Number of the workflow's attempt that began last, 0 before the first.
+        began_at: Instant at which the first attempt began.
+        resumes_at: Instant before which the next attempt must not begin.
+        warnings: Texts about arguments that changed.
+        fibers: See `Scheduler`; likewise `fresh`, `children`, `unwanted` and `root`.
     """
 
     def __init__(
@@ -67,20 +91,28 @@ class Interpreter(Driver):
         start: Callable[[Context], Generator[Any, Any, Any]],
         context: Context,
         *,
-        digest: Callable[[tuple[Any, ...], dict[str, Any]], int | None] | None = None,
+        cursor: LogCursor | None = None,
+        digest: Digest | None = None,
         strict_arguments: bool = False,
         rollback_on_failure: bool = False,
         changes: dict[int, list[Any] | None] | None = None,
     ) -> None:
-        super().__init__(start, context, rollback_on_failure=rollback_on_failure)
-        self.begun = 0  # the workflow's attempt that began last
-        self.began_at: float | None = None  # when the first one did
+        self._cursor = cursor if cursor is not None else LogCursor()
+        self._scheduler = scheduler = Scheduler(start, context, self._cursor, rollback_on_failure=rollback_on_failure)
+        self.context = context
+        self.fibers: dict[int, Fiber] = scheduler.fibers
+        self.fresh: deque[Fiber] = scheduler.fresh
+        self.children: dict[str, Child] = scheduler.children
+        self.unwanted: list[str] = scheduler.unwanted
+        self.root: Fiber = scheduler.root
+        self.begun = 0
+        self.began_at: float | None = None
+        self.resumes_at = 0.0
         self.warnings: list[str] = []
         self._digest = digest
         self._strict = strict_arguments
         self._changes = changes or {}
         self._cancelled_at: int | None = None
-        self.resumes_at = 0.0  # the instant before which the workflow's next attempt must not begin
 
     # --- facts in ----------------------------------------------------------------------------------
 
@@ -92,13 +124,14 @@ class Interpreter(Driver):
         """
         index, end = 0, len(rows)
         while index < end:
-            index = self._feed_straight(rows, index)
+            if not self._changes and not self._cursor.live:
+                index = feed_plain_steps(self._scheduler, self._cursor, self._digest, rows, index)
             if index < end:
                 self.feed(rows[index])
                 index += 1
 
     def feed_log(self, rows: list[bytes], decode: Callable[[Sequence[bytes]], list[list[Any]]]) -> None:
-        """Feed a stored log, a portion at a time; of *rows*, what has been fed is let go: a long log is in memory once.
+        """Feed a stored log, a portion at a time. Rows that were fed are emptied: a long log is in memory once.
 
         Raises:
             NonDeterminism: The code does not want what the log says.
@@ -110,96 +143,38 @@ class Interpreter(Driver):
             rows[start : start + PORTION] = [b""] * len(portion)
 
     def feed(self, row: list[Any]) -> None:
-        """Feed one decoded row: the fact it states resumes whoever waited for it."""
-        changed = self._changes.get(self.position, row) if self._changes else row
+        """Feed one decoded row: its fact resumes the fiber that waited for it.
+
+        Raises:
+            NonDeterminism: The code does not want what the row says.
+        """
+        position = self._cursor.position
+        changed = self._changes.get(position, row) if self._changes else row
         if changed is not None:
-            if row[1] > self.context._now:
-                self.context._now = row[1]
+            self.context.advance_to(row[1])
             try:
                 self._apply(e.from_row(changed))
             except NonDeterminism as error:
-                error.index = self.position
+                error.index = position
                 raise
-            self._drive()
-        self.position += 1
+            self._scheduler.drive()
+        self._cursor.position = position + 1
 
     def feed_entry(self, entry: e.Fact) -> None:
         """Feed a new entry (live): as `feed`, without the row in between."""
-        if entry.at > self.context._now:
-            self.context._now = entry.at
+        self.context.advance_to(entry.at)
         self._apply(entry)
-        self._drive()
-        self.position += 1
-
-    def _feed_straight(self, rows: Sequence[list[Any]], index: int) -> int:
-        """Feed the run of plain `StepDone` rows of the root fiber that starts at *index*; return where it ends.
-
-        The same as `feed`, for the commonest log there is: about eight times as fast.
-        """
-        root, context, ids, end = self.root, self.context, self._ids, len(rows)
-        command = root.command
-        if root.gen is None or self._changes or self.live or command.__class__ is not Step or root.cancel is not None:
-            return index
-        send, digest, began = root.gen.send, self._digest, index
-        while index < end:
-            row = rows[index]
-            if (
-                row[0] != "StepDone"
-                or row[2] != 0
-                or row[3] != root.id
-                or command.options is not PLAIN
-                or root.tries
-                or (digest is not None and row[5] is not None and digest(command.args, command.kwargs) != row[5])
-            ):
-                break
-            if row[1] > context._now:
-                context._now = row[1]
-            index += 1
-            try:
-                command = send(row[4])
-            except StopIteration as stop:
-                self._leave_straight(index - began, self._finish, root, stop.value, None)
-                return index
-            except NonDeterminism:
-                raise
-            except RAISED as error:
-                self._leave_straight(index - began, self._finish, root, None, error)
-                return index
-            if command.__class__ is Step and context._last is command and not context._lost:
-                id = command.id
-                if id in ids:
-                    id = self._unique("", id, "Step")
-                elif id.__class__ is str and 0 < len(id) <= 200 and id[0] not in "_r" and "#" not in id:
-                    ids[id] = 1  # surely neither reserved nor given to a repetition
-                else:
-                    self._leave_straight(index - began, self._begin, root, command)
-                    return index
-                context._last = None
-                root.command = command
-                root.id = id
-            else:
-                self._leave_straight(index - began, self._begin, root, command)
-                return index
-        self.position += index - began
-        return index
-
-    def _leave_straight(self, fed: int, then: Callable[..., None], *args: Any) -> None:
-        """Go on in the general way after *fed* rows, the last of which is the current one."""
-        self.position += fed - 1
-        self.root.command = None
-        then(*args)
-        self._drive()
-        self.position += 1
+        self._scheduler.drive()
+        self._cursor.position += 1
 
     def _apply(self, entry: e.Fact) -> None:
         match entry:
             case e.StepDone():
-                self._step_done(self._blocked(entry, Step), entry)
+                self._step_done(*self._waiting(entry, StepWait), entry)
             case e.AttemptStarted():
                 self.begun, self.resumes_at = entry.attempt, 0.0
                 self.began_at = entry.at if self.began_at is None else self.began_at
-                if self.root.number not in self.fibers and self.outcome is None:
-                    self._open()
+                self._scheduler.open()
             case e.AttemptFailed(due=due):
                 self.resumes_at = due
             case e.Retried():
@@ -209,130 +184,147 @@ class Interpreter(Driver):
             case e.Patched():
                 pass  # `ctx.patched` finds them by itself
             case e.CancelReceived():
-                self._cancel_all(entry)
+                self._cancel_received(entry)
             case e.StepFailed():
-                self._step_failed(self._blocked(entry, Step), entry)
+                self._step_failed(*self._waiting(entry, StepWait), entry)
             case e.StepRetried():
-                self._step_retried(self._blocked(entry, Step), entry)
+                self._step_retried(*self._waiting(entry, StepWait), entry)
             case e.StepBegun():
-                fiber = self._blocked(entry, Step)
-                fiber.begun = "live" if self.live else "recorded"
-                fiber.rows.append(self.position)
-                self._look(fiber)
+                self._step_begun(*self._waiting(entry, StepWait))
             case e.TimerSet():
-                fiber = self._blocked(entry, Sleep, WaitForSignal, WaitForExecution)
-                fiber.due = entry.due
-                fiber.rows.append(self.position)
-                self._look(fiber)
+                self._timer_set(entry)
             case e.TimerFired():
-                self._resume(self._blocked(entry, Sleep))
+                fiber, _ = self._waiting(entry, TimerWait)
+                self._scheduler.resume(fiber)
             case e.SignalReceived():
-                fiber = self._blocked(entry, WaitForSignal)
-                timed = fiber.command.timeout is not None
-                self._resume(fiber, Received(entry.payload) if timed else entry.payload)
+                fiber, wait = self._waiting(entry, SignalWait)
+                timed = wait.command.timeout is not None
+                self._scheduler.resume(fiber, Received(entry.payload) if timed else entry.payload)
             case e.WaitTimedOut():
-                self._resume(self._blocked(entry, WaitForSignal, WaitForExecution), TimedOut())
+                fiber, _ = self._waiting(entry, FiberWait, WaitForSignal, WaitForExecution)
+                self._scheduler.resume(fiber, TimedOut())
             case e.BranchChosen():
-                self._chosen(self._blocked(entry, Switch), entry)
+                self._branch_chosen(*self._waiting(entry, AnswerWait, Switch), entry)
             case e.Emitted():
-                self._resume(self._blocked(entry, Emit))
+                fiber, _ = self._waiting(entry, AnswerWait, Emit)
+                self._scheduler.resume(fiber)
             case e.NoteAdded():
-                self._resume(self._blocked(entry, Note))
+                fiber, _ = self._waiting(entry, AnswerWait, Note)
+                self._scheduler.resume(fiber)
             case e.ChildStarted(id=""):
-                self._note_child(entry, tells=False)
+                self._note_child(entry, notifies_us=False)
             case e.ChildStarted():
-                self._child_started(self._blocked(entry, Start), entry)
+                self._child_started(*self._waiting(entry, ChildWait, Start), entry)
             case e.ExecutionEnded():
                 self._execution_ended(entry)
             case e.RaceWon():
-                self._raced(self._blocked(entry, Race), entry)
+                self._race_won(*self._waiting(entry, JoinWait, Race), entry)
             case e.Refused():
-                self._resume(
-                    self._blocked(entry, Step, Switch, Emit, Note, Start, WaitForExecution, WaitForSignal),
-                    error=entry.error,
-                )
+                fiber, _ = self._waiting(entry, FiberWait, *REFUSABLE)
+                self._scheduler.resume(fiber, error=entry.error)
+            case _:
+                assert_never(entry)
 
-    def _blocked(self, entry: e.Entry, *kinds: type[Any]) -> Fiber:
-        """Return the fiber that *entry* is for, if it is blocked on the command that the entry answers."""
+    def _waiting(self, entry: e.Entry, kind: type[W], *commands: type[Any]) -> tuple[Fiber, W]:
+        """Return the fiber that *entry* is for and its wait, if it waits for what the entry says.
+
+        Raises:
+            NonDeterminism: The fiber does not, or there is none.
+        """
         fiber = self.fibers.get(entry.fiber)
-        if fiber is None or fiber.id != entry.id or not isinstance(fiber.command, kinds):
-            raise self._mismatch(entry, fiber)
-        return fiber
+        if fiber is not None and fiber.id == entry.id:
+            wait = fiber.wait
+            if isinstance(wait, kind) and (not commands or isinstance(wait.command, commands)):
+                return fiber, wait
+        raise self._mismatch(entry, fiber)
 
     def _mismatch(self, entry: e.Entry, fiber: Fiber | None) -> NonDeterminism:
-        ended = None if self.outcome is None else (self.outcome.status, self.outcome.error)
+        outcome = self.outcome
+        ended = None if outcome is None else (outcome.status, outcome.error)
         return divergence.mismatch(self.context.execution_id, self.position, entry, fiber, self.root, ended)
 
-    # --- what entries do ----------------------------------------------------------------------------
+    # --- steps --------------------------------------------------------------------------------------
 
-    def _step_done(self, fiber: Fiber, entry: e.StepDone) -> None:
-        command = fiber.command
-        self._check_arguments(fiber, entry.digest)
+    def _step_done(self, fiber: Fiber, wait: StepWait, entry: e.StepDone) -> None:
+        command, scheduler = wait.command, self._scheduler
+        self._check_arguments(fiber, wait, entry.digest)
         if self._is_compensation(fiber):
-            self._compensations.done()
-            self._undo_next()
+            scheduler.undone()
             return
         if command.options.down is not None:
-            self._compensations.register(
+            scheduler.compensations.register(
                 Compensation(fiber.id, command.options.down, entry.result, command.options, self.position)
             )
-        if fiber.settling:
-            self._settle(fiber, keep=True)
+        if wait.settling:
+            self._settled(fiber, keep=True)
             return
-        self._resume(fiber, Ok(entry.result) if command.options.settled else entry.result)
+        scheduler.resume(fiber, Ok(entry.result) if command.options.settled else entry.result)
 
     def _is_compensation(self, fiber: Fiber) -> bool:
         return fiber.id.startswith("rollback:")  # a reserved prefix
 
-    def _step_failed(self, fiber: Fiber, entry: e.StepFailed) -> None:
-        command = fiber.command
-        self._check_arguments(fiber, entry.digest)
+    def _step_failed(self, fiber: Fiber, wait: StepWait, entry: e.StepFailed) -> None:
+        self._check_arguments(fiber, wait, entry.digest)
         cause = entry.error if isinstance(entry.error, BaseException) else RuntimeError(str(entry.error))
-        trail = FailureTrace([*fiber.rows, self.position])
+        trace = FailureTrace([*wait.rows, self.position])
         if self._is_compensation(fiber):
-            self._undoing_failed(fiber, cause, trail)
+            self._scheduler.undoing_failed(fiber, cause, trace)
             return
         error = StepFailed(fiber.id, entry.attempts, cause)
-        self._trails[error] = trail
-        if fiber.settling:
-            self._settle(fiber, keep=False)
-        elif command.options.settled:
-            self._resume(fiber, Err(error))
+        self._scheduler.traces.add(error, trace)
+        if wait.settling:
+            self._settled(fiber, keep=False)
+        elif wait.command.options.settled:
+            self._scheduler.resume(fiber, Err(error))
         else:
-            self._resume(fiber, error=error)
+            self._scheduler.resume(fiber, error=error)
 
-    def _step_retried(self, fiber: Fiber, entry: e.StepRetried) -> None:
-        fiber.tries = entry.attempt
-        fiber.retry_at = entry.due
-        fiber.details = entry.details
-        fiber.begun = ""
-        fiber.flying = False
-        fiber.rows.append(self.position)
-        if fiber.first_at is None:
-            fiber.first_at = entry.at - entry.seconds
-        self._look(fiber)
+    def _step_retried(self, fiber: Fiber, wait: StepWait, entry: e.StepRetried) -> None:
+        wait.failures = entry.attempt
+        wait.retry_at = entry.due
+        wait.details = entry.details
+        wait.begun = ""
+        wait.in_flight = False
+        wait.rows += (self.position,)
+        if wait.first_at is None:
+            wait.first_at = entry.at - entry.seconds
+        self._scheduler.notice(fiber)
 
-    def _check_arguments(self, fiber: Fiber, recorded: int | None) -> None:
+    def _step_begun(self, fiber: Fiber, wait: StepWait) -> None:
+        wait.begun = "live" if self.live else "recorded"
+        wait.rows += (self.position,)
+        self._scheduler.notice(fiber)
+
+    def _check_arguments(self, fiber: Fiber, wait: StepWait, recorded: int | None) -> None:
         if self._digest is None or recorded is None or self.live:
             return
-        found = self._digest(fiber.command.args, fiber.command.kwargs)
+        found = self._digest(wait.command.args, wait.command.kwargs)
         if found is not None and found != recorded:
             error = divergence.arguments(self.context.execution_id, self.position, fiber)
             if self._strict:
                 raise error
             self.warnings.append(str(error))
 
-    def _settle(self, fiber: Fiber, *, keep: bool) -> None:
-        """A step of a failed `all`'s member has settled; now the member is cancelled like the others."""
-        fiber.settling = False
-        join = fiber.of
-        trail = self._trail(join.failure) if join is not None else None
-        if keep and trail is not None:
-            trail.cuts[fiber.number] = self.position
-        self._resume(fiber, error=fiber.cancel or Cancelled())
+    def _settled(self, fiber: Fiber, *, keep: bool) -> None:
+        """Cancel a member whose running step has settled; *keep*: the step succeeded, so a retry keeps its entry."""
+        join = fiber.parent_join
+        trace = self._scheduler.traces.of(join.failure) if join is not None else None
+        if keep and trace is not None:
+            trace.taint_from[fiber.number] = self.position
+        self._scheduler.resume(fiber, error=fiber.cancel)
 
-    def _chosen(self, fiber: Fiber, entry: e.BranchChosen) -> None:
-        switch = fiber.command
+    # --- timers, branches, children and races -------------------------------------------------------
+
+    def _timer_set(self, entry: e.TimerSet) -> None:
+        fiber, wait = self._waiting(entry, FiberWait, Sleep, WaitForSignal, WaitForExecution)
+        if isinstance(wait, ChildWait):
+            wait.rows += (self.position,)
+        if isinstance(wait, TimerWait | SignalWait | ChildWait):
+            wait.due = entry.due
+        self._scheduler.notice(fiber)
+
+    def _branch_chosen(self, fiber: Fiber, wait: AnswerWait, entry: e.BranchChosen) -> None:
+        switch: Any = wait.command
         branches = [*switch.branches, *([switch.default] if switch.default is not None else [])]
         branch = next((b for b in branches if b.id == entry.branch), None)
         if branch is None:
@@ -340,103 +332,132 @@ class Interpreter(Driver):
         try:
             result = run_branch(branch.run, switch.value)
         except Exception as error:
-            self._resume(fiber, error=error)
+            self._scheduler.resume(fiber, error=error)
             return
         if isinstance(result, Generator | Command):
             if isinstance(result, Command):
-                self.context._used(result)
-            self._join(fiber, All(switch.id, (result,), (branch.id,), "switch"))
+                self.context.unyielded.use(result)
+            self._scheduler.run_branch(fiber, All(switch.id, (result,), (branch.id,), "switch"))
         else:
-            self._resume(fiber, result)
+            self._scheduler.resume(fiber, result)
 
-    def _child_started(self, fiber: Fiber, entry: e.ChildStarted) -> None:
-        self._note_child(entry, tells=fiber.command.key is None)
-        if not fiber.command.wait:
-            self._resume(fiber, entry.execution_id)
+    def _child_started(self, fiber: Fiber, wait: ChildWait, entry: e.ChildStarted) -> None:
+        command: Any = wait.command
+        self._note_child(entry, notifies_us=command.key is None)
+        if not command.wait:
+            self._scheduler.resume(fiber, entry.execution_id)
             return
-        fiber.child = entry.execution_id
-        fiber.rows.append(self.position)
-        self._look(fiber)
+        wait.execution_id = entry.execution_id
+        wait.rows += (self.position,)
+        self._scheduler.notice(fiber)
 
-    def _note_child(self, entry: e.ChildStarted, *, tells: bool) -> None:
+    def _note_child(self, entry: e.ChildStarted, *, notifies_us: bool) -> None:
         self.children[entry.execution_id] = Child(
-            entry.execution_id, entry.workflow, entry.on_parent_close, entry.id, self.position, tells
+            entry.execution_id, entry.workflow, entry.on_parent_close, entry.id, self.position, notifies_us
         )
 
     def _execution_ended(self, entry: e.ExecutionEnded) -> None:
         self.children.pop(entry.execution_id, None)
         if not entry.id:
             return  # nobody waited: it is only noted that the child is no longer open
-        fiber = self._blocked(entry, WaitForExecution, Start)
-        timed = isinstance(fiber.command, WaitForExecution) and fiber.command.timeout is not None
+        fiber, wait = self._waiting(entry, ChildWait)
+        timed = isinstance(wait.command, WaitForExecution) and wait.command.timeout is not None
         match entry.status:
             case "completed":
-                self._resume(fiber, Completed(entry.result) if timed else entry.result)
+                self._scheduler.resume(fiber, Completed(entry.result) if timed else entry.result)
             case "cancelled":
-                self._resume(fiber, error=ExecutionCancelled(entry.execution_id, str(entry.error or "") or None))
+                reason = str(entry.error or "") or None
+                self._scheduler.resume(fiber, error=ExecutionCancelled(entry.execution_id, reason))
             case status:
                 failure = ExecutionFailed(entry.execution_id, _as_error(entry.error), status=status)
-                self._trails[failure] = FailureTrace([*fiber.rows, self.position])
-                self._resume(fiber, error=failure)
+                self._scheduler.traces.add(failure, FailureTrace([*wait.rows, self.position]))
+                self._scheduler.resume(fiber, error=failure)
 
-    def _raced(self, fiber: Fiber, entry: e.RaceWon) -> None:
-        join = fiber.join
-        if join is None or join.winner is None or join.live or join.command.names[join.winner] != entry.winner:
+    def _race_won(self, fiber: Fiber, join: JoinWait, entry: e.RaceWon) -> None:
+        if join.winner is None or join.live or join.command.names[join.winner] != entry.winner:
             raise self._mismatch(entry, fiber)
         if join.failure is not None:
-            self._resume(fiber, error=join.failure)
+            self._scheduler.resume(fiber, error=join.failure)
         else:
-            self._resume(fiber, Winner(entry.winner, join.results[join.winner]))
+            self._scheduler.resume(fiber, Winner(entry.winner, join.results[join.winner]))
 
-    # --- cancelling ------------------------------------------------------------------------------------
-
-    def _cancel_all(self, entry: e.CancelReceived) -> None:
+    def _cancel_received(self, entry: e.CancelReceived) -> None:
         if self.cancelled is None:
-            self.cancelled = entry
             self._cancelled_at = self.position
-            if self.root.number in self.fibers:
-                self._cancel(self.root, Cancelled(entry.reason), settle="none")
-            else:
-                self.outcome = self._as_cancelled(None)
+            self._scheduler.cancel_all(entry)
+
+    # --- orders ----------------------------------------------------------------------------------------------
+
+    def go_live(self) -> None:
+        """Note that the log is at its end: from now on entries are made, not read."""
+        self._cursor.live = True
+        self.context.replaying = False
+        self.fresh.extend(fiber for _, fiber in sorted(self.fibers.items()) if fiber.wait is not None)
+
+    def fail(self, error: BaseException) -> None:
+        """End the workflow with *error*, wherever its code is."""
+        self._scheduler.fail(error)
+
+    def close(self) -> None:
+        """Close the generators, innermost first. Commands yielded while closing are discarded."""
+        self._scheduler.close()
 
     # --- questions -------------------------------------------------------------------------------------------
 
-    def go_live(self) -> None:
-        """Say that the log is at its end: from now on entries are made, not read."""
-        self.live = True
-        self.context.replaying = False
-        self.fresh.extend(fiber for _, fiber in sorted(self.fibers.items()) if fiber.command is not None)
+    @property
+    def live(self) -> bool:
+        """The log is at its end: entries are made, not read."""
+        return self._cursor.live
+
+    @property
+    def position(self) -> int:
+        """Log index of the entry that is fed, or of the next one."""
+        return self._cursor.position
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """The result of the workflow's code, None until it has ended."""
+        return self._scheduler.outcome
+
+    @property
+    def cancelled(self) -> e.CancelReceived | None:
+        """The cancel that the execution received."""
+        return self._scheduler.cancelled
+
+    def waits(self) -> list[Fiber]:
+        """Return the fibers that are blocked on a command of their own, in order of number."""
+        return [fiber for _, fiber in sorted(self.fibers.items()) if _is_blocked(fiber)]
+
+    def location(self) -> str:
+        """Return `file:line` of the workflow's current yield."""
+        return self.root.where()
 
     def retryable(self, error: BaseException | None) -> bool:
         """Tell whether *error* comes from a step (or an awaited execution), so that a retry may end otherwise."""
-        return self._trail_of(error) is not None
+        return self._scheduler.traces.of_causes(error) is not None
 
     @property
     def rewinds(self) -> bool:
-        """Whether something makes all that came after it void for a retry: a rollback, or the timeout that cancelled it."""
-        return self._compensations.first_undone is not None or self._cancelled_at is not None
+        """A retry voids all entries after some point: after a rolled-back step, or after the timeout that cancelled it."""
+        return self._scheduler.compensations.first_undone is not None or self._cancelled_at is not None
 
-    def voids(self, error: BaseException | None, rows: list[list[Any]]) -> tuple[int, ...]:
+    def entries_to_void(self, error: BaseException | None, rows: list[list[Any]]) -> tuple[int, ...]:
         """Return the log indexes to void so that what failed with *error* is tried again; *rows* is the whole log."""
-        trail = self._trail_of(error)
+        trace = self._scheduler.traces.of_causes(error)
         undone_from = None
         if not isinstance(error, CompensationFailed):
-            undone = self._compensations.first_undone
+            undone = self._scheduler.compensations.first_undone
             undone_from = self._cancelled_at if undone is None else undone
-        if trail is None:
+        if trace is None:
             if undone_from is None:
                 return ()
-            trail = FailureTrace([])
-        return voids(trail, self.births, rows, undone_from)
+            trace = FailureTrace([])
+        return entries_to_void(trace, self._scheduler.spawned_at, rows, undone_from)
 
-    def _trail_of(self, error: BaseException | None) -> FailureTrace | None:
-        seen = 0
-        while error is not None and seen < 20:
-            if (trail := self._trail(error)) is not None:
-                return trail
-            error = cause_of(error)
-            seen += 1
-        return None
+
+def _is_blocked(fiber: Fiber) -> bool:
+    wait = fiber.wait
+    return wait is not None and not (isinstance(wait, JoinWait) and wait.live)
 
 
 def _as_error(value: Any) -> BaseException | None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, assert_never
 
-from replay.core import commands as c
 from replay.core.errors import NotSerializable, Undecodable
 from replay.core.fibers import Fiber
 from replay.core.interpreter import Interpreter
 from replay.core.requests import Header
 from replay.core.running_steps import RunningSteps
 from replay.core.settings import Coding
+from replay.core.waits import AnswerWait, ChildWait, JoinWait, RollbackWait, SignalWait, StepWait, TimerWait
 
 MOST = 20
 """Waits that are told: a fan-out of thousands must not fill the record."""
@@ -30,16 +30,16 @@ class ProgressReporter:
     def __init__(self, codec: Coding, limit: int) -> None:
         self._codec = codec
         self._limit = limit  # bytes: what bodies say must not fill the record
-        self._told_at = 0.0
-        self._launched_at: float | None = None
-        self._beats = 0
+        self._reported_at = 0.0
+        self._started_at: float | None = None
+        self._heartbeats = 0
         self._details: dict[tuple[str, int], Any] = {}
 
     def begin(self, header: Header, now: float) -> None:
         """A visit begins."""
-        self._launched_at = None
+        self._started_at = None
         if header.current == b"[]":
-            self._told_at = now  # nothing was told, so nothing is out of date
+            self._reported_at = now  # nothing was told, so nothing is out of date
         elif b'"details"' in header.current:
             self._details = self._remembered(header.current)
 
@@ -49,33 +49,35 @@ class ProgressReporter:
         except (Undecodable, TypeError, KeyError):
             return {}  # a newer version's, or of a class that is gone: the step begins without
 
-    def details(self, fiber: Fiber) -> Any:
+    def details(self, id: str, wait: StepWait) -> Any:
         """Return what a step's body last said: in its previous attempt, or in this one before its process died."""
-        return self._details.pop((fiber.id, fiber.tries + 1), fiber.details)
+        return self._details.pop((id, wait.failures + 1), wait.details)
 
-    def launched(self, now: float) -> None:
+    def started(self, now: float) -> None:
         """Steps were launched."""
-        self._launched_at = now if self._launched_at is None else self._launched_at
+        self._started_at = now if self._started_at is None else self._started_at
 
     def due(self) -> float | None:
         """Return when the store must be told next."""
-        return None if self._launched_at is None else self._launched_at + REPORT_AFTER
+        return None if self._started_at is None else self._started_at + REPORT_AFTER
 
-    def outdated(self, now: float) -> bool:
+    def is_stale(self, now: float) -> bool:
         """Tell whether what the store was told last is too old to launch a step without a word."""
-        return now - self._told_at >= REPORT_AFTER
+        return now - self._reported_at >= REPORT_AFTER
 
-    def wanting(self, now: float, flights: RunningSteps, *, renewed: bool) -> bool:
+    def should_report(self, now: float, running: RunningSteps, *, renewed: bool) -> bool:
         """Tell whether the store is to be told now; *renewed*: leases just were, a good moment for a body's words."""
         due = self.due()
-        return bool(flights) and ((due is not None and due <= now) or (renewed and flights.beats != self._beats))
+        return bool(running) and (
+            (due is not None and due <= now) or (renewed and running.heartbeats != self._heartbeats)
+        )
 
-    def tell(self, interpreter: Interpreter, flights: RunningSteps, now: float) -> bytes:
+    def report(self, interpreter: Interpreter, running: RunningSteps, now: float) -> bytes:
         """Return what the store is told now, encoded."""
-        self._told_at, self._launched_at, self._beats = now, None, flights.beats
-        if flights.beats:
+        self._reported_at, self._started_at, self._heartbeats = now, None, running.heartbeats
+        if running.heartbeats:
             try:
-                told = self._codec.encode(current(interpreter, flights.details()))
+                told = self._codec.encode(current(interpreter, running.details()))
                 if len(told) <= self._limit:
                     return told
             except NotSerializable:
@@ -89,23 +91,30 @@ def current(interpreter: Interpreter, details: Mapping[int, Any] | None = None) 
 
 
 def _describe(fiber: Fiber, details: Mapping[int, Any]) -> dict[str, Any]:
-    command = fiber.command
-    found: dict[str, Any] = {"kind": type(command).__name__, "id": fiber.id, "fiber": fiber.number, "at": fiber.where()}
-    match command:
-        case c.Step():
-            found |= {"kind": "step", "attempt": fiber.tries + 1}
-            if fiber.retry_at is not None:
-                found["due"] = fiber.retry_at
+    wait = fiber.wait
+    found: dict[str, Any] = {
+        "kind": type(fiber.command).__name__,
+        "id": fiber.id,
+        "fiber": fiber.number,
+        "at": fiber.where(),
+    }
+    match wait:
+        case StepWait():
+            found |= {"kind": "step", "attempt": wait.failures + 1}
+            if wait.retry_at is not None:
+                found["due"] = wait.retry_at
             if fiber.number in details:
                 found["details"] = details[fiber.number]
-        case c.Sleep():
-            found |= {"kind": "sleep", "due": fiber.due}
-        case c.WaitForSignal():
-            found |= {"kind": "signal", "signal": command.signal, "due": fiber.due}
-        case c.WaitForExecution():
-            found |= {"kind": "execution", "execution_id": command.execution_id, "due": fiber.due}
-        case c.Start():
-            found |= {"kind": "execution", "execution_id": fiber.child}
-        case _:
+        case TimerWait():
+            found |= {"kind": "sleep", "due": wait.due}
+        case SignalWait():
+            found |= {"kind": "signal", "signal": wait.command.signal, "due": wait.due}
+        case ChildWait():
+            found |= {"kind": "execution", "execution_id": wait.execution_id}
+            if not wait.is_start:
+                found["due"] = wait.due
+        case AnswerWait() | JoinWait() | RollbackWait() | None:
             pass
+        case _:
+            assert_never(wait)
     return found

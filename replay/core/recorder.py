@@ -13,7 +13,6 @@ import attrs
 
 from replay.core import entries as e
 from replay.core.commands import Start
-from replay.core.driver import Outcome
 from replay.core.effects import Publish
 from replay.core.errors import Cancelled, LogTooLong, NotSerializable, PayloadTooLarge
 from replay.core.interpreter import Interpreter
@@ -94,7 +93,7 @@ class Recorder:
         """Fail the workflow whose log, *length* entries long as committed, exceeds the limit."""
         limit = self._settings.log_limit
         if length + len(self.entries) > limit and self._interpreter.outcome is None:
-            self._interpreter.outcome = Outcome("failed", error=_too_long(self._id, limit))
+            self._interpreter.fail(_too_long(self._id, limit))
 
     def value(self, value: Any, what: str) -> bytes:
         """Encode a result or input.

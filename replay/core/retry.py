@@ -70,13 +70,13 @@ class Retry:
         """Return *policy*, an integer standing for `Retry(attempts=policy)`."""
         return policy if isinstance(policy, Retry) else cls(attempts=policy)
 
-    def delay(self, attempt: int, error: BaseException, *, elapsed: float, chance: float) -> float | None:
+    def delay(self, attempt: int, error: BaseException, *, elapsed: float, random: float) -> float | None:
         """Return how long to wait after failed attempt number *attempt* (from 1), None to give up.
 
         Args:
             error: What the attempt raised.
             elapsed: Seconds since the first attempt began.
-            chance: A random number in [0, 1), drawn by the caller.
+            random: A random number in [0, 1), drawn by the caller.
         """
         if attempt >= self.attempts or issubclass(type(error), self.never) or not issubclass(type(error), self.on):
             return None
@@ -84,7 +84,7 @@ class Retry:
         if isinstance(suggested, int | float) and not isinstance(suggested, bool) and 0 <= suggested <= LONGEST:
             wait = float(suggested)
         else:
-            wait = self._backoff(attempt) * (1.0 + self.jitter * chance)
+            wait = self._backoff(attempt) * (1.0 + self.jitter * random)
         if self.deadline is not None and elapsed + wait > self.deadline:
             return None
         return wait

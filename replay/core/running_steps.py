@@ -1,20 +1,20 @@
-"""Flights: the steps of one session that run at this moment, by fiber."""
+"""The steps of one session that run at this moment, by fiber."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from replay.core.commands import Step
 from replay.core.effects import Call
 from replay.core.errors import StepTimeout
 from replay.core.fibers import Fiber
 from replay.core.requests import Header
 from replay.core.settings import SessionSettings
+from replay.core.waits import StepWait
 
 
 class RunningSteps:
-    """Calls that were launched and have neither returned nor been abandoned."""
+    """Calls that were started and have neither returned nor been abandoned."""
 
     def __init__(self, workflow: str, settings: SessionSettings) -> None:
         self._workflow = workflow
@@ -25,26 +25,29 @@ class RunningSteps:
         return bool(self._calls)
 
     def calls(self) -> tuple[Call, ...]:
-        """Return all of them."""
+        """Return all calls."""
         return tuple(self._calls.values())
 
     @property
-    def beats(self) -> int:
-        """How often the running bodies have said how far they got."""
+    def heartbeats(self) -> int:
+        """Number of heartbeats of the running bodies."""
         return sum(call.beats for call in self._calls.values())
 
     def details(self) -> dict[int, Any]:
-        """Return what running bodies said last, by fiber."""
+        """Return the last heartbeat of each running body, by fiber."""
         return {call.fiber: call.beat for call in self._calls.values() if call.beats}
 
-    def launch(self, header: Header, fiber: Fiber, again: int, details: Any) -> Call:
-        """Take off: return the call of *fiber*'s step.
+    def start(self, header: Header, fiber: Fiber, wait: StepWait, again: int, details: Any) -> Call:
+        """Return the call of the step for which *fiber* waits.
 
         Args:
-            again: How often the step's recorded result was voided.
-            details: What its body said in an earlier try.
+            header: The execution's header.
+            fiber: The waiting fiber.
+            wait: Its wait.
+            again: Number of recorded results of the step that were voided.
+            details: Last heartbeat of an earlier attempt.
         """
-        step: Step[Any] = fiber.command
+        step = wait.command
         token = f"{header.id}/{header.run}/{fiber.id}" + (f"/{again}" if again else "")
         call = self._calls[fiber.number] = Call(
             header.id,
@@ -54,41 +57,42 @@ class RunningSteps:
             step.fn,
             step.args,
             step.kwargs,
-            fiber.tries + 1,
+            wait.failures + 1,
             token,
             step.options.timeout,
             self._settings.digest(step.args, step.kwargs),
             details,
             step,
+            wait,
         )
         return call
 
-    def land(self, call: Call) -> bool:
-        """Take a call off the list; False if it had been abandoned, so that its result is refused."""
+    def finish(self, call: Call) -> bool:
+        """Remove a call that returned; False if it had been abandoned, so that its result is refused."""
         if self._calls.get(call.fiber) is not call:
             return False
         del self._calls[call.fiber]
         return True
 
     def abandon(self) -> tuple[Call, ...]:
-        """Forget all; return them."""
+        """Forget and return all calls."""
         calls = self.calls()
         self._calls.clear()
         return calls
 
     def abandoned(self, fibers: Mapping[int, Fiber]) -> tuple[Call, ...]:
-        """Forget those whose fibers no longer wait for them; return them."""
+        """Forget and return the calls for which their fibers no longer wait."""
         if not self._calls:
             return ()
         gone = []
         for number, call in list(self._calls.items()):
             fiber = fibers.get(number)
-            if fiber is None or fiber.command is not call.command:
+            if fiber is None or fiber.wait is not call.wait:
                 gone.append(self._calls.pop(number))
         return tuple(gone)
 
     def overdue(self, now: float) -> tuple[Call, ...]:
-        """Return those whose timeout has passed."""
+        """Return the calls whose timeout has passed."""
         if not self._calls:
             return ()
         return tuple(
@@ -98,7 +102,7 @@ class RunningSteps:
         )
 
     def next_timeout(self, now: float) -> float | None:
-        """Return when the first timeout will have passed; of a call that waits for a thread, were it to begin *now*."""
+        """Return the instant of the first timeout, None without one. A call that waits for a thread counts as begun *now*."""
         first: float | None = None
         for call in self._calls.values():
             if call.timeout is not None:

@@ -16,8 +16,8 @@ from typing import Any
 from replay.core import commands as c
 from replay.core import entries as e
 from replay.core.completion import Completion, at_latest
+from replay.core.cursor import LogCursor
 from replay.core.decider import Decider
-from replay.core.driver import Outcome
 from replay.core.effects import Call, CancelSteps, Effect, Returned, StartSteps, Wait, WakeUp, Warn
 from replay.core.errors import (
     Cancelled,
@@ -48,6 +48,8 @@ from replay.core.requests import (
 )
 from replay.core.running_steps import RunningSteps, timed_out
 from replay.core.settings import Definition, SessionSettings
+from replay.core.waits import ChildWait, StepWait
+from replay.core.workflow_end import Outcome
 
 STUCK_DELAY = 30.0
 """Seconds until a stuck execution is tried again by itself (a fitting worker's start tries at once)."""
@@ -77,7 +79,7 @@ class Session:
         self._settings = settings
         self._codec = settings.codec
         self._interpreter: Interpreter | None = None
-        self._frontier: Decider
+        self._decider: Decider
         self._recorder: Recorder
         self._patches: Patches
         self._token = ""
@@ -85,11 +87,11 @@ class Session:
         self._length = claimed.header.length
         self._commits = 0
         self._last_commit = claimed.header.last_commit
-        self._flights = RunningSteps(definition.key, settings)
+        self._running = RunningSteps(definition.key, settings)
         self._again: dict[str, int] = {}
         self._draining = False
         self._stop_by: float | None = None
-        self._whereabouts = ProgressReporter(settings.codec, settings.payload_limit)
+        self._progress = ProgressReporter(settings.codec, settings.payload_limit)
 
     # --- for the worker ------------------------------------------------------------------------------
 
@@ -128,7 +130,7 @@ class Session:
         if self._interpreter is not None:
             self._interpreter.close()
             self._interpreter = None
-            del self._patches.interpreter, self._frontier, self._recorder
+            del self._decider, self._recorder
 
     def give_back(self) -> Commit:
         """Return the request that hands the lease back without what is not committed."""
@@ -155,7 +157,7 @@ class Session:
         self._commits = 0
         self._draining = False
         self._stop_by = None
-        self._whereabouts.begin(claimed.header, now)
+        self._progress.begin(claimed.header, now)
         try:
             if self._interpreter is None:
                 yield from self._load()
@@ -178,24 +180,26 @@ class Session:
         amended = e.effective(self._codec.decode_rows(rows)) if header.amendments else e.Effective()
         self._again = amended.again
         input = self._codec.decode(header.input)
-        self._patches = Patches(rows, self._codec.decode_rows)
+        cursor = LogCursor()
+        self._patches = Patches(rows, self._codec.decode_rows, cursor)
         context = settings.context(header, self._patches.answer)
         policy = settings.argument_policy
         interpreter = Interpreter(
             lambda ctx: self._definition.generator(ctx, input),
             context,
+            cursor=cursor,
             digest=None if policy == "off" else self._codec.digest,
             strict_arguments=policy == "error",
             rollback_on_failure=self._definition.rollback_on_failure,
             changes=amended.changes,
         )
-        self._interpreter = self._patches.interpreter = interpreter
+        self._interpreter = interpreter
         self._recorder = Recorder(header, interpreter, settings)
-        self._frontier = Decider(
+        self._decider = Decider(
             interpreter, self._codec.decode, header.deadline, self._child_id, self._definition.signal_ids
         )
-        self._frontier.receive_again(amended.receipts, self._codec.encode)
-        self._frontier.asked_again = amended.ended
+        self._decider.receive_again(amended.receipts, self._codec.encode)
+        self._decider.asked_again = amended.ended
         try:
             interpreter.feed_log(rows, self._codec.decode_rows)
         except ValueError as error:
@@ -214,7 +218,7 @@ class Session:
         return child_id(self.id, self.header.run, step_id, self._again.get(step_id, 0))
 
     def _visit(self) -> Steps:
-        interpreter, frontier = self._interpreter, self._frontier
+        interpreter, decider = self._interpreter, self._decider
         assert interpreter is not None
         while self._begins() and self.now < interpreter.resumes_at:
             # Something came during the pause before the next attempt: it waits, as the attempt does.
@@ -231,20 +235,20 @@ class Session:
                 if (yield from self._finish(interpreter.outcome)):
                     return
                 continue
-            abandoned = self._flights.abandoned(interpreter.fibers)
+            abandoned = self._running.abandoned(interpreter.fibers)
             if abandoned:
                 yield CancelSteps(abandoned, abandon=True)
-            if frontier.watches:
+            if decider.watches:
                 yield from self._watch()
                 continue
-            if frontier.launches and self._stop_by is None and not self._draining:
-                tell = self._whereabouts.outdated(self.now)
-                if (self._recorder.unsaved or tell) and (
-                    yield from self._commit(KeepLease(self._settings.lease), where=tell)
+            if decider.starts and self._stop_by is None and not self._draining:
+                report = self._progress.is_stale(self.now)
+                if (self._recorder.unsaved or report) and (
+                    yield from self._commit(KeepLease(self._settings.lease), where=report)
                 ):
                     continue  # something arrived meanwhile: decide before launching
-                yield from self._launch()
-            elif not self._flights and self._stop_by is None:
+                yield from self._start_steps()
+            elif not self._running and self._stop_by is None:
                 if (yield from self._park()):
                     return
                 continue
@@ -256,33 +260,31 @@ class Session:
     def _begins(self) -> bool:
         """Tell whether the workflow's attempt has not begun, and nothing keeps it from doing so."""
         assert self._interpreter is not None
-        return (
-            self._interpreter.begun < self.header.attempt and self._frontier.cancel is None and not self._is_overdue()
-        )
+        return self._interpreter.begun < self.header.attempt and self._decider.cancel is None and not self._is_overdue()
 
     def _is_overdue(self) -> bool:
-        deadline = self._frontier.deadline
+        deadline = self._decider.deadline
         return deadline is not None and deadline <= self.now
 
     def _decide(self) -> None:
         """Record every entry that can be decided now."""
-        frontier = self._frontier
+        decider = self._decider
         interpreter = self._interpreter
         assert interpreter is not None
         while interpreter.outcome is None:
             self._recorder.end_if_too_long(self._length)  # what steps gave counts, too
-            if frontier.cancel is not None and interpreter.cancelled is None:
-                if self._flights and (self._stop_by is None or self.now < self._stop_by):
+            if decider.cancel is not None and interpreter.cancelled is None:
+                if self._running and (self._stop_by is None or self.now < self._stop_by):
                     return  # running bodies are asked to stop first
                 self._stop_by = None
-                reason = self._codec.decode(frontier.cancel.payload)
-                self._recorder.record(e.CancelReceived(self.now, 0, "", reason), (frontier.cancel.seq,))
+                reason = self._codec.decode(decider.cancel.payload)
+                self._recorder.record(e.CancelReceived(self.now, 0, "", reason), (decider.cancel.seq,))
                 continue
-            if frontier.deadline is not None and self._is_overdue() and interpreter.cancelled is None:
+            if decider.deadline is not None and self._is_overdue() and interpreter.cancelled is None:
                 reason = f"the execution did not end within its timeout ({self._allowed():g} s after it was created)"
                 self._recorder.record(e.CancelReceived(self.now, 0, "", reason, "timeout"))
                 continue
-            decided = frontier.next_entry(self.now)
+            decided = decider.next_entry(self.now)
             if decided is None:
                 break
             self._recorder.record(*decided)
@@ -297,8 +299,8 @@ class Session:
 
     def _until(self) -> float | None:
         """Return when the session must look again by itself."""
-        until = self._flights.next_timeout(self.now)
-        for instant in (self._frontier.wake_at(), self._stop_by, self._whereabouts.due()):
+        until = self._running.next_timeout(self.now)
+        for instant in (self._decider.wake_at(), self._stop_by, self._progress.due()):
             if instant is not None and (until is None or instant < until):
                 until = instant
         return until
@@ -306,43 +308,44 @@ class Session:
     def _take(self, woken: WakeUp) -> Steps:
         """Take in what happened."""
         self.now = max(self.now, woken.now)
-        self._draining = self._frontier.draining = self._draining or woken.drain
+        self._draining = self._decider.draining = self._draining or woken.drain
         for returned in woken.returned:
             self._return(returned)
-        for call in self._flights.overdue(self.now):
+        for call in self._running.overdue(self.now):
             yield CancelSteps((call,), abandon=True)
             self._return(Returned(call, error=timed_out(call), seconds=self.now - (call.started or self.now)))
         if woken.news:
             yield from self._commit(KeepLease(self._settings.lease))
-        elif self._whereabouts.wanting(self.now, self._flights, renewed=woken.report):
+        elif self._progress.should_report(self.now, self._running, renewed=woken.report):
             yield from self._commit(KeepLease(self._settings.lease), where=True)
-        if self._frontier.cancel is not None and self._stop_by is None and self._flights:
+        if self._decider.cancel is not None and self._stop_by is None and self._running:
             assert self._interpreter is not None
             if self._interpreter.cancelled is None:
                 self._stop_by = self.now + self._settings.cancel_grace
-                yield CancelSteps(self._flights.calls(), abandon=False)
+                yield CancelSteps(self._running.calls(), abandon=False)
 
     # --- steps ----------------------------------------------------------------------------------------------
 
-    def _launch(self) -> Steps:
+    def _start_steps(self) -> Steps:
         calls = []
-        while self._frontier.launches:
-            fiber = self._frontier.launches.popleft()
-            if not isinstance(fiber.command, c.Step):
+        while self._decider.starts:
+            fiber = self._decider.starts.popleft()
+            wait = fiber.wait
+            if not isinstance(wait, StepWait):
                 continue
-            again, details = self._again.get(fiber.id, 0), self._whereabouts.details(fiber)
-            calls.append(self._flights.launch(self.header, fiber, again, details))
+            again, details = self._again.get(fiber.id, 0), self._progress.details(fiber.id, wait)
+            calls.append(self._running.start(self.header, fiber, wait, again, details))
         if calls:
-            self._whereabouts.launched(self.now)
+            self._progress.started(self.now)
             yield StartSteps(tuple(calls))
 
     def _return(self, returned: Returned) -> None:
         call = returned.call
-        if not self._flights.land(call):
+        if not self._running.finish(call):
             return
         assert self._interpreter is not None
         fiber = self._interpreter.fibers.get(call.fiber)
-        if fiber is None or fiber.command is not call.command:
+        if fiber is None or fiber.wait is not call.wait:
             return  # what came back just before it (a race's winner, say) has cancelled it
         if returned.error is None:
             entry = e.StepDone(
@@ -354,16 +357,16 @@ class Session:
 
     def _fail(self, call: Call, error: BaseException, seconds: float, *, final: bool) -> None:
         assert self._interpreter is not None
-        fiber = self._interpreter.fibers[call.fiber]
-        fiber.flying = False
+        fiber, wait = self._interpreter.fibers[call.fiber], call.wait
+        wait.in_flight = False
         if self._stop_by is not None and isinstance(error, Exception | Cancelled):
             self._interpreter.fresh.append(fiber)
             return  # it was asked to stop and did: the cancel decides
-        first = fiber.first_at if fiber.first_at is not None else (call.started or self.now)
+        first = wait.first_at if wait.first_at is not None else (call.started or self.now)
         delay = None
-        if not final and not fiber.settling and isinstance(error, Exception):
+        if not final and not wait.settling and isinstance(error, Exception):
             delay = call.command.options.retry.delay(
-                call.attempt, error, elapsed=self.now - first, chance=self._settings.chance()
+                call.attempt, error, elapsed=self.now - first, random=self._settings.random()
             )
         if delay is None:
             self._recorder.record(
@@ -381,7 +384,7 @@ class Session:
         fresh = [message for message in messages if message.seq > self._seen]
         if fresh:
             self._seen = fresh[-1].seq
-            self._frontier.receive(fresh)
+            self._decider.receive(fresh)
 
     def _commit(
         self,
@@ -409,7 +412,7 @@ class Session:
             self._seen,
             tuple(recorder.creates),
             (*cancels, *recorder.cancels),
-            self._whereabouts.tell(self._interpreter, self._flights, self.now) if where else None,
+            self._progress.report(self._interpreter, self._running, self.now) if where else None,
             attempt,
             amendments,
         )
@@ -437,14 +440,15 @@ class Session:
     def _watch(self) -> Steps:
         if self._recorder.unsaved:
             yield from self._commit(KeepLease(self._settings.lease))
-        while self._frontier.watches:
-            target = self._frontier.watches.pop(0)
+        while self._decider.watches:
+            target = self._decider.watches.pop(0)
             try:
                 yield Watch(target, self.id)
             except UnknownExecution as unknown:
                 assert self._interpreter is not None
                 for fiber in self._interpreter.waits():
-                    if isinstance(fiber.command, c.WaitForExecution) and fiber.command.execution_id == target:
+                    wait = fiber.wait
+                    if isinstance(wait, ChildWait) and not wait.is_start and wait.execution_id == target:
                         self._recorder.record(e.Refused(self.now, fiber.number, fiber.id, unknown))
         yield from self._commit(KeepLease(self._settings.lease))
 
@@ -453,19 +457,20 @@ class Session:
     def _park(self) -> Generator[Effect, Any, bool]:
         """Release the execution; False if something arrived meanwhile, and the visit goes on."""
         assert self._interpreter is not None
-        if self._draining and self._frontier.launches:
+        if self._draining and self._decider.starts:
             yield from self._commit(ReleaseLease(), where=True)
             self.parked = False  # launches are not in the log: the next visit finds them by itself
             return True
-        retrying = any(f.retry_at is not None and isinstance(f.command, c.Step) for f in self._interpreter.waits())
-        park = Suspend("retrying" if retrying else "sleeping", self._frontier.wake_at(), self._settings.lease)
+        waits = [fiber.wait for fiber in self._interpreter.waits()]
+        retrying = any(isinstance(wait, StepWait) and wait.retry_at is not None for wait in waits)
+        park = Suspend("retrying" if retrying else "sleeping", self._decider.wake_at(), self._settings.lease)
         yield from self._commit(park, where=True)
         return self.parked
 
     def _finish(self, outcome: Outcome) -> Generator[Effect, Any, bool]:
         """End the execution, or its attempt. False if the outcome had to be changed first."""
         assert self._interpreter is not None
-        running = self._flights.abandon()
+        running = self._running.abandon()
         if running:
             yield CancelSteps(running, abandon=True)
         ending = Completion(self.header, self._definition, self._settings, self._interpreter, self._recorder, self.now)
@@ -487,7 +492,7 @@ class Session:
         self.stuck = error
         if self._interpreter is not None:
             self._recorder.clear()
-        running = self._flights.abandon()
+        running = self._running.abandon()
         if running:
             yield CancelSteps(running, abandon=True)
         yield Warn(text_of(error))

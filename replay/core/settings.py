@@ -68,7 +68,7 @@ class SessionSettings:
 
     codec: Coding
     context: Callable[..., Context]
-    chance: Callable[[], float]
+    random: Callable[[], float]
     worker: str = ""
     lease: float = 30.0
     payload_limit: int = PAYLOAD_LIMIT

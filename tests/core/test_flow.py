@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from replay import Context, StepFailed, workflow
-from replay.core.driver import close_generator
+from replay.core.generators import close_generator
 from replay.testing import Simulation, assert_recovers, assert_replay_equivalent, fails
 
 

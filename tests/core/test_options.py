@@ -53,4 +53,4 @@ class Busy(Exception):
 
 @pytest.mark.parametrize(("retry_after", "wait"), [(7, 7.0), (0, 0.0), (1e300, 60.0), (float("inf"), 60.0), (-1, 60.0)])
 def test_a_wait_that_an_error_asks_for_holds_if_it_ends_at_a_date(retry_after: float, wait: float) -> None:
-    assert Retry(initial=60, jitter=0).delay(1, Busy(retry_after), elapsed=0, chance=0) == wait
+    assert Retry(initial=60, jitter=0).delay(1, Busy(retry_after), elapsed=0, random=0) == wait

@@ -13,14 +13,15 @@ import attrs
 from replay.backends.memory import MemoryStore
 from replay.core import entries as e
 from replay.core import requests as r
+from replay.core.compensations import Compensations
 from replay.core.context import Context
 from replay.core.decider import Decider
-from replay.core.driver import Driver
 from replay.core.fibers import Fiber
 from replay.core.interpreter import Interpreter
 from replay.core.recorder import Recorder
 from replay.core.session import Session
 from replay.core.transitions import Change
+from replay.core.waits import JoinWait, StepWait
 from replay.worker import Worker
 from replay.worker.sources import ExecutionSources
 
@@ -171,12 +172,12 @@ def leased_executions_are_taken(real: Any, store: Any, request: r.Claim, lanes: 
 
 
 @plant(Decider, "next_entry")
-def timers_fire_early(real: Any, frontier: Any, now: float) -> Any:
-    return real(frontier, now + 5.0) if frontier.interpreter.live else real(frontier, now)
+def timers_fire_early(real: Any, decider: Any, now: float) -> Any:
+    return real(decider, now + 5.0) if decider.interpreter.live else real(decider, now)
 
 
 @plant(Decider, "wake_at")
-def timers_are_forgotten_when_parking(real: Any, frontier: Any) -> Any:
+def timers_are_forgotten_when_parking(real: Any, decider: Any) -> Any:
     return None
 
 
@@ -201,37 +202,38 @@ def the_workflow_sees_another_value_than_is_recorded(real: Any, recorder: Any, e
 
 
 @plant(Interpreter, "_step_retried")
-def attempts_are_not_counted(real: Any, interpreter: Any, fiber: Fiber, entry: e.StepRetried) -> None:
-    real(interpreter, fiber, entry)
-    fiber.tries = 0
+def attempts_are_not_counted(real: Any, interpreter: Any, fiber: Fiber, wait: StepWait, entry: e.StepRetried) -> None:
+    real(interpreter, fiber, wait, entry)
+    wait.failures = 0
 
 
 @plant(Interpreter, "_step_retried")
-def a_retry_does_not_wait(real: Any, interpreter: Any, fiber: Fiber, entry: e.StepRetried) -> None:
-    real(interpreter, fiber, attrs.evolve(entry, due=entry.at) if interpreter.live else entry)
+def a_retry_does_not_wait(real: Any, interpreter: Any, fiber: Fiber, wait: StepWait, entry: e.StepRetried) -> None:
+    real(interpreter, fiber, wait, attrs.evolve(entry, due=entry.at) if interpreter.live else entry)
 
 
-@plant(Interpreter, "_raced")
-def the_winner_of_a_race_is_not_taken_from_the_log(real: Any, interpreter: Any, fiber: Fiber, entry: e.RaceWon) -> None:
-    if not interpreter.live and fiber.join is not None:
-        names = fiber.join.command.names
-        fiber.join.winner = 0
-        entry = attrs.evolve(entry, winner=names[0])
-    real(interpreter, fiber, entry)
+@plant(Interpreter, "_race_won")
+def the_winner_of_a_race_is_not_taken_from_the_log(
+    real: Any, interpreter: Any, fiber: Fiber, join: JoinWait, entry: e.RaceWon
+) -> None:
+    if not interpreter.live:
+        join.winner = 0
+        entry = attrs.evolve(entry, winner=join.command.names[0])
+    real(interpreter, fiber, join, entry)
 
 
-@plant(Driver, "_undo_next")
-def compensations_run_oldest_first(real: Any, driver: Any, fiber: Fiber) -> None:
-    if not fiber.undone:
-        driver._undoable.reverse()
-    real(driver, fiber)
+@plant(Compensations, "enter")
+def compensations_run_oldest_first(real: Any, compensations: Any, fiber: Fiber) -> bool:
+    compensations._undoable.reverse()
+    begins: bool = real(compensations, fiber)
+    return begins
 
 
 @plant(Decider, "_take_up_step")
-def an_at_most_once_step_runs_again(real: Any, frontier: Any, fiber: Fiber, now: float) -> Any:
-    if fiber.begun == "recorded":
-        fiber.begun = "live"
-    return real(frontier, fiber, now)
+def an_at_most_once_step_runs_again(real: Any, decider: Any, fiber: Fiber, wait: StepWait, now: float) -> Any:
+    if wait.begun == "recorded":
+        wait.begun = "live"
+    return real(decider, fiber, wait, now)
 
 
 @plant(Session, "_park")
@@ -242,7 +244,7 @@ def what_is_not_committed_is_forgotten_when_parking(real: Any, session: Any) -> 
 
 @plant(Session, "_decide")
 def the_executions_deadline_is_ignored(real: Any, session: Any) -> Any:
-    session._frontier.deadline = None
+    session._decider.deadline = None
     return real(session)
 
 
@@ -261,31 +263,33 @@ def the_beginning_of_an_at_most_once_step_is_not_recorded(real: Any, recorder: A
 
 
 @plant(Interpreter, "_check_arguments")
-def arguments_are_not_compared(real: Any, interpreter: Any, fiber: Fiber, recorded: int | None) -> None:
+def arguments_are_not_compared(real: Any, interpreter: Any, fiber: Fiber, wait: StepWait, recorded: int | None) -> None:
     return None
 
 
-@plant(Interpreter, "_chosen")
-def a_switch_chooses_again_on_replay(real: Any, interpreter: Any, fiber: Fiber, entry: e.BranchChosen) -> None:
+@plant(Interpreter, "_branch_chosen")
+def a_switch_chooses_again_on_replay(
+    real: Any, interpreter: Any, fiber: Fiber, wait: Any, entry: e.BranchChosen
+) -> None:
     if not interpreter.live:
-        branches = fiber.command.branches
-        entry = attrs.evolve(entry, branch=next((b.id for b in branches if b.match(fiber.command.value)), entry.branch))
-    real(interpreter, fiber, entry)
+        branches = wait.command.branches
+        entry = attrs.evolve(entry, branch=next((b.id for b in branches if b.match(wait.command.value)), entry.branch))
+    real(interpreter, fiber, wait, entry)
 
 
 @plant(Decider, "_take_up_step")
-def a_retry_is_at_once_after_a_replay(real: Any, frontier: Any, fiber: Fiber, now: float) -> Any:
-    if fiber.retry_at is not None:
-        fiber.retry_at = now
-    return real(frontier, fiber, now)
+def a_retry_is_at_once_after_a_replay(real: Any, decider: Any, fiber: Fiber, wait: StepWait, now: float) -> Any:
+    if wait.retry_at is not None:
+        wait.retry_at = now
+    return real(decider, fiber, wait, now)
 
 
 @plant(Decider, "_next_signal")
-def signals_are_taken_newest_first(real: Any, frontier: Any, now: float) -> Any:
-    for waiting in frontier._signals.values():
+def signals_are_taken_newest_first(real: Any, decider: Any, now: float) -> Any:
+    for waiting in decider._signals.values():
         if len(waiting) > 1:
             waiting.rotate(1)
-    return real(frontier, now)
+    return real(decider, now)
 
 
 # --- the worker, and what workflows are given ---------------------------------------------------------------

@@ -9,10 +9,10 @@ import attrs
 from replay.client.histories import Recorded
 from replay.codec import TaggedJson
 from replay.core import entries as e
-from replay.core.driver import Outcome
 from replay.core.errors import NonDeterminism, RemoteError
 from replay.core.interpreter import Interpreter
 from replay.core.requests import Header
+from replay.core.workflow_end import Outcome
 from replay.definition import Workflow, top_level_packages
 from replay.testing.checks.shifted_environment import shifted_environment
 from replay.worker.sources import make_context
