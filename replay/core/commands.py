@@ -1,4 +1,4 @@
-"""What a workflow yields: inert, frozen values that say what is wanted. Nothing happens until one is yielded."""
+"""Commands: inert, frozen values that a workflow yields. Nothing happens until one is yielded."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ U = TypeVar("U")
 
 
 class Signalled(Protocol):
-    """What `wait_for_signal` needs of a signal's definition."""
+    """The part of a signal's definition that `wait_for_signal` needs."""
 
     @property
     def id(self) -> str:
@@ -26,7 +26,7 @@ class Signalled(Protocol):
 
 
 class Startable(Protocol):
-    """What starting a child needs of a workflow's definition."""
+    """The part of a workflow's definition that starting a child needs."""
 
     @property
     def key(self) -> str:
@@ -35,7 +35,7 @@ class Startable(Protocol):
 
 
 class Command(Generic[T_co]):
-    """Something a workflow wants; `T_co` is what its `yield` evaluates to.
+    """Base of all commands. `T_co` is the type of the command's result.
 
     `yield command` gives the result as `Any`; `yield from command` gives it with its precise type.
     """
@@ -52,7 +52,7 @@ Flow: TypeAlias = Generator[Command[Any], Any, T]
 
 @attrs.frozen
 class StepOptions:
-    """How a step is run; made by the step's chained methods."""
+    """The options of a step, set by its chained methods."""
 
     retry: Retry = ONCE
     timeout: float | None = None
@@ -66,7 +66,7 @@ PLAIN = StepOptions()
 
 @attrs.frozen
 class Step(Command[T_co]):
-    """Call `fn(*args, **kwargs)` in the thread pool, at least once, and remember what it returned for ever.
+    """Call `fn(*args, **kwargs)` in the thread pool, at least once. Its result is recorded for ever.
 
     Chain `.retry`, `.timeout`, `.down`, `.at_most_once`, `.settled`; each returns a new command.
     """
@@ -111,7 +111,7 @@ _set_id, _set_fn, _set_args, _set_kwargs, _set_options, _set_origin = (
 
 
 def new_step(id: str, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Step[Any]:
-    """Return `Step(id, fn, args, kwargs)`, but faster than a frozen class's `__init__`: half of replaying a step is building it."""
+    """Return `Step(id, fn, args, kwargs)`, built faster than by its `__init__`: building is half of replaying a step."""
     step: Step[Any] = _new(Step)
     _set_id(step, id)
     _set_fn(step, fn)
@@ -133,7 +133,7 @@ class Sleep(Command[None]):
 
 @attrs.frozen
 class WaitForSignal(Command[T_co]):
-    """Wait for the next buffered or arriving signal; with `timeout` (seconds) the result tells which came first."""
+    """Wait for the next buffered or arriving signal; with `timeout` (seconds) the result says which came first."""
 
     id: str
     signal: str
@@ -189,7 +189,7 @@ class Switch(Command[T_co]):
 
 @attrs.frozen
 class RollbackReport:
-    """What a rollback undid: step ids, in the order in which they were undone (newest first)."""
+    """The step ids that a rollback undid, in order (newest first)."""
 
     undone: tuple[str, ...] = ()
 
@@ -284,7 +284,7 @@ AnyCommand: TypeAlias = (
 
 
 def _is_expression(generator: Generator[Any, Any, Any]) -> bool:
-    """Tell a generator expression, which gives members, from a sub-flow, which is one."""
+    """Tell whether *generator* is a generator expression, which gives members, and not a sub-flow, which is one."""
     code = getattr(generator, "gi_code", None)
     return code is not None and code.co_name == "<genexpr>"
 

@@ -1,4 +1,4 @@
-"""Compensations: which steps can be undone, and the rollbacks under way: newest step first, each once (invariant I38)."""
+"""Compensations: the steps that can be undone, and the rollbacks under way. Newest step first, each once (invariant I38)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from replay.core.fibers import Fiber
 
 @attrs.frozen
 class Compensation:
-    """A step that can be undone: what `ctx.rollback()` needs to know."""
+    """The undoing of one recorded step, at log index `index`."""
 
     id: str
     undo: Callable[[Any], Any]
@@ -25,28 +25,29 @@ class Compensation:
 
 
 class Compensations:
-    """What `ctx.rollback()` undoes. Rollbacks of several fibers come one after the other; the later find less to undo.
+    """The steps of an execution that `ctx.rollback()` undoes, and the fibers that roll back.
 
-    What is undone next is decided when its compensation begins: meanwhile siblings may register more.
+    Rollbacks of several fibers run one after the other, so the later find less to undo. The next compensation is chosen when
+    it begins: meanwhile siblings may register more.
     """
 
     def __init__(self) -> None:
         self._undoable: list[Compensation] = []
         self._undoing: Compensation | None = None
         self._undone: list[Compensation] = []
-        self._rollbacks: deque[tuple[Fiber, list[str]]] = deque()  # with their reports; the first is under way
+        self._rollbacks: deque[tuple[Fiber, list[str]]] = deque()  # with the ids they undid; the first is under way
 
     def register(self, done: Compensation) -> None:
         """Note a step that can be undone."""
         self._undoable.append(done)
 
     def enter(self, fiber: Fiber) -> bool:
-        """Have *fiber* roll back; whether it may begin at once."""
+        """Queue the rollback of *fiber*; return whether it may begin at once."""
         self._rollbacks.append((fiber, []))
         return len(self._rollbacks) == 1
 
     def has(self, fiber: Fiber) -> bool:
-        """Whether *fiber* rolls back, or waits for its turn to."""
+        """Tell whether *fiber* rolls back, or waits for its turn."""
         return any(each is fiber for each, _ in self._rollbacks)
 
     @property
@@ -55,13 +56,13 @@ class Compensations:
         return self._rollbacks[0][0]
 
     def completed_rollbacks(self) -> Iterator[tuple[Fiber, RollbackReport]]:
-        """Yield the rollbacks that are over, for there is nothing more to undo."""
+        """Remove and yield the completed rollbacks: all, if no step is left to undo."""
         while self._rollbacks and not self._undoable:
             fiber, undone = self._rollbacks.popleft()
             yield fiber, RollbackReport(tuple(undone))
 
     def next(self) -> Step[Any] | None:
-        """Return the next compensation, as a step of the fiber under way; None without a rollback."""
+        """Begin the next compensation; return it as a step of the fiber under way, None without a rollback."""
         if not self._rollbacks:
             return None
         done = self._undoing = self._undoable.pop()
@@ -69,13 +70,13 @@ class Compensations:
         return Step(f"rollback:{done.id}", done.undo, (done.result,), {}, options)
 
     def done(self) -> None:
-        """The compensation that was begun last is done."""
+        """Record that the current compensation completed."""
         assert self._undoing is not None
         self._undone.append(self._undoing)
         self._rollbacks[0][1].append(self._undoing.id)
 
     def failed(self, cause: BaseException) -> CompensationFailed:
-        """The compensation that was begun last has failed for good; return the error that says what was undone and what not."""
+        """Record that the current compensation failed for good; return the error with the ids undone and not undone."""
         assert self._undoing is not None
         _, undone = self._rollbacks.popleft()
         remaining = (self._undoing.id, *(done.id for done in reversed(self._undoable)))

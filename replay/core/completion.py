@@ -1,4 +1,4 @@
-"""How a session leaves an execution whose code has ended: with its result, for another attempt, or to begin anew."""
+"""Completion: the last commit after the code's end, with the result, for another attempt, or to begin anew."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from replay.core.workflow_end import Outcome
 
 @attrs.frozen
 class Exit:
-    """What the last commit of a session is, beside what the recorder holds.
+    """The last commit of a session, beside the recorder's entries.
 
     Attributes:
-        then: What becomes of the execution.
+        then: The execution's state after the commit.
         cancels: Children to cancel.
         attempt: The number of the next attempt, None if there is none.
     """
@@ -34,7 +34,7 @@ class Exit:
 
 
 class Completion:
-    """Decides how the session leaves; the entries that say so go to the recorder."""
+    """Chooses the last commit of a session, and records its entries."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Completion:
         self._now = now
 
     def leave(self, outcome: Outcome) -> Generator[Effect, Any, Exit | None]:
-        """Return how to leave; None if what the code gave cannot be stored, and the outcome is that failure now."""
+        """Return the last commit; None if the code's result cannot be stored, which is now the outcome."""
         try:
             if outcome.again is not None:
                 input = self._recorder.value(outcome.again.input, "the input to continue with")
@@ -76,7 +76,7 @@ class Completion:
         return Exit(End(outcome.status, result, error), self._ours(lambda child: True))
 
     def _another_attempt(self, error: BaseException, voids: tuple[int, ...]) -> Exit | None:
-        """Return how to leave for another attempt of the workflow, if its policy and the error allow one."""
+        """Return the commit before another attempt of the workflow, None if its policy or the error allows none."""
         interpreter, policy = self._interpreter, self._definition.retry
         if policy is None or not interpreter.retryable(error) or interpreter.cancelled is not None:
             return None
@@ -100,7 +100,7 @@ class Completion:
         return interpreter.entries_to_void(error, self._settings.codec.decode_rows([*stored, *self._recorder.entries]))
 
     def _carried(self) -> tuple[bytes, ...]:
-        """Return the entries with which the execution begins anew: its open children stay its own."""
+        """Return the first entries of the new log: open children stay its own."""
         return tuple(
             self._settings.codec.encode(
                 e.to_row(e.ChildStarted(self._now, 0, "", child.execution_id, child.workflow, child.on_parent_close))
@@ -110,7 +110,7 @@ class Completion:
         )
 
     def _ours(self, which: Callable[[Child], bool]) -> tuple[str, ...]:
-        """Return the open children that go with us, of those that *which* picks."""
+        """Return the open children to cancel with the execution, of those for which *which* is true."""
         children = self._interpreter.children.values()
         return tuple(c.execution_id for c in children if c.on_parent_close == "cancel" and which(c))
 

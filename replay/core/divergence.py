@@ -1,4 +1,4 @@
-"""What to say when a workflow's code and its log, or its code and the rules, do not fit: where, expected, found, fix."""
+"""Messages for code that does not fit its log or the rules: where, expected, found, fix."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def mismatch(
     root: Fiber,
     ended: tuple[str, BaseException | None] | None,
 ) -> NonDeterminism:
-    """Return the error for an *entry* of the log that the code does not want; *ended*: how the code ended, if it did."""
+    """Return the error for an *entry* that the code does not expect; *ended*: the code's status and error, if it has ended."""
     recorded = f"{e.kind_of(entry)}({entry.id!r})" + (f" in member {entry.fiber}" if entry.fiber else "")
     attempted, location = _attempted(fiber, root) if ended is None else _ended(*ended)
     change = (entry.id or "change").split("#")[0].split("/")[-1]
@@ -94,11 +94,11 @@ def not_a_command(value: Any, fiber: Fiber) -> NotACommand:
 
 
 def forgotten(lost: tuple[Any, int], where: str = "") -> ForgottenYield:
-    """Return the error for a command that was built (at a line, 0: unknown) and never yielded, or a new beginning not returned.
+    """Return the error for a command that was never yielded, or a `continue_as_new` that was not returned.
 
     Args:
-        lost: The command and its line.
-        where: `file:line` of the yield at which it was found to be lost.
+        lost: The command and the line on which it was built (0: unknown).
+        where: `file:line` of the yield at which the loss was found.
     """
     command, line = lost
     kind = type(command).__name__
@@ -117,7 +117,7 @@ def forgotten(lost: tuple[Any, int], where: str = "") -> ForgottenYield:
 
 
 def shown(value: object, most: int) -> str:
-    """Return up to *most* characters of a user's value for a message; its `__str__` may fail, a message must not."""
+    """Return up to *most* characters of a user's value, for a message. A `__str__` that fails is named instead."""
     try:
         return str(value)[:most]
     except Exception as error:
@@ -136,7 +136,7 @@ def returned_generator(value: Any) -> NotACommand:
 
 
 def _ended(status: str, error: BaseException | None) -> tuple[str, str]:
-    """Return how the code ended, and the innermost line of the user's that raised."""
+    """Return a text about the code's end, and the innermost line of the user's that raised."""
     location, trace = "", None if error is None else error.__traceback__
     while trace is not None:
         if "replay.core" not in trace.tb_frame.f_globals.get("__name__", ""):

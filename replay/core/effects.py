@@ -1,4 +1,4 @@
-"""What a session asks of its performer besides the store's requests: the boundary between engine and world.
+"""Effects: a session's requests to its performer, besides those to the store. The boundary between engine and world.
 
 Every effect (and every request) that a session yields is a point at which a crash can be injected.
 """
@@ -20,11 +20,12 @@ class Call:
 
     Attributes:
         token: Stable over attempts and crashes: an idempotency key for the outside world.
-        beat: What the body last said of how far it got; `beats` counts how often it did.
-        started: Instant (store's clock) at which a thread took it up; set by the executor.
+        beat: Details of the body's last heartbeat; `beats` counts its heartbeats.
+        started: Instant (store's clock) at which a thread began to run it; set by the executor.
         cancelled: Event that asks the body to stop; made by the performer.
         abandoned: Its outcome will be refused; set by the performer.
         context: Context variables of the workflow. The body sees a copy; None: it sees none.
+        wait: The wait of the fiber that the call answers.
     """
 
     execution_id: str
@@ -51,7 +52,7 @@ class Call:
 
 @attrs.frozen(eq=False)
 class Returned:
-    """What a call came to: `data` (the encoded result) and `value` (decoded from it again), or `error`."""
+    """The result of a call: `data` (encoded) and `value` (decoded from it again), or `error`."""
 
     call: Call
     value: Any = None
@@ -70,7 +71,7 @@ class StartSteps:
 
 @attrs.frozen
 class CancelSteps:
-    """Let running bodies see `current_step().cancelled`; with `abandon` their outcomes are refused from now on."""
+    """Set `current_step().cancelled` for running bodies; with `abandon` their outcomes are refused from now on."""
 
     calls: tuple[Call, ...]
     abandon: bool
@@ -93,7 +94,7 @@ class Warn:
 
 @attrs.frozen
 class Wait:
-    """Sleep until `until`, a call's return, or news (from the inbox, of a drain, a lost lease)."""
+    """Sleep until `until`, a call's return, a message, a drain, or the loss of the lease."""
 
     until: float | None
 
@@ -104,10 +105,10 @@ class WakeUp:
 
     Attributes:
         now: The store's time.
-        returned: Calls that came back.
-        news: The inbox may hold messages that were not seen.
-        drain: The worker is stopping: launch nothing more, give the lease back.
-        report: The lease was just renewed: a good moment to say where the execution is.
+        returned: Calls that returned.
+        news: The inbox may hold unseen messages.
+        drain: The worker is stopping: start no further step, give the lease back.
+        report: The lease was just renewed, so a report of the progress costs little.
     """
 
     now: float

@@ -1,7 +1,7 @@
 """The facts of a log: one frozen type per fact (participles), and their rows as stored.
 
-A row is a JSON array `[kind, at, fiber, id, *fields]`: what happened, when (seconds since the epoch, store's clock), in
-which fiber (0 is the workflow itself) and to which command. The log is the audit trail: nothing else is kept.
+A row is a JSON array `[kind, at, fiber, id, *fields]`. `at` is seconds since the epoch by the store's clock, `fiber` is 0 for
+the workflow itself, `id` is the command's. The log is the audit trail: nothing else is kept.
 """
 
 from __future__ import annotations
@@ -66,14 +66,14 @@ class StepBegun(Entry):
 
 @attrs.frozen
 class TimerSet(Entry):
-    """A sleep, or the timeout of a wait, will be over at `due`."""
+    """A sleep, or the timeout of a wait, ends at `due`."""
 
     due: float = 0.0
 
 
 @attrs.frozen
 class TimerFired(Entry):
-    """A sleep is over."""
+    """A sleep ended."""
 
 
 @attrs.frozen
@@ -107,7 +107,7 @@ class Emitted(Entry):
 
 @attrs.frozen
 class ChildStarted(Entry):
-    """A child execution was created in the same commit (`on_parent_close` says what becomes of it at our end).
+    """A child execution was created in the same commit (`on_parent_close` is its fate at our end).
 
     Without an id: it was started before the execution continued as new, and is still open.
     """
@@ -176,7 +176,7 @@ class AttemptFailed(Entry):
 class ExecutionClosed(Entry):
     """The execution ended. `voids`: the entries that a retry must void so that the failed command runs again.
 
-    `error`: what the workflow raised although its status says something else (a clean-up that failed after a cancel).
+    `error`: the error of a clean-up that failed after a cancel.
     """
 
     status: str = ""
@@ -273,13 +273,13 @@ def from_row(row: list[Any]) -> Fact:
 
 @attrs.frozen
 class Effective:
-    """What amendments make of a log.
+    """The effect of amendments on a log.
 
     Attributes:
         changes: Replaced rows by log index; None: the row is void.
-        again: How often each step's result, or each child's start, was voided, by the command's id.
-        receipts: Rows of signals that were received and whose receipt is void: they are to be received again. By log index.
-        ended: Executions whose end was seen, and is void: they must be asked for it again.
+        again: Number of voided results of each step, or starts of each child, by the command's id.
+        receipts: Void rows of received signals, which are to be received again, by log index.
+        ended: Executions whose end was recorded in a void entry, so that it must be requested again.
     """
 
     changes: dict[int, list[Any] | None] = attrs.Factory(dict)
@@ -289,7 +289,7 @@ class Effective:
 
 
 def effective(rows: list[list[Any]]) -> Effective:
-    """Return what the amendments in *rows* (the whole log, decoded, in order) make of it."""
+    """Return the effect of the amendments in *rows* (the whole log, decoded, in order)."""
     changes: dict[int, list[Any] | None] = {}
     again: dict[str, int] = {}
     for row in rows:

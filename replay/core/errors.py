@@ -42,7 +42,7 @@ class ReplayError(Exception):
     """Base of every error that replay raises on purpose."""
 
 
-# --- what a workflow sees -----------------------------------------------------------------------
+# --- raised in a workflow -----------------------------------------------------------------------
 
 
 class StepFailed(ReplayError):
@@ -79,8 +79,8 @@ class ExecutionFailed(ReplayError):
 
     Attributes:
         execution_id: The execution's id.
-        status: How it ended (`failed`, `compensation_failed`).
-        cause: What ended it (also `__cause__`).
+        status: Its status (`failed`, `compensation_failed`).
+        cause: The error that ended it (also `__cause__`).
     """
 
     def __init__(self, execution_id: str, cause: BaseException | None = None, *, status: str = "failed") -> None:
@@ -97,7 +97,7 @@ class ExecutionCancelled(ReplayError):
 
     Attributes:
         execution_id: The execution's id.
-        reason: What the canceller said.
+        reason: The canceller's reason.
     """
 
     def __init__(self, execution_id: str, reason: str | None = None) -> None:
@@ -154,7 +154,7 @@ class WorkflowExit(ReplayError):
 
     @classmethod
     def of(cls, error: BaseException) -> WorkflowExit:
-        """Return what stands for *error*."""
+        """Return the error that stands for *error*."""
         exit = cls(f"the workflow's code raised {describe_error(error)}. Fix: return, or raise an Exception")
         exit.__cause__ = error
         return exit
@@ -197,7 +197,7 @@ class NotSerializable(ReplayError, TypeError):
     """A value cannot be stored and restored exactly.
 
     Attributes:
-        path: Where in the value the offender sits, e.g. `.items[3].price` (empty: the value itself).
+        path: Place of the offender in the value, e.g. `.items[3].price` (empty: the value itself).
     """
 
     def __init__(self, message: str, path: str = "") -> None:
@@ -213,14 +213,14 @@ class LogTooLong(ReplayError):
     """An execution's log is over the engine's `log_limit` (entries). Fix: `return ctx.continue_as_new(...)`."""
 
 
-# --- what the engine itself cannot go on from ----------------------------------------------------
+# --- errors that stop the engine itself ---------------------------------------------------------
 
 
 class NonDeterminism(ReplayError):
     """The workflow's code and its execution's log disagree.
 
     Attributes:
-        execution_id: Which execution.
+        execution_id: The execution.
         recorded: The log's side, in words.
         attempted: The code's side, in words.
         location: `file:line` of the workflow's `yield`, when known.
@@ -245,11 +245,11 @@ class NonDeterminism(ReplayError):
 
 
 class Undecodable(ReplayError, ValueError):
-    """Stored text is not what the codec writes (damaged, hostile, or of a class this process does not know)."""
+    """Stored text was not written by the codec (damaged, hostile), or is of a class that this process does not know."""
 
 
 class StoreUnavailable(ReplayError, ConnectionError):
-    """The store (or queue) could not be reached in time; nobody knows what was applied. Asking again is safe."""
+    """The store (or queue) could not be reached in time. The request may have been applied; asking again is safe."""
 
 
 class Fenced(ReplayError):

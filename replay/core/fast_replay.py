@@ -30,7 +30,9 @@ def feed_plain_steps(
     """
     root = scheduler.root
     wait, id = root.wait, root.id
-    if root.gen is None or not isinstance(wait, StepWait) or wait.failures or root.cancel is not None:
+    if not isinstance(wait, StepWait) or wait.command.options is not PLAIN or rows[index][0] != "StepDone":
+        return index
+    if root.gen is None or wait.failures or root.cancel is not None:
         return index
     command: Any = wait.command
     send, advance_to, is_only = root.gen.send, scheduler.context.advance_to, scheduler.context.unyielded.is_only

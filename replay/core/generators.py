@@ -1,4 +1,4 @@
-"""Generators of the user's: closing them for good, and what a switch's branch gives."""
+"""Generators of the user's: closing them for good, and running a switch's branch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_CLOSES = 1000
 
 
 def close_generator(gen: Any) -> None:
-    """Close *gen* and what it delegates to, even if they yield on in their `finally` blocks.
+    """Close *gen* and the generators to which it delegates, even if they yield in their `finally` blocks.
 
     Innermost first: a sub-generator that yields while its caller is closed would be left behind half closed. Each close
     takes it one yield nearer to its end.
@@ -36,7 +36,7 @@ def _innermost(gen: Any) -> Any:
 
 
 def run_branch(run: Any, value: Any) -> Any:
-    """Return what a `Branch.run` gives for the switch's value: it is a value, or a callable with or without a parameter."""
+    """Return the result of a `Branch.run`, which is a value, or a callable with or without a parameter for the switch's value."""
     if not callable(run) or isinstance(run, Command):
         return run
     code = getattr(run, "__code__", None)
@@ -50,9 +50,9 @@ def run_branch(run: Any, value: Any) -> Any:
 
 
 def _required(run: Any) -> int:
-    """Return how many arguments a partial, a callable object, a class or a wrapped function cannot go without."""
+    """Return the number of required arguments of a partial, a callable object, a class or a wrapped function."""
     try:
         parameters = inspect.signature(run).parameters.values()
-    except (TypeError, ValueError):  # some built-in functions do not tell
+    except (TypeError, ValueError):  # some built-in functions have no signature
         return 0
     return sum(p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)

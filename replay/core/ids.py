@@ -1,4 +1,4 @@
-"""Ids: what may stand in one, and the ids that are derived from others so that repeating a request repeats its id."""
+"""Ids: their rules, and those derived from others, so that a repeated request has the same id."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def routing(execution_id: str) -> str:
 
 def digest_id(*parts: str) -> str:
     """Return 26 characters that stand for *parts* (collisions: about one in 2**64 pairs of squares)."""
-    import hashlib  # 4 ms, and most who import replay never come here
+    import hashlib  # takes 4 ms, and is seldom needed
 
     return hashlib.blake2b("\x1f".join(parts).encode("utf-8", "surrogatepass"), digest_size=13).hexdigest()
 

@@ -1,4 +1,4 @@
-"""How a wait or a step came out, as values to `match` on."""
+"""Results of waits and settled steps, as values to `match` on."""
 
 from __future__ import annotations
 

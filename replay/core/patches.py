@@ -1,4 +1,4 @@
-"""Patches: what `ctx.patched(change)` answers, the same on every replay."""
+"""Patches: the answers of `ctx.patched(change)`, the same on every replay."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from replay.core.cursor import LogCursor
 
 
 class Patches:
-    """The changes that an execution has asked about. `new` holds those that are to be recorded.
+    """The answers for one execution. `new` holds the changes to be recorded.
 
     Args:
-        rows: The log, encoded. What has been fed may be gone: a change is recorded after it was asked about, never before.
+        rows: The log, encoded. Rows that were fed may be empty: a change is recorded after its question, never before.
         decode: Decodes rows of it.
         cursor: The place in the log.
     """
@@ -28,12 +28,12 @@ class Patches:
         self._answers: dict[str, bool] = {}
 
     def go_live(self) -> None:
-        """Let go of the log: a long one must not stay in memory while its execution sleeps."""
+        """Release the log: a long one must not stay in memory while its execution sleeps."""
         self._recorded = set()
         self._rows = ()
 
     def answer(self, change: str) -> bool:
-        """As recorded; where the log goes on without a record, False; at the decider, True."""
+        """Return True if *change* is recorded or the log is at its end, False if the log continues without a record."""
         if change not in self._answers:
             self._answers[change] = self._new_answer(change)
         return self._answers[change]

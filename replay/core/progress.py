@@ -1,4 +1,4 @@
-"""Where an execution is: what it runs or waits for, since when, until when, at which line; and when the store is told."""
+"""Progress of an execution: its current commands, due times and source lines, and the times at which they are stored."""
 
 from __future__ import annotations
 
@@ -14,79 +14,79 @@ from replay.core.settings import Coding
 from replay.core.waits import AnswerWait, ChildWait, JoinWait, RollbackWait, SignalWait, StepWait, TimerWait
 
 MOST = 20
-"""Waits that are told: a fan-out of thousands must not fill the record."""
+"""Commands that are reported: a fan-out of thousands must not fill the record."""
 
 REPORT_AFTER = 1.0
-"""Seconds that a step may run before the store is told that it does: what operators see is not much older."""
+"""Seconds that a step may run before it is reported: an operator's view is not much older."""
 
 
 class ProgressReporter:
-    """What the store is told, and when: early enough for people, seldom enough to cost nothing.
+    """Reports progress to the store: early enough for people, seldom enough to cost nothing.
 
-    Parking always tells. While steps run, the store is told when one has run for `REPORT_AFTER` seconds, before a step is
-    launched if what was told last is older than that, and when leases are renewed if a body has said how far it got.
+    Suspending always reports. A running step is reported after `REPORT_AFTER` seconds. A stale report is renewed before a step
+    starts. Heartbeats of bodies are reported when leases are renewed.
     """
 
     def __init__(self, codec: Coding, limit: int) -> None:
         self._codec = codec
-        self._limit = limit  # bytes: what bodies say must not fill the record
+        self._limit = limit  # bytes: heartbeats must not fill the record
         self._reported_at = 0.0
         self._started_at: float | None = None
         self._heartbeats = 0
         self._details: dict[tuple[str, int], Any] = {}
 
     def begin(self, header: Header, now: float) -> None:
-        """A visit begins."""
+        """Begin a session."""
         self._started_at = None
         if header.current == b"[]":
-            self._reported_at = now  # nothing was told, so nothing is out of date
+            self._reported_at = now  # nothing was reported, so nothing is stale
         elif b'"details"' in header.current:
             self._details = self._remembered(header.current)
 
-    def _remembered(self, told: bytes) -> dict[tuple[str, int], Any]:
+    def _remembered(self, report: bytes) -> dict[tuple[str, int], Any]:
         try:
-            return {(w["id"], w["attempt"]): w["details"] for w in self._codec.decode(told) if "details" in w}
+            return {(w["id"], w["attempt"]): w["details"] for w in self._codec.decode(report) if "details" in w}
         except (Undecodable, TypeError, KeyError):
-            return {}  # a newer version's, or of a class that is gone: the step begins without
+            return {}  # of a newer version or an unknown class: the step begins without details
 
     def details(self, id: str, wait: StepWait) -> Any:
-        """Return what a step's body last said: in its previous attempt, or in this one before its process died."""
+        """Return the last heartbeat of a step: of its previous attempt, or of this one before its process died."""
         return self._details.pop((id, wait.failures + 1), wait.details)
 
     def started(self, now: float) -> None:
-        """Steps were launched."""
+        """Note that steps were started."""
         self._started_at = now if self._started_at is None else self._started_at
 
     def due(self) -> float | None:
-        """Return when the store must be told next."""
+        """Return the instant of the next report, None if none is due."""
         return None if self._started_at is None else self._started_at + REPORT_AFTER
 
     def is_stale(self, now: float) -> bool:
-        """Tell whether what the store was told last is too old to launch a step without a word."""
+        """Tell whether the last report is too old to start a step without another."""
         return now - self._reported_at >= REPORT_AFTER
 
     def should_report(self, now: float, running: RunningSteps, *, renewed: bool) -> bool:
-        """Tell whether the store is to be told now; *renewed*: leases just were, a good moment for a body's words."""
+        """Tell whether to report now; *renewed*: leases were just renewed, so heartbeats are reported, too."""
         due = self.due()
         return bool(running) and (
             (due is not None and due <= now) or (renewed and running.heartbeats != self._heartbeats)
         )
 
     def report(self, interpreter: Interpreter, running: RunningSteps, now: float) -> bytes:
-        """Return what the store is told now, encoded."""
+        """Return the report for the store, encoded."""
         self._reported_at, self._started_at, self._heartbeats = now, None, running.heartbeats
         if running.heartbeats:
             try:
-                told = self._codec.encode(current(interpreter, running.details()))
-                if len(told) <= self._limit:
-                    return told
+                report = self._codec.encode(current(interpreter, running.details()))
+                if len(report) <= self._limit:
+                    return report
             except NotSerializable:
-                pass  # they stay in this process, for the next attempt
+                pass  # the heartbeats stay in this process, for the next attempt
         return self._codec.encode(current(interpreter))
 
 
 def current(interpreter: Interpreter, details: Mapping[int, Any] | None = None) -> list[dict[str, Any]]:
-    """Describe what the execution's fibers are blocked on, as plain data; *details*: what bodies said, by fiber."""
+    """Return the commands on which the fibers are blocked, as plain data; *details*: last heartbeats by fiber."""
     return [_describe(fiber, details or {}) for fiber in interpreter.waits()[:MOST]]
 
 

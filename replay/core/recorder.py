@@ -1,7 +1,7 @@
-"""The recorder: what a session has decided and not committed yet.
+"""The recorder: entries and messages of a session that are not committed yet.
 
-A value reaches the workflow only after passing through the codec (invariant I6): `record` encodes an entry, and feeds the
-interpreter what a replay would read.
+A value reaches the workflow only after passing through the codec (invariant I6): `record` encodes an entry, decodes it, and
+feeds the interpreter.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from replay.core.settings import SessionSettings
 
 
 class Recorder:
-    """Entries, consumed messages, children to create and to cancel, and events of the commit that comes next."""
+    """Entries, consumed messages, children to create and to cancel, and events of the next commit."""
 
     def __init__(self, header: Header, interpreter: Interpreter, settings: SessionSettings) -> None:
         self.entries: list[bytes] = []
@@ -37,15 +37,15 @@ class Recorder:
 
     @property
     def unsaved(self) -> bool:
-        """Whether something is to be committed."""
+        """Something is to be committed."""
         return bool(self.entries or self.consumed or self.cancels)
 
     def clear(self) -> None:
-        """Forget what has been committed, or never will be."""
+        """Forget all: it was committed, or never will be."""
         self.entries, self.consumed, self.creates, self.cancels, self.publish = [], [], [], [], []
 
     def record(self, entry: e.Fact, consumed: tuple[int, ...] = ()) -> None:
-        """Make *entry* part of the log-to-be and show it to the workflow; what cannot be stored is `Refused` at its yield."""
+        """Append *entry* and feed it to the workflow. An entry that cannot be stored becomes a `Refused`."""
         try:
             if isinstance(entry, e.ChildStarted):
                 self._create(entry)
@@ -66,7 +66,7 @@ class Recorder:
     def _within_the_value(
         self, entry: e.Emitted | e.NoteAdded, refused: NotSerializable | PayloadTooLarge
     ) -> NotSerializable | PayloadTooLarge:
-        """Return the refusal of the user's own value, whose path does not begin with its place in the row."""
+        """Return the refusal with a path that begins in the user's value, not in the row."""
         try:
             self._codec.encode(entry.payload if isinstance(entry, e.Emitted) else entry.data)
         except NotSerializable as own:
@@ -74,15 +74,15 @@ class Recorder:
         return refused
 
     def step_done(self, entry: e.StepDone, data: bytes) -> None:
-        """As `record`, for a result that the thread which ran the step has encoded (as *data*) and decoded."""
+        """Record a result that the step's thread has encoded (as *data*) and decoded: as `record`, but faster."""
         self._interpreter.feed_entry(entry)
-        # The row as the codec would write it (every codec writes JSON), without a walk over what needs none.
+        # The same row as `entries.to_row` gives: every codec writes JSON, and the result is encoded already.
         id, digest = self._codec.encode(entry.id), b"null" if entry.digest is None else b"%d" % entry.digest
         numbers = entry.at, entry.fiber, id, data, digest, entry.attempts, entry.seconds
         self.entries.append(b'["StepDone",%a,%d,%b,%b,%b,%d,%a]' % numbers)
 
     def record_end(self, entry: e.ExecutionClosed | e.AttemptFailed) -> None:
-        """Make *entry* the last one of the workflow's attempt; the workflow does not see it."""
+        """Append *entry*, the last one of the workflow's attempt, without feeding it."""
         try:
             self.entries.append(self._codec.encode(e.to_row(entry)))
         except NotSerializable as refused:

@@ -40,7 +40,7 @@ SCHEDULES_LIMIT = 16
 
 
 class Request(Generic[R_co]):
-    """Something to ask a store; `R_co` is the type of its reply."""
+    """Base of all requests; `R_co` is the type of the reply."""
 
     __slots__ = ()
 
@@ -151,7 +151,7 @@ class Schedule:
 
 @attrs.frozen
 class WorkerRow:
-    """What a worker says of itself; `info` is opaque JSON. `seen_at` is the store's time of its last registration."""
+    """A worker's row; `info` is opaque JSON. `seen_at` is the store's time of its last registration."""
 
     name: str
     info: bytes = b"{}"
@@ -174,7 +174,7 @@ class Claims:
     """Reply of `Claim`.
 
     Attributes:
-        claimed: What this claim now holds leases on, longest due first (within each shard, if the store has several).
+        claimed: Executions on which this claim holds leases, longest due first (within each shard, if the store has several).
         next_due: Earliest instant at which these queues and workflows will have something due that is not due now
             (leases included), None if nothing is known. If more was due than `limit`, it is `now`.
         schedules: Due, unpaused schedules of these workflows, at most `SCHEDULES_LIMIT`, by `next_at`, then `id`. Schedules of other
@@ -200,7 +200,7 @@ class Claim(Request[Claims]):
     `current` to `[{"kind": "crash_loop"}]`, its lease cleared, due again after `CRASH_LOOP_DELAY` with `lost_leases` reset to
     `MAX_LOST - 1` (one more try). Executions of other workflows or queues are untouched.
 
-    Of what is due, a higher priority goes first, whether it was ready at once or waited for an instant (`Create.at`,
+    Among due executions a higher priority goes first, whether they were ready at once or waited for an instant (`Create.at`,
     `Suspend.wake_at`, a lease's end). An instant that has come is found `priority * PRIORITY_STEP` seconds earlier from the next
     claim on, whatever it claims, so that the order of `due_at` is the order of claims.
 
@@ -295,7 +295,7 @@ class Commit(Request[Committed]):
         seen: Highest inbox `seq` the session has been given.
         creates: Children to create (same rules as `Create`; those whose id exists are left alone).
         cancels: Ids of executions to cancel (as `Deliver` of a cancel without an id; ended or unknown ones are ignored).
-        current: What the execution does or waits for now (opaque JSON list), None leaves it.
+        current: Progress of the execution (opaque JSON list), None leaves it.
         attempt: The header's `attempt` from now on, None leaves it.
         amendments: Added to the header's `amendments`.
     """
@@ -376,7 +376,7 @@ class Deliver(Request[Delivered]):
     `UnknownExecution` / `ExecutionEnded` if it cannot take one. Idempotent by `message_id` (of cancels apart from those of
     other messages): a repetition is a `duplicate` even when the execution has ended meanwhile, for which the ids of the
     newest `ACCEPTED_LIMIT` arrivals are remembered until the execution is removed (at least an hour after its end).
-    A leased execution keeps its lease (its holder hears of it from the next commit or beat). A `cancel`: of an execution
+    A leased execution keeps its lease (its holder is notified by the next commit or renewal). A `cancel`: of an execution
     that lives, one is accepted (further ones are duplicates, whatever their id); an execution that was never claimed
     (`pending`, empty log) ends `cancelled` at once, as by `End("cancelled")`; a leased one gets `status="cancelling"`.
     A message does not wake an execution that is `stuck`, and does not advance an execution whose first `at` has not come
@@ -392,7 +392,7 @@ class Deliver(Request[Delivered]):
 
 @attrs.frozen
 class Watch(Request[Delivered]):
-    """Have `watcher`'s inbox get an `ended` message when execution `id` ends, or now if it has ended.
+    """Deliver an `ended` message to `watcher`'s inbox when execution `id` ends, or now if it has ended.
 
     `UnknownExecution` if `id` does not exist. An inbox holds at most one `ended` message of any one execution: while one
     waits, watching what has ended is a `duplicate`; once that is consumed, it delivers another. An execution that ends

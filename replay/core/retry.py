@@ -1,4 +1,4 @@
-"""When a failed attempt is tried again: a pure policy, its waiting done by durable timers."""
+"""Retry policies: pure rules for the next attempt. Waiting is done by durable timers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _attempts(_: object, __: object, value: int) -> None:
 
 @attrs.frozen
 class Retry:
-    """How often and when a failed attempt is repeated; waiting is a timer in the store, so it survives crashes.
+    """Number and times of the attempts after a failure. Waiting is a timer in the store, so it survives crashes.
 
     Args:
         attempts: All tries, the first included.
@@ -71,10 +71,10 @@ class Retry:
         return policy if isinstance(policy, Retry) else cls(attempts=policy)
 
     def delay(self, attempt: int, error: BaseException, *, elapsed: float, random: float) -> float | None:
-        """Return how long to wait after failed attempt number *attempt* (from 1), None to give up.
+        """Return the seconds to wait after failed attempt number *attempt* (from 1), None to give up.
 
         Args:
-            error: What the attempt raised.
+            error: The attempt's error.
             elapsed: Seconds since the first attempt began.
             random: A random number in [0, 1), drawn by the caller.
         """

@@ -188,7 +188,7 @@ class Scheduler:
                 self.notice(fiber)
 
     def notice(self, fiber: Fiber) -> None:
-        """Have the decider look at *fiber*, if the log has ended."""
+        """Queue *fiber* for the decider, if the log has ended."""
         if self._cursor.live:
             self.fresh.append(fiber)
 

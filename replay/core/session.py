@@ -1,11 +1,11 @@
 """A session: one visit of a worker to an execution, as a generator of effects.
 
-    load and replay the log (or go on with the live generator)
-    repeat: decide what can be decided, commit it, launch steps, await news
-    until the execution ends, or waits for the outside (park)
+    load and replay the log (or continue the live generator)
+    repeat: make the entries that can be decided, commit them, start steps, wait
+    until the execution ends, or only waits (suspend)
 
-Nothing leaves before it is recorded: entries that the workflow has seen are committed before a step is launched, an event
-is published or the lease is given up (invariant I7). Whatever raises `Fenced` ends the session without a trace.
+Entries that the workflow has seen are committed before a step is started, an event is published or the lease is given up
+(invariant I7). `Fenced` ends the session without a trace.
 """
 
 from __future__ import annotations
@@ -58,15 +58,15 @@ NEAR_LIMIT = 0.8
 """Share of `log_limit` at which a log's length is warned of: early enough to deploy a `ctx.continue_as_new`."""
 
 ALL_SEEN = 2**53
-"""Beyond every inbox number: what arrived meanwhile does not keep the execution awake."""
+"""Number beyond every message in the inbox: none that arrived meanwhile keeps the execution awake."""
 
 Steps = Generator[Effect, Any, None]
 
 
 class Session:
-    """One execution as a worker holds it: its interpreter, and what of it is not committed yet.
+    """One execution in a worker: its interpreter, and its entries that are not committed yet.
 
-    A parked session can be kept and run again with the next claim, if `fits` says that nothing happened in between.
+    A suspended session can be kept and run again with the next claim, if `fits` finds that nothing happened in between.
     """
 
     def __init__(self, claimed: Claimed, definition: Definition, settings: SessionSettings) -> None:
@@ -96,7 +96,7 @@ class Session:
     # --- for the worker ------------------------------------------------------------------------------
 
     def fits(self, claimed: Claimed) -> bool:
-        """Tell whether the execution is just as this session left it."""
+        """Tell whether the execution is unchanged since this session left it."""
         header = claimed.header
         return (
             self._interpreter is not None
@@ -125,7 +125,7 @@ class Session:
     def close(self) -> None:
         """Close the workflow's generators. Call from the thread that drives them; safe to call twice.
 
-        Nothing is left for the garbage collector to find: what refers to the session and back is let go of here.
+        References between the session and its parts are dropped, so that no cycle is left for the garbage collector.
         """
         if self._interpreter is not None:
             self._interpreter.close()
@@ -133,7 +133,7 @@ class Session:
             del self._decider, self._recorder
 
     def give_back(self) -> Commit:
-        """Return the request that hands the lease back without what is not committed."""
+        """Return the request that releases the lease and drops all that is not committed."""
         self._commits += 1
         return Commit(self.id, self._token, self._length, f"{self._token}:{self._commits}", ReleaseLease())
 
@@ -151,7 +151,7 @@ class Session:
         )
 
     def run(self, claimed: Claimed, now: float) -> Steps:
-        """Visit the execution: yield effects until it is parked, ended or lost."""
+        """Visit the execution: yield effects until it is suspended, ended or lost."""
         self.header, self.now, self.parked = claimed.header, now, False
         self._token = claimed.header.token or ""
         self._commits = 0
@@ -221,7 +221,7 @@ class Session:
         interpreter, decider = self._interpreter, self._decider
         assert interpreter is not None
         while self._begins() and self.now < interpreter.resumes_at:
-            # Something came during the pause before the next attempt: it waits, as the attempt does.
+            # A message came during the pause before the next attempt: it waits, as the attempt does.
             yield from self._commit(
                 Suspend("retrying", at_latest(self.header, interpreter.resumes_at), self._settings.lease)
             )
@@ -246,7 +246,7 @@ class Session:
                 if (self._recorder.unsaved or report) and (
                     yield from self._commit(KeepLease(self._settings.lease), where=report)
                 ):
-                    continue  # something arrived meanwhile: decide before launching
+                    continue  # a message arrived meanwhile: decide before starting steps
                 yield from self._start_steps()
             elif not self._running and self._stop_by is None:
                 if (yield from self._park()):
@@ -272,7 +272,7 @@ class Session:
         interpreter = self._interpreter
         assert interpreter is not None
         while interpreter.outcome is None:
-            self._recorder.end_if_too_long(self._length)  # what steps gave counts, too
+            self._recorder.end_if_too_long(self._length)  # results of steps count, too
             if decider.cancel is not None and interpreter.cancelled is None:
                 if self._running and (self._stop_by is None or self.now < self._stop_by):
                     return  # running bodies are asked to stop first
@@ -298,7 +298,7 @@ class Session:
         return (self.header.deadline or 0.0) - self.header.created_at
 
     def _until(self) -> float | None:
-        """Return when the session must look again by itself."""
+        """Return the instant at which the session must wake up by itself, None if there is none."""
         until = self._running.next_timeout(self.now)
         for instant in (self._decider.wake_at(), self._stop_by, self._progress.due()):
             if instant is not None and (until is None or instant < until):
@@ -306,7 +306,7 @@ class Session:
         return until
 
     def _take(self, woken: WakeUp) -> Steps:
-        """Take in what happened."""
+        """Take in the results, messages and timeouts of a wake-up."""
         self.now = max(self.now, woken.now)
         self._draining = self._decider.draining = self._draining or woken.drain
         for returned in woken.returned:
@@ -346,7 +346,7 @@ class Session:
         assert self._interpreter is not None
         fiber = self._interpreter.fibers.get(call.fiber)
         if fiber is None or fiber.wait is not call.wait:
-            return  # what came back just before it (a race's winner, say) has cancelled it
+            return  # cancelled by a result just before it (of a race's winner, say)
         if returned.error is None:
             entry = e.StepDone(
                 self.now, call.fiber, call.id, returned.value, call.digest, call.attempt, round(returned.seconds, 6)
@@ -361,7 +361,7 @@ class Session:
         wait.in_flight = False
         if self._stop_by is not None and isinstance(error, Exception | Cancelled):
             self._interpreter.fresh.append(fiber)
-            return  # it was asked to stop and did: the cancel decides
+            return  # the body stopped as asked: the cancel decides
         first = wait.first_at if wait.first_at is not None else (call.started or self.now)
         delay = None
         if not final and not wait.settling and isinstance(error, Exception):
@@ -395,7 +395,7 @@ class Session:
         attempt: int | None = None,
         amendments: int = 0,
     ) -> Generator[Effect, Any, bool]:
-        """Commit what is pending; return whether messages came in."""
+        """Commit all that is pending; return whether messages came in."""
         self._commits += 1
         commit_id = f"{self._token}:{self._commits}"
         assert self._interpreter is not None
@@ -428,7 +428,7 @@ class Session:
         return False
 
     def _lengthened(self, then: KeepLease | Suspend | ReleaseLease | End | Restart, entries: int) -> Steps:
-        """Count committed *entries*; warn once, when the log of what goes on comes near its limit."""
+        """Count committed *entries*; warn once, when the log of a continuing execution comes near its limit."""
         near, before = self._settings.log_limit * NEAR_LIMIT, self._length
         self._length += entries
         if before < near <= self._length and not isinstance(then, End | Restart):
@@ -455,11 +455,11 @@ class Session:
     # --- leaving ---------------------------------------------------------------------------------------------------
 
     def _park(self) -> Generator[Effect, Any, bool]:
-        """Release the execution; False if something arrived meanwhile, and the visit goes on."""
+        """Release the execution; return False if a message arrived meanwhile, so that the session continues."""
         assert self._interpreter is not None
         if self._draining and self._decider.starts:
             yield from self._commit(ReleaseLease(), where=True)
-            self.parked = False  # launches are not in the log: the next visit finds them by itself
+            self.parked = False  # the steps are not in the log: the next session finds them by itself
             return True
         waits = [fiber.wait for fiber in self._interpreter.waits()]
         retrying = any(isinstance(wait, StepWait) and wait.retry_at is not None for wait in waits)
@@ -468,7 +468,7 @@ class Session:
         return self.parked
 
     def _finish(self, outcome: Outcome) -> Generator[Effect, Any, bool]:
-        """End the execution, or its attempt. False if the outcome had to be changed first."""
+        """End the execution, or its attempt; return False if the outcome had to be changed first."""
         assert self._interpreter is not None
         running = self._running.abandon()
         if running:
@@ -480,15 +480,15 @@ class Session:
         if outcome.raised is not None:
             yield Warn(f"execution {self.id!r} raised {describe_error(outcome.raised)} after it was cancelled")
         if isinstance(leave.then, Suspend):
-            self._seen = ALL_SEEN  # whatever arrived meanwhile waits in the inbox for the next attempt
+            self._seen = ALL_SEEN  # messages that arrived meanwhile wait in the inbox for the next attempt
         yield from self._commit(
             leave.then, cancels=leave.cancels, attempt=leave.attempt, amendments=int(leave.attempt is not None)
         )
-        self.parked = False  # what comes next replays the log
+        self.parked = False  # the next session replays the log
         return True
 
     def _stick(self, error: BaseException) -> Steps:
-        """Leave the execution as it is, visibly stuck; it is tried again later, and at a fitting worker's start."""
+        """Leave the execution visibly stuck. It is tried again later, and at a fitting worker's start."""
         self.stuck = error
         if self._interpreter is not None:
             self._recorder.clear()

@@ -1,4 +1,4 @@
-"""What a session is given by its worker: the workflow's definition, the codec, limits."""
+"""Settings of a session, given by its worker: the workflow's definition, the codec, limits."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from replay.core.context import Context
 from replay.core.retry import Retry
 
 PAYLOAD_LIMIT = 1_048_576
-"""Bytes that an encoded value may take, unless told otherwise."""
+"""Bytes that an encoded value may take by default."""
 
 
 class Definition(Protocol):
-    """What a session needs of a workflow's definition."""
+    """The part of a workflow's definition that a session needs."""
 
     @property
     def key(self) -> str:
@@ -43,7 +43,7 @@ class Definition(Protocol):
 
 
 class Coding(Protocol):
-    """What a session needs of the codec."""
+    """The part of a codec that a session needs."""
 
     def encode(self, value: Any) -> bytes:
         """Encode one value."""
@@ -64,7 +64,7 @@ class Coding(Protocol):
 
 @attrs.frozen
 class SessionSettings:
-    """What a session is told by its worker; durations are seconds, sizes bytes, `log_limit` counts entries."""
+    """Options of a session; durations are seconds, sizes bytes, `log_limit` counts entries."""
 
     codec: Coding
     context: Callable[..., Context]
@@ -77,5 +77,5 @@ class SessionSettings:
     cancel_grace: float = 5.0
 
     def digest(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int | None:
-        """Fingerprint a step's arguments, None if nobody compares them."""
+        """Fingerprint a step's arguments, None if they are not compared."""
         return None if self.argument_policy == "off" else self.codec.digest(args, kwargs)

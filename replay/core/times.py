@@ -14,14 +14,14 @@ Instant: TypeAlias = "float | datetime"
 """A point in time: seconds since the epoch, or an aware `datetime`."""
 
 LONGEST = 1000 * 366 * 86400.0
-"""Longest duration, seconds: 1,000 years, so that whatever is due can be shown as a date."""
+"""Longest duration, seconds: 1,000 years, so that each due time can be shown as a date."""
 
 _FIRST, _END = -62_135_596_800.0, 253_402_300_800.0
-"""What a `datetime` can tell, in seconds since the epoch: nothing later could be shown."""
+"""Range of a `datetime`, seconds since the epoch: nothing outside could be shown."""
 
 
 def duration(value: Any, what: str) -> float:
-    """Return a duration (seconds or `timedelta`) as seconds, refusing what is not one.
+    """Return a duration (seconds or `timedelta`) as seconds, or refuse it.
 
     Raises:
         TypeError: It is neither a number nor a `timedelta`.

@@ -39,10 +39,13 @@ class Unyielded:
 
     def take(self, command: Any) -> Built | None:
         """Note that *command* was yielded; return one that was dropped and can never be yielded."""
-        if self.is_only(command):
+        if command is self.last and not self.earlier:  # as `is_only`, without the call
+            self.last = None
             return None
         root = getattr(command, "origin", None)
-        self.add(None)
+        if self.last is not None:
+            self.earlier.append((self.last, self.line))
+            self.last = None
         waiting, self.earlier = self.earlier, []
         dropped = None
         while waiting:

@@ -195,16 +195,16 @@ def wait_for(command: AnyCommand, number: int) -> AnyWait:
     match command:
         case Step():
             return StepWait(command)
-        case WaitForSignal():
-            return SignalWait(command)
-        case All() | Race():
-            return JoinWait(command, number)
-        case Start() | WaitForExecution():
-            return ChildWait(command)
+        case Note() | Emit() | Switch():
+            return AnswerWait(command)
         case Sleep():
             return TimerWait(command)
-        case Switch() | Emit() | Note():
-            return AnswerWait(command)
+        case WaitForSignal():
+            return SignalWait(command)
+        case Start() | WaitForExecution():
+            return ChildWait(command)
+        case All() | Race():
+            return JoinWait(command, number)
         case Rollback():
             return RollbackWait(command)
         case _:
