@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal, Never, ParamSpec, Protocol, Type
 from replay.core import commands as c
 from replay.core import times
 from replay.core.ids import check_id, check_key, check_step_id, defined_id
+from replay.core.not_yielded import NotYielded
 from replay.core.outcomes import Completed, Received, TimedOut, Winner
 from replay.core.times import Instant, Seconds
-from replay.core.unyielded import Unyielded
 
 if TYPE_CHECKING:
     import logging
@@ -106,7 +106,7 @@ class Context:
     and `replaying` are not yielded.
     """
 
-    __slots__ = ("_answer_patch", "_now", "_sources", "attempt", "execution_id", "replaying", "unyielded")
+    __slots__ = ("_answer_patch", "_now", "_sources", "attempt", "execution_id", "not_yielded", "replaying")
 
     def __init__(
         self,
@@ -123,7 +123,7 @@ class Context:
         self._sources = sources
         self._answer_patch = answer_patch
         self._now = now
-        self.unyielded = Unyielded()
+        self.not_yielded = NotYielded()
 
     # --- commands ------------------------------------------------------------------------------
 
@@ -140,10 +140,10 @@ class Context:
             StepFailed: The function raised (after its retries); the cause is in `.cause`.
         """
         command = c.new_step(id, fn, args, kwargs)
-        unyielded = self.unyielded
-        unyielded.add(command)
+        not_yielded = self.not_yielded
+        not_yielded.add(command)
         if not self.replaying:
-            unyielded.line = sys._getframe(1).f_lineno
+            not_yielded.line = sys._getframe(1).f_lineno
         return command
 
     def sleep(self, duration: Seconds, id: str | None = None) -> c.Sleep:
@@ -198,7 +198,7 @@ class Context:
         names = [b.id for b in found] + ([default.id] if default is not None else [])
         if len(set(names)) != len(names):
             raise ValueError(f"switch {id!r}: branch ids must differ, not {names}")
-        self.unyielded.use(*(branch.run for branch in found), *([default.run] if default is not None else []))
+        self.not_yielded.use(*(branch.run for branch in found), *([default.run] if default is not None else []))
         return self._built(c.Switch(id, value, found, default))
 
     def rollback(self) -> c.Rollback:
@@ -471,15 +471,15 @@ class Context:
 
     def _built(self, command: C, above: int = 2) -> C:
         """Note that *command* was built by the code *above* frames up."""
-        self.unyielded.add(command)
+        self.not_yielded.add(command)
         if not self.replaying:
-            self.unyielded.line = sys._getframe(above).f_lineno
+            self.not_yielded.line = sys._getframe(above).f_lineno
         return command
 
     def _joined(self, command: J) -> J:
         """As `_built`, for a command whose members are thereby used."""
         _check_unbegun(command.members)
-        self.unyielded.use(*command.members)
+        self.not_yielded.use(*command.members)
         return self._built(command, 3)
 
 

@@ -35,7 +35,7 @@ def feed_plain_steps(
     if root.gen is None or wait.failures or root.cancel is not None:
         return index
     command: Any = wait.command
-    send, advance_to, is_only = root.gen.send, scheduler.context.advance_to, scheduler.context.unyielded.is_only
+    send, advance_to, is_only = root.gen.send, scheduler.context.advance_to, scheduler.context.not_yielded.is_only
     counts, unique, began, end = scheduler.ids.counts, scheduler.ids.unique, index, len(rows)
     while index < end:
         row = rows[index]

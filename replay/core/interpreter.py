@@ -336,7 +336,7 @@ class Interpreter:
             return
         if isinstance(result, Generator | Command):
             if isinstance(result, Command):
-                self.context.unyielded.use(result)
+                self.context.not_yielded.use(result)
             self._scheduler.run_branch(fiber, All(switch.id, (result,), (branch.id,), "switch"))
         else:
             self._scheduler.resume(fiber, result)

@@ -160,7 +160,7 @@ class Scheduler:
         if not isinstance(command, Command):
             wrong = divergence.not_a_command(command, fiber)
         elif fiber.gen is not None and not self._epilogue:
-            dropped = self.context.unyielded.take(command)
+            dropped = self.context.not_yielded.take(command)
             wrong = None if dropped is None else divergence.forgotten(dropped, fiber.where())
         if wrong is None and fiber.cancel is not None:
             wrong, fiber.cancel = fiber.cancel, None
@@ -225,7 +225,7 @@ class Scheduler:
         if error is None and isinstance(value, Generator):
             error = divergence.returned_generator(value)
         if error is None and not isinstance(value, ContinueAsNew):
-            dropped = self.context.unyielded.first()
+            dropped = self.context.not_yielded.first()
             error = None if dropped is None else divergence.forgotten(dropped)
         self._epilogue = True
         self.root.gen = self._epilogue_of(value, error)

@@ -135,7 +135,7 @@ class Explorer:
             except StopIteration as stop:
                 self._active.remove(gen)
                 return stop.value
-            ctx.unyielded.clear()
+            ctx.not_yielded.clear()
             value, error = None, None
             try:
                 value = self._outcome(command, ctx, prefix)

@@ -237,7 +237,7 @@ class Naive:
                 command = gen.send(value) if error is None else gen.throw(error)
             except StopIteration as stop:
                 return stop.value
-            self.ctx.unyielded.clear()
+            self.ctx.not_yielded.clear()
             value, error = None, None
             try:
                 value = self.do(command, prefix)

@@ -9,7 +9,7 @@ Built: TypeAlias = "tuple[Any, int]"
 """A command and the line on which it was built (0: unknown)."""
 
 
-class Unyielded:
+class NotYielded:
     """The commands that a workflow has built and not yielded, in the order of building.
 
     Attributes:
