@@ -13,6 +13,7 @@ from typing import Any, assert_never
 
 from replay.core import commands as c
 from replay.core import entries as e
+from replay.core.copies import own
 from replay.core.divergence import shown
 from replay.core.errors import NoBranchMatched, SignalRefused, StepInterrupted
 from replay.core.fibers import Fiber
@@ -226,7 +227,7 @@ class Decider:
     def _choose(self, fiber: Fiber, switch: c.Switch[Any], now: float) -> e.Fact:
         try:
             for branch in switch.branches:
-                if branch.match(switch.value) if callable(branch.match) else branch.match == switch.value:
+                if branch.match(own(switch.value)) if callable(branch.match) else branch.match == switch.value:
                     return e.BranchChosen(now, fiber.number, fiber.id, branch.id)
         except Exception as error:  # the matcher is user code; its exception is raised inside the workflow
             return e.Refused(now, fiber.number, fiber.id, error)

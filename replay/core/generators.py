@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from replay.core.commands import Command
+from replay.core.copies import own
 from replay.core.errors import Cancelled
 
 MAX_CLOSES = 1000
@@ -46,7 +47,7 @@ def run_branch(run: Any, value: Any) -> Any:
         takes = code.co_argcount - len(getattr(run, "__defaults__", None) or ())
         if getattr(run, "__self__", None) is not None:
             takes -= 1
-    return run(value) if takes >= 1 else run()
+    return run(own(value)) if takes >= 1 else run()
 
 
 def _required(run: Any) -> int:

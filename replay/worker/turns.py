@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 import attrs
 
+from replay.core.copies import own_arguments
 from replay.core.effects import Call, Returned
 from replay.worker.steps import CancelFlag
 
@@ -58,6 +59,7 @@ class TurnCalls:
         """Add calls to run."""
         for call in calls:
             call.cancelled = CancelFlag()
+            call.args, call.kwargs = own_arguments(call.args, call.kwargs)
             self.started.append(call)
 
     def cancel(self, calls: Iterable[Call], *, abandon: bool) -> None:
