@@ -57,12 +57,14 @@ def _copy(value: Any, memo: Memo) -> Any:
     if cls is list:
         items: list[Any] = []
         memo[id(value)] = items
-        items.extend([_copy(item, memo) for item in value])
+        items += [item if type(item) in IMMUTABLE else _copy(item, memo) for item in value]
         return items
     if cls is dict:
         pairs: dict[Any, Any] = {}
         memo[id(value)] = pairs
-        pairs.update({_copy(key, memo): _copy(item, memo) for key, item in value.items()})
+        for key, item in value.items():
+            own_key = key if type(key) in IMMUTABLE else _copy(key, memo)
+            pairs[own_key] = item if type(item) in IMMUTABLE else _copy(item, memo)
         return pairs
     make = _copiers.get(cls)
     if make is None:
