@@ -23,6 +23,19 @@ from replay.ports import Clock
 _Lane = tuple[str, str, str]
 
 
+def is_hot(x: Execution, request: r.Commit) -> bool:
+    """Tell whether *request* is granted and does no more than append entries, report what is current and keep the lease."""
+    return (
+        type(request.then) is r.KeepLease
+        and x.token == request.token
+        and x.length == request.expected
+        and x.ended_at is None
+        and x.last_commit != request.commit_id
+        and not (request.consumed or request.creates or request.cancels or request.amendments)
+        and request.attempt is None
+    )
+
+
 class MemoryStore:
     """See `replay.ports.Store`. One lock makes each batch atomic.
 
@@ -243,6 +256,8 @@ class MemoryStore:
         x = self._executions.get(request.id)
         if x is None:
             raise refusals.fenced(request.id, "it is gone")
+        if is_hot(x, request):
+            return self._commit_entries(x, request)
         change = t.commit(x, request, self._now)
         if change is None:
             held = x.token == request.token
@@ -253,6 +268,20 @@ class MemoryStore:
         for id in request.cancels:
             self._cancel_quietly(id)
         return self._conclude(x, request)
+
+    def _commit_entries(self, x: Execution, request: r.Commit) -> r.Committed:
+        """Apply a hot commit in place: nearly all commits are such, and two changes for each would cost a step 6 %."""
+        x.log.extend(request.entries)
+        x.length = len(x.log)
+        x.last_commit = request.commit_id
+        x.updated_at = self._now
+        x.lost_leases = 0
+        if request.current is not None:
+            x.current = request.current
+        renewed = t.renewed_at(x, request.then.lease, self._now) if isinstance(request.then, r.KeepLease) else None
+        if renewed is not None:
+            self._set_due(x, renewed)
+        return r.Committed(self._now, x.messages(request.seen))
 
     def _conclude(self, x: Execution, request: r.Commit) -> r.Committed:
         unseen = x.messages(request.seen)

@@ -194,9 +194,8 @@ def conclude(x: State, request: r.Commit, unseen: bool, now: float) -> Change:
     """
     match request.then:
         case r.KeepLease(lease):
-            if x.due_at is None or now + lease > x.due_at + lease / 4:  # seldom: each move costs an index entry
-                return Change({"due_at": now + lease})
-            return NO_CHANGE
+            renewed = renewed_at(x, lease, now)
+            return NO_CHANGE if renewed is None else Change({"due_at": renewed})
         case r.Suspend(_, _, lease) if unseen:
             return Change({"due_at": now + lease})
         case r.Suspend(status, wake_at, _):
@@ -214,6 +213,11 @@ def conclude(x: State, request: r.Commit, unseen: bool, now: float) -> Change:
             return end(x, request.then, now)
         case _:
             assert_never(request.then)
+
+
+def renewed_at(x: State, lease: float, now: float) -> float | None:
+    """Return the due time of a lease that a commit keeps, None if it stays: seldom moved, since each move costs an index entry."""
+    return now + lease if x.due_at is None or now + lease > x.due_at + lease / 4 else None
 
 
 def _ready(x: State, now: float) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from replay.backends.memory import MemoryStore
+from replay.backends.memory import store as memory
 from replay.backends.redis import open_store
 from replay.backends.redis import store as redis
 from replay.backends.redis.constants import CONSTANTS
@@ -71,6 +72,18 @@ def scripts_by_age() -> dict[str, Script]:
 def test_it_answers_as_the_memory_store_does(make_store: Callable[[Any], Any], request: pytest.FixtureRequest) -> None:
     sharded = request.node.callspec.params["make_store"] in SHARDED
     run_state_machine_as_test(store_agreement(make_store, ordered=not sharded), settings=SETTINGS)
+
+
+def test_hot_commits_of_the_memory_store_equal_full_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(MemoryStore):
+        """Decides each commit in full."""
+
+        def apply(self, requests: Sequence[r.Request[Any]]) -> list[Any]:
+            with monkeypatch.context() as patched:
+                patched.setattr(memory, "is_hot", lambda x, request: False)
+                return super().apply(requests)
+
+    run_state_machine_as_test(store_agreement(MemoryStore, Full), settings=SETTINGS)
 
 
 class Unfenced(MemoryStore):
