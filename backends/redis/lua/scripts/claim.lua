@@ -107,17 +107,16 @@ end
 -- Due schedules of the known workflows, earliest first. Others are not even looked at, so they never hide these.
 local due, schedules = {}, {}
 for workflow in pairs(call('EXISTS', T .. 'sz') == 1 and knows or {}) do
-  local rows = call('ZRANGE', T .. 'sw:' .. workflow, 0, SCHEDULE_LIMIT, 'WITHSCORES')
-  for i = 1, #rows, 2 do
-    local score = checked_next(rows[i], workflow, rows[i + 1])
-    local at = score and tonumber(score)
-    if at and at > now then
-      later(at)
-      if score == rows[i + 1] then break end
-    elseif at then
-      due[#due + 1] = { rows[i], at }
+  local function look(least, most, limit)
+    local rows = call('ZRANGEBYSCORE', T .. 'sw:' .. workflow, least, most, 'WITHSCORES', 'LIMIT', 0, limit)
+    for i = 1, #rows, 2 do
+      local score = checked_next(rows[i], workflow, rows[i + 1])
+      local at = score and tonumber(score)
+      if at and at > now then later(at) elseif at then due[#due + 1] = { rows[i], at } end
     end
   end
+  look('-inf', NOW, SCHEDULE_LIMIT)
+  look('(' .. NOW, '+inf', 1)
 end
 table.sort(due, function(a, b)
   if a[2] ~= b[2] then return a[2] < b[2] end
