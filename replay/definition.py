@@ -12,7 +12,7 @@ import attrs
 from replay.core.errors import NotSerializable, SignalRefused
 from replay.core.ids import check_id, defined_id
 from replay.core.retry import Retry
-from replay.core.times import Seconds, duration
+from replay.core.times import Seconds, duration, time_limit
 from replay.input_types import Unfit, annotation_of, converted, type_name
 from replay.payload_types import check_payload, check_type
 
@@ -37,7 +37,7 @@ class Signal(Generic[T]):
         check_id(self.id, "signal")
         check_type("signal", self.id, self.payload_type)
 
-    def check(self, payload: Any) -> None:
+    def check(self, payload: T) -> None:
         """Refuse a payload of another type.
 
         Raises:
@@ -57,7 +57,7 @@ class Event(Generic[T]):
         check_id(self.id, "event")
         check_type("event", self.id, self.payload_type)
 
-    def check(self, payload: Any) -> None:
+    def check(self, payload: T) -> None:
         """Refuse a payload of another type.
 
         Raises:
@@ -98,7 +98,7 @@ class Workflow(Generic[In, Out]):
         self.category = category
         self.signals = None if signals is None else _check_signals(signals, self.key)
         self.retry = None if retry is None else Retry.of(retry)
-        self.timeout = None if timeout is None else duration(timeout, "workflow(timeout=)")
+        self.timeout = None if timeout is None else time_limit(timeout, "workflow(timeout=)")
         self.version = _check_version(version)
         self.queue = check_id(queue, "queue")
         self.metadata = check_metadata(metadata, f"workflow {self.key!r}")

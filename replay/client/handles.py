@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from replay.definition import Signal
 
 T = TypeVar("T")
+S = TypeVar("S")
 
 
 @attrs.frozen
@@ -52,7 +53,7 @@ class Handle(Generic[T]):
         """Return the current status."""
         return self._engine.get_execution(self.id).status
 
-    def signal(self, signal: Signal[Any] | str, payload: Any = None, *, dedupe_id: str | None = None) -> None:
+    def signal(self, signal: Signal[S] | str, payload: S | None = None, *, dedupe_id: str | None = None) -> None:
         """Send a signal. See `Engine.signal`."""
         self._engine.signal(self.id, signal, payload, dedupe_id=dedupe_id)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from replay.client.base import ClientBase
 from replay.client.handles import Handle, id_of
@@ -42,7 +42,7 @@ class Messaging(ClientBase):
         if dedupe_id is not None:
             _check_dedupe_id(dedupe_id)
         if isinstance(signal, Signal):
-            signal.check(payload)
+            signal.check(cast("T", payload))
         data = self.encode(payload, f"the payload of signal {name!r}")
         if any(w.signals is not None for w in self._workflows.values()):
             header = self.header(id)

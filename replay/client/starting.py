@@ -11,7 +11,7 @@ from replay.client.base import ClientBase
 from replay.client.handles import Handle, StartResult
 from replay.core import requests as r
 from replay.core.ids import check_id, check_key, keyed_id
-from replay.core.times import duration, instant
+from replay.core.times import duration, instant, time_limit
 from replay.definition import Workflow, check_metadata, check_priority
 from replay.logs import get_logger
 
@@ -108,7 +108,7 @@ class Starting(ClientBase):
         else:
             id = self.new_id()
         metadata = definition.metadata | check_metadata(metadata, "start")
-        limit = definition.timeout if timeout is None else duration(timeout, "timeout")
+        limit = definition.timeout if timeout is None else time_limit(timeout, "timeout")
         keep = definition.retention if definition.retention is not None else self._retention
         data = self.encode(definition.input_value(input), f"the input of {definition.key!r}")
         if b'"__main__:' in data and not self._runs_executions():

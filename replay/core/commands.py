@@ -9,7 +9,7 @@ import attrs
 
 from replay.core.outcomes import Err, Ok
 from replay.core.retry import ONCE, Retry
-from replay.core.times import Seconds, duration
+from replay.core.times import Seconds, time_limit
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -87,7 +87,7 @@ class Step(Command[T_co]):
 
     def timeout(self, seconds: Seconds) -> Step[T_co]:
         """Fail an attempt with `StepTimeout` after *seconds* (or a `timedelta`); its thread is abandoned."""
-        return cast("Step[T_co]", self._with(timeout=duration(seconds, "step.timeout")))
+        return cast("Step[T_co]", self._with(timeout=time_limit(seconds, f"step {self.id!r}: .timeout")))
 
     def down(self, undo: Callable[[T_co], Any]) -> Step[T_co]:
         """Register *undo*, called with the step's result if the workflow rolls back."""

@@ -52,7 +52,7 @@ class SignalOf(Protocol[T_co]):
         ...
 
 
-class EventOf(Protocol[T_co]):
+class EventOf(Protocol[T]):
     """An event's definition, `Event(id, payload type)`."""
 
     @property
@@ -61,12 +61,12 @@ class EventOf(Protocol[T_co]):
         ...
 
     @property
-    def payload_type(self) -> type[T_co] | None:
+    def payload_type(self) -> type[T] | None:
         """The payload's type, None: any."""
         ...
 
-    def check(self, payload: Any) -> None:
-        """Refuse a payload of another type."""
+    def check(self, payload: T) -> None:
+        """Refuse a payload of another type. Its argument ties the types of event and payload for type checkers."""
         ...
 
 
@@ -148,11 +148,11 @@ class Context:
 
     def sleep(self, duration: Seconds, id: str | None = None) -> c.Sleep:
         """Wait for *duration* (seconds or `timedelta`), durably, holding no thread."""
-        return self._built(c.Sleep(id or "sleep", seconds=times.duration(duration, "ctx.sleep")))
+        return self._built(c.Sleep(_id(id, "sleep"), seconds=times.duration(duration, "ctx.sleep")))
 
     def sleep_until(self, when: Instant, id: str | None = None) -> c.Sleep:
         """Wait until *when* (aware `datetime`, or seconds since the epoch); at once if it has passed."""
-        return self._built(c.Sleep(id or "sleep", until=times.instant(when, "ctx.sleep_until")))
+        return self._built(c.Sleep(_id(id, "sleep"), until=times.instant(when, "ctx.sleep_until")))
 
     @overload
     def wait_for_signal(
@@ -173,7 +173,7 @@ class Context:
         """
         name = check_id(defined_id(signal, "Signal", "ctx.wait_for_signal"), "signal")
         limit = None if timeout is None else times.duration(timeout, "ctx.wait_for_signal(timeout=)")
-        return self._built(c.WaitForSignal(id or name, name, limit, None if isinstance(signal, str) else signal))
+        return self._built(c.WaitForSignal(_id(id, name), name, limit, None if isinstance(signal, str) else signal))
 
     def switch(
         self,
@@ -213,8 +213,8 @@ class Context:
         """
         name = check_id(defined_id(event, "Event", "ctx.emit"), "event")
         if not isinstance(event, str):
-            event.check(payload)
-        return self._built(c.Emit(id or name, name, payload))
+            event.check(cast("T", payload))
+        return self._built(c.Emit(_id(id, name), name, payload))
 
     def start(
         self,
@@ -266,7 +266,7 @@ class Context:
         """
         check_id(execution_id, "execution id")
         limit = None if timeout is None else times.duration(timeout, "ctx.wait_for_execution(timeout=)")
-        return self._built(c.WaitForExecution(id or f"wait:{execution_id}"[:200], execution_id, limit))
+        return self._built(c.WaitForExecution(_id(id, f"wait:{execution_id}"[:200]), execution_id, limit))
 
     @overload
     def all(self, *, limit: int | None = None, id: str | None = None) -> c.All[tuple[()]]: ...
@@ -398,10 +398,10 @@ class Context:
         """
         _check_limit(limit, "ctx.all")
         if not members:
-            return self._built(c.All(id or "all", (), (), "tuple", limit))
+            return self._built(c.All(_id(id, "all"), (), (), "tuple", limit))
         found, names, shape = c.shape_members(members[0], members[1:], "ctx.all")
         keys = tuple(members[0]) if shape == "dict" else ()
-        return self._joined(c.All(id or "all", found, names, shape, limit, keys))
+        return self._joined(c.All(_id(id, "all"), found, names, shape, limit, keys))
 
     def map(self, id: str, fn: Callable[[U], T], items: Iterable[U], *, limit: int | None = None) -> c.All[list[T]]:
         """Run step `fn(item)` for each item side by side, at most *limit* at a time; gives the list of results."""
@@ -455,7 +455,7 @@ class Context:
 
         Decided once for each execution and change, and recorded.
         """
-        return self._answer_patch(check_id(change_id, "change"))
+        return self._answer_patch(check_step_id(change_id, "change"))
 
     @property
     def log(self) -> logging.Logger | logging.LoggerAdapter[Any]:
@@ -504,6 +504,11 @@ def _check_unbegun(members: tuple[Any, ...]) -> None:
         seen.add(id(member))
 
 
+def _id(given: str | None, default: str) -> str:
+    """Return a command's id; an empty one stays, and is refused at the yield."""
+    return default if given is None else given
+
+
 def _start(
     id: str, workflow: Any, input: Any, key: str | None, timeout: Any, on_parent_close: str, *, wait: bool
 ) -> c.Start[Any]:
@@ -513,5 +518,5 @@ def _start(
         raise TypeError(f"child {id!r}: pass a workflow (decorated with @workflow), not {workflow!r}")
     if key is not None:
         check_key(key, "idempotency_key")
-    limit = None if timeout is None else times.duration(timeout, "timeout")
+    limit = None if timeout is None else times.time_limit(timeout, "timeout")
     return c.Start(check_step_id(id, "Start"), workflow, input, key, limit, on_parent_close, wait)

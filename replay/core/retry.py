@@ -42,7 +42,7 @@ class Retry:
         attempts: All tries, the first included.
         initial: Seconds (or `timedelta`, like all durations here) before the second attempt.
         factor: Each further wait is this many times the previous one.
-        cap: Longest wait, seconds.
+        cap: Longest wait, seconds; default: 60, or `initial` if that is more.
         jitter: Each wait is lengthened by a random share of up to this fraction of itself.
         on: Exception classes that are worth another attempt.
         never: Exception classes that are not, even if `on` holds them.
@@ -55,7 +55,9 @@ class Retry:
     attempts: int = attrs.field(default=3, validator=_attempts)
     initial: float = attrs.field(default=1.0, converter=_seconds)
     factor: float = attrs.field(default=2.0, validator=_positive("factor"))
-    cap: float = attrs.field(default=60.0, converter=_seconds)
+    cap: float = attrs.field(
+        default=attrs.Factory(lambda self: max(60.0, self.initial), takes_self=True), converter=_seconds
+    )
     jitter: float = attrs.field(default=0.1, validator=attrs.validators.ge(0))
     on: tuple[type[BaseException], ...] = attrs.field(default=(Exception,), converter=_classes)
     never: tuple[type[BaseException], ...] = attrs.field(default=(), converter=_classes)
@@ -64,6 +66,12 @@ class Retry:
         converter=attrs.converters.optional(_seconds),
         validator=attrs.validators.optional(_positive("deadline")),
     )
+
+    def __attrs_post_init__(self) -> None:
+        if self.cap < self.initial:
+            raise ValueError(
+                f"Retry(initial={self.initial:g}, cap={self.cap:g}) would never wait for `initial`. Fix: a cap of {self.initial:g} or more"
+            )
 
     @classmethod
     def of(cls, policy: Retry | int) -> Retry:

@@ -281,7 +281,7 @@ class Session:
                 self._recorder.record(e.CancelReceived(self.now, 0, "", reason), (decider.cancel.seq,))
                 continue
             if decider.deadline is not None and self._is_overdue() and interpreter.cancelled is None:
-                reason = f"the execution did not end within its timeout ({self._allowed():g} s after it was created)"
+                reason = f"the execution did not end within its timeout ({round(self._allowed(), 3):g} s after it was created)"
                 self._recorder.record(e.CancelReceived(self.now, 0, "", reason, "timeout"))
                 continue
             decided = decider.next_entry(self.now)

@@ -35,6 +35,19 @@ def duration(value: Any, what: str) -> float:
     return float(seconds)
 
 
+def time_limit(value: Any, what: str) -> float:
+    """Return a timeout (seconds or `timedelta`) as seconds.
+
+    Raises:
+        TypeError: It is neither a number nor a `timedelta`.
+        ValueError: It is no duration, or zero: nothing could ever be in time.
+    """
+    seconds = duration(value, what)
+    if not seconds:
+        raise ValueError(f"{what} takes more than 0 seconds, not {value!r}. Fix: leave it out for no limit")
+    return seconds
+
+
 def instant(value: Any, what: str) -> float:
     """Return an instant (seconds since the epoch, or an aware `datetime`) as seconds since the epoch, UTC.
 

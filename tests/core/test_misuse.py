@@ -18,6 +18,7 @@ from replay import (
     NotACommand,
     NotSerializable,
     ReservedId,
+    Retry,
     Signal,
     workflow,
 )
@@ -536,3 +537,55 @@ def test_a_signal_is_declared_with_one_type() -> None:
 def test_the_limit_of_a_queue_is_a_whole_number(limit: Any) -> None:
     with pytest.raises(ConfigError, match=r"queues: the limit of 'mail' is a whole number of at least 1"):
         Engine("memory://", queues={"mail": limit}).close()
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda ctx: ctx.sleep(1, id=""),
+        lambda ctx: ctx.sleep_until(1, id=""),
+        lambda ctx: ctx.emit("e", id=""),
+        lambda ctx: ctx.wait_for_signal("s", id=""),
+        lambda ctx: ctx.all([ctx.sleep(1)], id=""),
+        lambda ctx: ctx.step("s", act).timeout(0),
+        lambda ctx: ctx.start("c", taker, timeout=0),
+        lambda ctx: ctx.step("s", act).retry(Retry(initial=3600, cap=60)),
+    ],
+)
+def test_an_empty_id_a_zero_timeout_and_a_cap_below_the_first_wait_are_refused(build: Any) -> None:
+    @workflow
+    def wrong(ctx: Context) -> Any:
+        return (yield build(ctx))
+
+    error = failing(wrong)
+    assert isinstance(error, ValueError | ReservedId), error
+    assert re.search(r"not allowed|more than 0 seconds|Fix: a cap of", str(error))
+
+
+def test_a_first_wait_beyond_the_usual_cap_raises_the_cap() -> None:
+    assert Retry(initial=3600).cap == 3600
+    assert Retry().cap == 60
+
+
+def test_a_zero_timeout_is_refused_at_definition_and_start() -> None:
+    with pytest.raises(ValueError, match="more than 0 seconds"):
+        workflow(timeout=0)(taker.fn)
+    with Engine("memory://", workflows=[taker]) as engine, pytest.raises(ValueError, match="more than 0 seconds"):
+        engine.start(taker, timeout=0)
+
+
+def test_a_change_id_may_hold_blanks() -> None:
+    @workflow
+    def changed(ctx: Context) -> Any:
+        yield ctx.note("x")
+        return ctx.patched("charge twice, refund once")
+
+    with Simulation([changed]) as sim:
+        handle = sim.start(changed)
+        sim.run()
+        assert handle.result() is True
+
+
+@workflow
+def taker(ctx: Context) -> Any:
+    yield ctx.note("x")

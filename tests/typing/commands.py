@@ -205,3 +205,5 @@ def mistakes(engine: Engine, ctx: Context, order: Order) -> None:
     engine.start(small, 3)  # type: ignore[misc]
     engine.signal("id", Approved, "not an approval")  # type: ignore[misc]
     ctx.sleep(1).retry(3)  # type: ignore[attr-defined]
+    ctx.emit(Event("done", int), "x")  # type: ignore[misc]
+    engine.start(small, order).signal(Approved, 5)  # type: ignore[misc]
