@@ -99,6 +99,7 @@ class Waiting(ClientBase):
                 ) from unknown
         error = decoded(self.codec, header.error)
         if header.status == "cancelled":
-            raise ExecutionCancelled(header.id, None if error is None else text_of(error))
+            reason = text_of(error) if isinstance(error, BaseException) else error
+            raise ExecutionCancelled(header.id, None if reason is None else str(reason))
         cause = error if issubclass(type(error), BaseException) else None
         raise ExecutionFailed(header.id, cause, status=header.status)

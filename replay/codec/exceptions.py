@@ -211,7 +211,7 @@ def put_together(parts: Any, registry: Registry, read: Callable[[Any], Any]) -> 
     trace, text = parts.get("trace"), parts.get("text")
     if type(trace) is str:
         _space(error)[_TRACE] = trace
-    if type(text) is str and safe_text(error) != text:
+    if type(text) is str and type(error) is not RemoteError and safe_text(error) != text:
         _space(error)[KEPT_TEXT] = text  # its own text has changed, or cannot be read
     return error
 
