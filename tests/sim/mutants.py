@@ -66,9 +66,9 @@ def the_expected_length_is_not_compared(real: Any, store: Any, request: r.Commit
     return real(store, request if x is None else attrs.evolve(request, expected=x.length))
 
 
-@plant(MemoryStore, "_conclude")
-def a_wake_up_is_dropped_when_the_inbox_grew(real: Any, store: Any, x: Any, request: r.Commit) -> Any:
-    return real(store, x, attrs.evolve(request, seen=2**53))
+@plant(MemoryStore, "_commit")
+def a_wake_up_is_dropped_when_the_inbox_grew(real: Any, store: Any, request: r.Commit) -> Any:
+    return real(store, attrs.evolve(request, seen=2**53))
 
 
 @plant(MemoryStore, "_claim")

@@ -25,6 +25,7 @@ METADATA = st.sampled_from([b"{}", b'{"k":1}', b'{"k":2,"l":"x"}', b'{"l": "x", 
 KNOWN = st.sampled_from([(("w", ""), ("v", "")), (("w", ""),), (("v", ""),), (("v", ""), ("nobody", ""))])
 SCHEDULES = ("s", "t", "u", "other", "another")
 SCHEDULED = st.sampled_from(["w", "v", "gone"])
+CURRENT = st.sampled_from([None, None, b'[{"kind":"step"}]', b"[7]"])
 LEASE = 10.0
 ALL = 100
 """Limit of a claim that takes all that is due."""
@@ -152,20 +153,21 @@ def store_agreement(
                 self.clock.move_to(self.clock.now() + LEASE + 1.0)
                 self.claim_all()
                 if number == progress and self.leases:
-                    self.commit_entries(0, (), 0)
+                    self.commit_entries(0, (), 0, None)
 
-        @rule(id=IDS, pick=st.integers(0, 3), entries=ROWS, seen=st.integers(0, 3))
-        def keep(self, id: str, pick: int, entries: tuple[bytes, ...], seen: int) -> None:
-            """Commit entries and nothing else: the hot request, for which stores have statements of their own."""
+        @rule(id=IDS, pick=st.integers(0, 3), entries=ROWS, seen=st.integers(0, 3), current=CURRENT)
+        def keep(self, id: str, pick: int, entries: tuple[bytes, ...], seen: int, current: bytes | None) -> None:
+            """Commit entries and the current commands alone: the hot request, for which stores have special statements."""
             self.lease(id)
             if self.leases:
-                self.commit_entries(pick, entries, seen)
+                self.commit_entries(pick, entries, seen, current)
 
-        def commit_entries(self, pick: int, entries: tuple[bytes, ...], seen: int) -> None:
+        def commit_entries(self, pick: int, entries: tuple[bytes, ...], seen: int, current: bytes | None) -> None:
             self.tick()
             id = sorted(self.leases)[pick % len(self.leases)]
             token, length = self.leases[id]
-            request = r.Commit(id, token, length, self.nonce(), r.KeepLease(LEASE), entries, seen=seen)
+            keep = r.KeepLease(LEASE)
+            request = r.Commit(id, token, length, self.nonce(), keep, entries, seen=seen, current=current)
             if isinstance(self.ask(request), r.Committed):
                 self.leases[id] = (token, length + len(entries))
             else:
@@ -182,7 +184,7 @@ def store_agreement(
             then=st.sampled_from(["keep", "park", "wake", "yield", "end", "fail", "restart"]),
             attempt=st.sampled_from([None, None, 2, 3]),
             amendments=st.sampled_from([0, 0, 1]),
-            current=st.sampled_from([None, b'[{"kind":"step"}]']),
+            current=CURRENT,
             child=st.none() | st.none() | IDS,
             cancel=st.none() | st.none() | IDS,
         )
