@@ -7,6 +7,7 @@ and a decision on a stand-in goes both ways. Every `yield` that no path reached 
 from __future__ import annotations
 
 import copy
+import re
 from collections import Counter
 from collections.abc import Generator, Hashable
 from types import CodeType, FrameType
@@ -254,8 +255,9 @@ class Explorer:
                     workflow=command.workflow.key,
                     timeout=command.timeout,
                 )
-                if wait:
-                    self._ended(site, str(command.id))
+                if not wait:
+                    return _id_of(command)
+                self._ended(site, str(command.id))
                 return self._unknown(site)
             case c.Switch():
                 return self._switch(command, ctx, prefix)
@@ -340,6 +342,11 @@ class Explorer:
         name = command.names[winner]
         self._outcome_edge(name)
         return Winner(name, self._member(command.members[winner], ctx, f"{prefix}{name}/"))
+
+
+def _id_of(command: c.Start[Any]) -> str:
+    """Return a text in place of the started execution's id. It is no stand-in, since every started execution has an id of this form."""
+    return re.sub(r"[^A-Za-z0-9._-]", "-", command.id)[:200]
 
 
 def describe(workflow: Workflow[Any, Any], input: Any = None) -> Description:

@@ -74,6 +74,19 @@ class FlakyStore:
         self.store.close()
 
 
+class LeavingStore(FlakyStore):
+    """A memory store that raises *what* when a worker commits."""
+
+    def __init__(self, what: BaseException) -> None:
+        super().__init__()
+        self.what = what
+
+    def apply(self, requests: Sequence[Any]) -> list[Any]:
+        if any(isinstance(request, r.Commit) for request in requests):
+            raise self.what
+        return super().apply(requests)
+
+
 def runner_of(engine: Engine, **options: Any) -> Runner:
     return Runner(engine.make_worker(), codec=engine.codec, clock=SystemClock(), **options)
 
@@ -81,11 +94,7 @@ def runner_of(engine: Engine, **options: Any) -> Runner:
 @pytest.mark.parametrize("definition", [no_step, one_step])
 @pytest.mark.parametrize("what", [SystemExit(3), KeyboardInterrupt(), GeneratorExit()])
 def test_whatever_ends_a_thread_ends_the_worker(definition: Any, what: BaseException) -> None:
-    def leave(id: str, entry: object) -> None:
-        raise what
-
-    with Engine("memory://", workflows=[definition]) as engine:
-        engine.on_entry(leave)
+    with Engine(LeavingStore(what), workflows=[definition]) as engine:  # type: ignore[arg-type]
         runner = runner_of(engine)
         runner.start()
         engine.start(definition)
