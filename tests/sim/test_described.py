@@ -18,7 +18,9 @@ CUT_OFF = re.compile(r"further paths|rounds|unknown here")
 
 @settings(max_examples=examples(60), suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(programs, inboxes)
-@example([("try", [("start", [], [])], [], [("step", "a", 0, 1, False, False)], [])], {"s": 0, "t": 0})  # waits by the id
+@example(
+    [("try", [("start", [], [])], [], [("step", "a", 0, 1, False, False)], [])], {"s": 0, "t": 0}
+)  # waits by the id
 def test_every_command_of_a_run_is_a_node_of_the_description(nodes: Any, inbox: dict[str, int]) -> None:
     with simulate(nodes, inbox) as sim:
         entries = sim.engine.detail("x-1").audit
