@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from replay.core.effects import Call
 from replay.testing.checks.golden import assert_replays
 from replay.testing.checks.recovery import assert_recovers, assert_replay_equivalent
 from replay.testing.checks.sweep import Seed, try_seeds
 from replay.testing.simulation.clock import VirtualClock
 from replay.testing.simulation.faults import CrashPoint, Faults
 from replay.testing.simulation.simulation import SimHandle, Simulation
-from replay.testing.simulation.stubs import REAL, fails, hangs, returns, takes
+from replay.testing.simulation.stubs import REAL, calls, fails, hangs, returns, stub, takes
 
 if TYPE_CHECKING:
     from replay.testing.contracts import BusContract, QueueContract, StoreContract
     from replay.testing.contracts.agreement import store_agreement
     from replay.testing.scenario.machine import WorkflowMachine
-    from replay.testing.scenario.strategy import Run, histories, run_plan, scenarios
+    from replay.testing.scenario.strategy import Run, histories, plan, run_plan, scenarios
 
 __all__ = [
     "REAL",
     "BusContract",
+    "Call",
     "CrashPoint",
     "Faults",
     "QueueContract",
@@ -34,13 +36,16 @@ __all__ = [
     "assert_recovers",
     "assert_replay_equivalent",
     "assert_replays",
+    "calls",
     "fails",
     "hangs",
     "histories",
+    "plan",
     "returns",
     "run_plan",
     "scenarios",
     "store_agreement",
+    "stub",
     "takes",
     "try_seeds",
 ]
@@ -52,6 +57,7 @@ _LAZY = {
     "StoreContract": "contracts",
     "WorkflowMachine": "scenario.machine",
     "histories": "scenario.strategy",
+    "plan": "scenario.strategy",
     "run_plan": "scenario.strategy",
     "scenarios": "scenario.strategy",
     "store_agreement": "contracts.agreement",

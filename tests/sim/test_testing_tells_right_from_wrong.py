@@ -281,7 +281,7 @@ def test_a_failing_scenario_prints_its_timeline_and_a_line_that_runs_it_again() 
         pinned()
     for wrong in ("nonsense", plan[:-9]):
         with pytest.raises(ValueError, match="not a plan"):
-            run_plan(pay, wrong)
+            run_plan(pay, wrong).run()
 
 
 def test_a_failure_shrinks_to_what_it_takes() -> None:

@@ -114,9 +114,10 @@ def _run_seeds(
     from replay.testing.checks.sweep import try_seeds, undisturbed
 
     plain = undisturbed(definitions[0], value, **options)
-    if plain.problem or plain.ending.status in UNSUITABLE:
+    if plain.problem or plain.rests or plain.ending.status in UNSUITABLE:
         click.echo(plain.timeline)
-        click.echo(f"error: without any fault it ends {plain.ending}\n{plain.problem or ''}".rstrip(), err=True)
+        why = plain.problem or plain.rests or ""
+        click.echo(f"error: without any fault it ends {plain.ending}\n{why}".rstrip(), err=True)
         return exit_codes.CHECK_FAILED
     failed = False
     with bar("seeds", len(seeds)) as advance:
@@ -147,7 +148,7 @@ def _run_plan(definitions: Sequence[Workflow[Any, Any]], plan: str, *, as_json: 
     from replay.testing import run_plan
 
     try:
-        run = run_plan(definitions[0], plan, others=definitions[1:])
+        run = run_plan(definitions[0], plan, others=definitions[1:]).run()
     except AssertionError as error:
         click.echo(f"error: {error}", err=True)
         return exit_codes.CHECK_FAILED

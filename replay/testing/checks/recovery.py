@@ -15,6 +15,7 @@ from replay.ports import Clock, Store
 from replay.testing.checks.replaying import check_cold, suspects
 from replay.testing.checks.shifted_environment import shifted_environment
 from replay.testing.simulation.faults import CrashPoint
+from replay.testing.simulation.quiet_logs import quiet_workers
 from replay.testing.simulation.simulation import SimHandle, Simulation
 from replay.testing.simulation.timeline import short
 
@@ -68,7 +69,8 @@ def assert_recovers(
         Number of crash points tried.
 
     Raises:
-        AssertionError: After some crash the execution ends otherwise or not at all, or a recorded step runs again.
+        AssertionError: Undisturbed, the execution is stuck or waits for ever. After some crash it ends otherwise or not at all, or a
+            recorded step runs again.
     """
     options = {"workflows": [workflow, *others], "steps": steps, "store": store}
     plain, handle = _run(workflow, input, signals, options, None)
@@ -78,6 +80,9 @@ def assert_recovers(
         raise AssertionError(
             f"workflow {workflow.key!r} does not even run undisturbed: {problem}\n{plain.timeline(40)}"
         )
+    if (rests := unfinished(plain, handle, [id_of(signal) for signal, _ in signals])) is not None:
+        plain.close()
+        raise AssertionError(f"workflow {workflow.key!r} does not end undisturbed: {rests}\n{plain.timeline(12)}")
     points = plain.injector.effects
     stride = max(1, points // MAX_EFFECTS)
     tried = 0
@@ -158,7 +163,8 @@ def _run(
 ) -> tuple[Simulation, SimHandle]:
     sim = Simulation(**options, crash_at=point)
     handle = sim.start(workflow, input, id="x-1")
-    sim.settle(handle, signals)
+    with quiet_workers:
+        sim.settle(handle, signals)
     return sim, handle
 
 
@@ -177,6 +183,31 @@ def result_of(sim: Simulation, handle: SimHandle, *, same: bool = True) -> Resul
     else:
         value = repr(execution.result)
     return Result(execution.status.value, value, excused)
+
+
+def unfinished(sim: Simulation, handle: SimHandle, sent: Sequence[str] = ()) -> str | None:
+    """Describe why an undisturbed execution proves nothing: it is stuck, or waits for ever. None if it has ended."""
+    execution = sim.engine.get_execution(handle)
+    if execution.status.ended:
+        return None
+    if execution.status == "stuck":
+        return (
+            f"it is stuck: {_waits(execution.current)}. Fix: see `replay lint`, or give `others=` the missing workflows"
+        )
+    signal = next((str(wait["signal"]) for wait in execution.current if wait.get("signal")), None)
+    waits = _waits(execution.current) or "a message"
+    if signal is None:
+        return (
+            f"it is {execution.status} and waits for ever, at {waits}. Fix: let the workflow, or a stub, come to an end"
+        )
+    times = sent.count(signal)
+    again = f" once more ({times} sent)" if times else ""
+    return f"it waits for ever for {waits}{again}. Fix: signals=[..., ({signal!r}, payload)], or a timeout on the wait"
+
+
+def id_of(signal: Any) -> str:
+    """Return the id of a signal that is given by its definition or id."""
+    return signal if isinstance(signal, str) else str(signal.id)
 
 
 def _waits(current: Sequence[Mapping[str, Any]]) -> str:

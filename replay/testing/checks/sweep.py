@@ -9,8 +9,9 @@ import attrs
 
 from replay.definition import Workflow
 from replay.ports import Clock, Store
-from replay.testing.checks.recovery import Result, differs, result_of, wrong
+from replay.testing.checks.recovery import Result, differs, id_of, result_of, unfinished, wrong
 from replay.testing.simulation.faults import Faults
+from replay.testing.simulation.quiet_logs import quiet_workers
 from replay.testing.simulation.simulation import Simulation
 
 
@@ -23,12 +24,14 @@ class Seed:
         ending: Result of the execution.
         problem: The violated promise, None if there is none.
         timeline: One line for each event.
+        rests: The reason why it did not end, None if it did.
     """
 
     seed: int
     ending: Result
     problem: str | None
     timeline: str
+    rests: str | None = None
 
 
 def try_seeds(
@@ -48,9 +51,15 @@ def try_seeds(
 
     Faults cost virtual time. Pass `same=False` for a workflow that races against the clock. The arguments are those of
     `assert_recovers` and `Simulation`.
+
+    Raises:
+        AssertionError: Undisturbed, the execution is stuck or waits for ever.
     """
     options: dict[str, Any] = {"signals": signals, "steps": steps, "others": others, "store": store, "same": same}
-    expected = undisturbed(workflow, input, **options).ending
+    plain = undisturbed(workflow, input, **options)
+    if plain.rests is not None:
+        raise AssertionError(f"workflow {workflow.key!r} does not end undisturbed: {plain.rests}\n{plain.timeline}")
+    expected = plain.ending
     for seed in seeds:
         run = _run(workflow, input, seed, {"workers": workers, "faults": faults or None}, **options)
         yield attrs.evolve(run, problem=run.problem or differs(run.ending, expected))
@@ -73,11 +82,12 @@ def _run(
     store: Callable[[Clock], Store] | None = None,
     same: bool = True,
 ) -> Seed:
-    with Simulation([workflow, *others], seed=seed, steps=steps, store=store, **options) as sim:
+    with quiet_workers, Simulation([workflow, *others], seed=seed, steps=steps, store=store, **options) as sim:
         handle = sim.start(workflow, input, id="x-1")
         try:
             sim.settle(handle, signals)
             problem = wrong(sim, handle)
         except AssertionError as error:  # it neither rests nor ends
             problem = str(error).splitlines()[0]
-        return Seed(seed, result_of(sim, handle, same=same), problem, sim.timeline())
+        rests = unfinished(sim, handle, [id_of(signal) for signal, _ in signals])
+        return Seed(seed, result_of(sim, handle, same=same), problem, sim.timeline(), rests)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -94,14 +95,39 @@ def read_token(workflows: Sequence[Workflow[Any, Any]], text: str) -> list[Any]:
     Raises:
         ValueError: The text is no token, or the plan belongs to another workflow.
     """
-    try:
-        data = zlib.decompress(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-        key, *made = list(_codec(workflows).decode(data))
-    except (ValueError, TypeError, zlib.error, Undecodable) as error:
-        raise ValueError(f"{text[:40]!r} is not a plan that a failing scenario printed ({error})") from None
+    key, *made = _decoded(_codec(workflows), text)
     if key != workflows[0].key:
         raise ValueError(f"the plan is of workflow {key!r}, not {workflows[0].key!r}")
     return made
+
+
+def workflow_of(text: str) -> str:
+    """Return the key of the workflow that a token belongs to.
+
+    Raises:
+        ValueError: The text is no token.
+    """
+    try:
+        return str(json.loads(_unpacked(text))[0])
+    except (ValueError, TypeError, zlib.error, IndexError) as error:
+        raise _no_plan(text, error) from None
+
+
+def _decoded(codec: TaggedJson, text: str) -> list[Any]:
+    try:
+        return list(codec.decode(_unpacked(text)))
+    except (ValueError, TypeError, zlib.error, Undecodable) as error:
+        raise _no_plan(text, error) from None
+
+
+def _unpacked(text: str) -> bytes:
+    return zlib.decompress(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+
+
+def _no_plan(text: str, error: Exception) -> ValueError:
+    return ValueError(
+        f"{text[:40]!r} is not a plan that a failing scenario printed ({error}). Fix: copy it whole, or remove it"
+    )
 
 
 def target_of(workflow: Workflow[Any, Any]) -> str | None:

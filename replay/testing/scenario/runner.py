@@ -19,6 +19,7 @@ from replay.testing.checks.recovery import wrong
 from replay.testing.scenario.plan import Choices, target_of, token
 from replay.testing.scenario.step_outcomes import StepOutcomes
 from replay.testing.simulation.faults import CrashPoint, Faults
+from replay.testing.simulation.quiet_logs import quiet_workers
 from replay.testing.simulation.simulation import FAULTS_STOP_AFTER, SimHandle, Simulation
 from replay.testing.simulation.stubs import plain
 
@@ -109,7 +110,7 @@ def arrivals(signals: Sequence[Signal[Any]], *, cancels: bool) -> st.SearchStrat
         st.tuples(
             st.sampled_from(["once", "once", "once", "twice"]),
             st.just(signal.id),
-            st.integers(0, 3) if signal.payload_type is None else st.from_type(signal.payload_type),
+            payloads(signal),
         )
         for signal in signals
     ]
@@ -117,6 +118,11 @@ def arrivals(signals: Sequence[Signal[Any]], *, cancels: bool) -> st.SearchStrat
         events.append(st.just(("cancel", "", None)))
     when = st.sampled_from([0, 0, 0, 0, 0, 1, 2, 4])  # mostly 0: waits time out often enough anyway
     return st.lists(st.tuples(when, st.integers(0, 8), st.one_of(events)), max_size=MOST_ARRIVALS)
+
+
+def payloads(signal: Signal[Any]) -> st.SearchStrategy[Any]:
+    """Return a strategy of a signal's payloads."""
+    return st.integers(0, 3) if signal.payload_type is None else st.from_type(signal.payload_type)
 
 
 class ScenarioRunner:
@@ -162,7 +168,7 @@ class ScenarioRunner:
             crash_at=crash,
             store=options.store,
         )
-        with self.sim:
+        with quiet_workers, self.sim:
             handle = self.sim.start(options.workflow, plan["input"], id="x-1")
             plan["signals"] = []
             plan["outcomes"] = outcomes.chosen
@@ -190,11 +196,27 @@ class ScenarioRunner:
                 sim.stop_faults()
             if arrived:
                 continue
+            if self._unlisted(handle):
+                continue
             due = sim.next_due(renewals=False)
             if due is not None and due - began <= HORIZON:
                 self._pass(due)
             elif not self._arrival(handle, now=True):
                 return
+
+    def _unlisted(self, handle: SimHandle) -> bool:
+        """Send a signal that the execution waits for and `signals=` does not list, if the draw says so."""
+        known = {signal.id for signal in self._options.signals}
+        allowed = self._options.workflow.signals
+        current = self.sim.engine.get_execution(handle).current
+        waits = sorted({str(wait["signal"]) for wait in current if wait.get("signal")} - known)
+        if allowed is not None:
+            waits = [id for id in waits if id in {signal.id for signal in allowed}]
+        if not waits or len(self.plan["signals"]) >= MOST_ARRIVALS or not self._choices.draw(st.booleans()):
+            return False
+        payload = self._choices.draw(payloads(self.sim.awaited(handle.id, waits[0])))
+        self._coming.insert(0, (0, 0, ("once", waits[0], payload)))
+        return self._arrival(handle)
 
     def _pass(self, until: float) -> None:
         """Advance to *until* without running what is due then: a message may arrive first."""
@@ -277,6 +299,6 @@ class ScenarioRunner:
             return "@settings(print_blob=True) (a value of this run cannot be written as text)"
         targets = [target_of(each) for each in (workflow, *others)]
         if None in targets:
-            return f"@example(run_plan({workflow.fn.__name__}, {plan!r}))"
+            return f"@example(plan({plan!r}))"
         more = [part for target in targets[1:] for part in ("--other", str(target))]
         return shlex.join(["replay", "simulate", str(targets[0]), *more, "--plan", plan])

@@ -22,7 +22,7 @@ from replay.testing.simulation.bus import LossyBus
 from replay.testing.simulation.clock import SkewedClock, VirtualClock
 from replay.testing.simulation.faults import Crash, CrashPoint, Faults, FaultyStore, Injector
 from replay.testing.simulation.node import Node, RunningStep
-from replay.testing.simulation.outages import quiet_outages
+from replay.testing.simulation.quiet_logs import quiet_outages
 from replay.testing.simulation.recording import RecordingStore
 from replay.testing.simulation.step_bodies import LaunchRules, run_body
 from replay.testing.simulation.stubs import Stubs

@@ -59,7 +59,8 @@ class Simulation(Cluster):
         workflows: Workflows that every worker knows.
         seed: Decides every interleaving and every fault.
         workers: Number of workers; 0 leaves an API node alone.
-        steps: Stubs by step id or function: `returns`, `fails`, `hangs`, `takes`, or any function of the call. Other steps run their body.
+        steps: Stubs by step id or function: `REAL`, `returns`, `fails`, `hangs`, `takes`, `calls`, a function that takes the
+            step's arguments, `stub(fn)` for a function of the `Call`, or a value. Other steps run their body.
         start: Virtual start time, an aware `datetime` (default: 2026-01-01 UTC).
         faults: Rates of faults. True draws them from the seed, None injects none.
         crash_at: A single crash, for exhaustive checks.
@@ -219,7 +220,7 @@ class Simulation(Cluster):
         """See `SimHandle.waiting_for`."""
         for wait in self.engine.get_execution(id).current:
             if wait.get("kind") == "signal":
-                return self._definition_of(id, str(wait["signal"]))
+                return self.awaited(id, str(wait["signal"]))
             if wait.get("kind") != "stuck":
                 return wait.get("execution_id") or wait.get("id")
         return None
@@ -233,7 +234,8 @@ class Simulation(Cluster):
         """Workflow keys of all executions created in this simulation, by execution id."""
         return self._timeline.workflows
 
-    def _definition_of(self, id: str, name: str) -> Any:
+    def awaited(self, id: str, name: str) -> Signal[Any]:
+        """Return the definition of the signal that an execution waits for under this *name*."""
         fibers: list[Fiber] = []
         for node in self._nodes:
             session = node.worker.parked(id)

@@ -10,7 +10,7 @@ from replay.core.requests import Load
 from replay.engine import Engine
 from replay.ports import Codec
 from replay.testing.simulation.faults import Crash
-from replay.testing.simulation.stubs import Hangs, Takes
+from replay.testing.simulation.stubs import Hangs, KitRefusal, Takes
 from replay.testing.simulation.timeline import short
 from replay.worker import Worker
 from replay.worker.steps import run_call
@@ -53,7 +53,7 @@ def run_body(
 
 
 def _refuse(call: Call, execution_id: str) -> NoReturn:
-    raise RuntimeError(
+    raise KitRefusal(
         f"step {call.id!r} waits for execution {execution_id!r}, but nothing else runs during a step of a simulation. "
         f"Fix: stub the step, or `yield from ctx.child(...)` in the workflow"
     )
@@ -61,7 +61,7 @@ def _refuse(call: Call, execution_id: str) -> NoReturn:
 
 def _ends_the_test(error: BaseException) -> bool:
     package = type(error).__module__.partition(".")[0]
-    return isinstance(error, Crash | KeyboardInterrupt) or package in ENDS_THE_TEST
+    return isinstance(error, Crash | KitRefusal | KeyboardInterrupt) or package in ENDS_THE_TEST
 
 
 class LaunchRules:
