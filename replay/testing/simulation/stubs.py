@@ -230,9 +230,13 @@ class Stubs:
             if isinstance(found, Returns):
                 turns = self._turns.setdefault((key, call.execution_id), {})
                 value = found.of(turns.setdefault(call.token, len(turns)))
-                return Stub(lambda call, value=value: value)
+                return Stub(_constant(value))
             return found
         return None
+
+
+def _constant(value: Any) -> Callable[[Call], Any]:
+    return lambda call: value
 
 
 def plain(id: str) -> str:
