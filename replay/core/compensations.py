@@ -83,6 +83,11 @@ class Compensations:
         return CompensationFailed(self._undoing.id, tuple(undone), remaining, cause)
 
     @property
+    def undoable(self) -> tuple[str, ...]:
+        """Ids of the steps that a rollback would undo now, newest first."""
+        return tuple(done.id for done in reversed(self._undoable))
+
+    @property
     def first_undone(self) -> int | None:
         """Log index of the earliest step that was undone, None if none was."""
         return min((done.index for done in self._undone), default=None)

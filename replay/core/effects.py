@@ -24,6 +24,7 @@ class Call:
         started: Instant (store's clock) at which a thread began to run it; set by the executor.
         cancelled: Event that asks the body to stop; made by the performer.
         abandoned: Its outcome will be refused; set by the performer.
+        token_read: The body has read the token.
         context: Context variables of the workflow. The body sees a copy; None: it sees none.
         wait: The wait of the fiber that the call answers.
     """
@@ -47,6 +48,7 @@ class Call:
     beats: int = 0
     cancelled: Any = attrs.field(default=None, repr=False)
     abandoned: bool = False
+    token_read: bool = False
     context: Context | None = attrs.field(default=None, repr=False)
 
 

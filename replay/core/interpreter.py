@@ -441,6 +441,11 @@ class Interpreter:
         """A retry voids all entries after some point: after a rolled-back step, or after the timeout that cancelled it."""
         return self._scheduler.compensations.first_undone is not None or self._cancelled_at is not None
 
+    @property
+    def undoable(self) -> tuple[str, ...]:
+        """Ids of the steps that a rollback would undo now, newest first."""
+        return self._scheduler.compensations.undoable
+
     def entries_to_void(self, error: BaseException | None, rows: list[list[Any]]) -> tuple[int, ...]:
         """Return the log indexes to void so that what failed with *error* is tried again; *rows* is the whole log."""
         trace = self._scheduler.traces.of_causes(error)

@@ -9,6 +9,7 @@ from replay.testing.checks.golden import assert_replays
 from replay.testing.checks.recovery import assert_recovers, assert_replay_equivalent
 from replay.testing.checks.sweep import Seed, try_seeds
 from replay.testing.simulation.clock import VirtualClock
+from replay.testing.simulation.effects import Effect, Ledger
 from replay.testing.simulation.faults import CrashPoint, Faults
 from replay.testing.simulation.simulation import SimHandle, Simulation
 from replay.testing.simulation.stubs import REAL, calls, fails, hangs, returns, stub, takes
@@ -24,7 +25,9 @@ __all__ = [
     "BusContract",
     "Call",
     "CrashPoint",
+    "Effect",
     "Faults",
+    "Ledger",
     "QueueContract",
     "Run",
     "Seed",

@@ -29,7 +29,6 @@ class CurrentStep:
         id: The step's id in the log.
         execution_id: The step's execution.
         workflow: The execution's workflow, by key.
-        token: Stable over attempts, crashes and workers: pass it to other systems as an idempotency key.
         attempt: The number of this attempt, from 1.
         cancelled: Event-like (`is_set()`, `wait(timeout)`, truth): the body is asked to stop.
         details: Details of the last `heartbeat` of the previous attempt (or of this one, in a process that died); None: none.
@@ -39,11 +38,16 @@ class CurrentStep:
         self.id = call.id
         self.execution_id = call.execution_id
         self.workflow = call.workflow
-        self.token = call.token
         self.attempt = call.attempt
         self.details = call.details
         self.cancelled = call.cancelled
         self._call = call
+
+    @property
+    def token(self) -> str:
+        """Idempotency key for other systems: stable over attempts, crashes and workers."""
+        self._call.token_read = True
+        return self._call.token
 
     def heartbeat(self, details: Any = None) -> None:
         """Record the body's progress: the next attempt finds *details* in `.details`.

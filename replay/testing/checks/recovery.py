@@ -9,11 +9,14 @@ import attrs
 
 from replay.client.histories import Recorded
 from replay.core import requests as r
+from replay.core.entries import StepDone, StepFailed, WaitTimedOut
 from replay.core.errors import StepInterrupted
 from replay.definition import Workflow
 from replay.ports import Clock, Store
 from replay.testing.checks.replaying import check_cold, suspects
 from replay.testing.checks.shifted_environment import shifted_environment
+from replay.testing.checks.world import World
+from replay.testing.simulation.effects import Ledger
 from replay.testing.simulation.faults import CrashPoint
 from replay.testing.simulation.quiet_logs import quiet_workers
 from replay.testing.simulation.simulation import SimHandle, Simulation
@@ -54,6 +57,10 @@ def assert_recovers(
     others: Sequence[Workflow[Any, Any]] = (),
     store: Callable[[Clock], Store] | None = None,
     same: bool = True,
+    effects: Ledger | bool = True,
+    setup: Callable[..., Any] | None = None,
+    check: Callable[..., Any] | None = None,
+    teardown: Callable[..., Any] | None = None,
 ) -> int:
     """Crash the worker before and after every effect, one run each. The execution must end as it does without a crash.
 
@@ -64,24 +71,33 @@ def assert_recovers(
         store: Makes the store to run on (default: in memory).
         same: Compare results, too (default). Pass False if the result depends on the time or on a race. Then only statuses
             are compared, and a run may also end by an interrupted `at_most_once` step or by the execution's own timeout.
+        effects: A `Ledger` in which bodies record their effects. True (default): effects of real bodies are watched, as changes
+            of state that outlives them. False: effects may repeat.
+        setup: Called before each run, to make a fresh world.
+        check: Called with the handle after each run. It fails by raising `AssertionError` or returning False.
+        teardown: Called at the end of each run.
 
     Returns:
         Number of crash points tried.
 
     Raises:
         AssertionError: Undisturbed, the execution is stuck or waits for ever. After some crash it ends otherwise or not at all, or a
-            recorded step runs again.
+            recorded step runs again, or an effect happens twice or is left behind.
     """
     options = {"workflows": [workflow, *others], "steps": steps, "store": store}
-    plain, handle = _run(workflow, input, signals, options, None)
-    expected = result_of(plain, handle, same=same)
-    if (problem := wrong(plain, handle)) is not None:
+    world = World(effects, setup, check, teardown)
+    with world.run() as watch:
+        plain, handle = _run(workflow, input, signals, {**options, "watch": watch}, None)
+        expected = result_of(plain, handle, same=same)
+        problem = wrong(plain, handle)
+        rests = unfinished(plain, handle, [id_of(signal) for signal, _ in signals])
+        problem = problem or (world.problem(handle) if rests is None else None)
         plain.close()
+    if problem is not None:
         raise AssertionError(
             f"workflow {workflow.key!r} does not even run undisturbed: {problem}\n{plain.timeline(40)}"
         )
-    if (rests := unfinished(plain, handle, [id_of(signal) for signal, _ in signals])) is not None:
-        plain.close()
+    if rests is not None:
         raise AssertionError(f"workflow {workflow.key!r} does not end undisturbed: {rests}\n{plain.timeline(12)}")
     points = plain.injector.effects
     stride = max(1, points // MAX_EFFECTS)
@@ -89,18 +105,19 @@ def assert_recovers(
     for number in range(1, points + 1, stride):
         for before in (True, False):
             point = CrashPoint(number, before)
-            sim, crashed = _run(workflow, input, signals, options, point)
             tried += 1
-            found = result_of(sim, crashed, same=same)
-            problem = wrong(sim, crashed) or differs(found, expected)
-            sim.close()
+            with world.run() as watch:
+                sim, crashed = _run(workflow, input, signals, {**options, "watch": watch}, point)
+                found = result_of(sim, crashed, same=same)
+                problem = wrong(sim, crashed) or differs(found, expected) or world.problem(crashed)
+                sim.close()
             if problem:
                 where = f"{'before' if before else 'after'} effect #{number} of {points} ({sim.injector.labels[number - 1]})"
                 raise AssertionError(
                     f"workflow {workflow.key!r} does not recover from a crash {where}{_last_step(sim, number)}:\n  {problem}\n"
-                    f"Reproduce: crash_at=CrashPoint({number}, {before}) in a Simulation{suspects(workflow)}\n{sim.timeline(40)}"
+                    f"Reproduce: crash_at=CrashPoint({number}, {before}) in a Simulation{suspects(workflow)}\n"
+                    f"{sim.timeline_around('crash')}"
                 )
-    plain.close()
     return tried
 
 
@@ -236,10 +253,12 @@ def differs(found: Result, expected: Result) -> str | None:
 def wrong(sim: Simulation, handle: SimHandle) -> str | None:
     """Return the first violated promise, None if there is none.
 
-    Checked: no recorded step runs again (I8), the log obeys the rules (I9), every log of the simulation replays.
+    Checked: no recorded step runs again (I8), the log obeys the rules (I9), no effect happens twice or is left behind, every log
+    of the simulation replays.
     """
-    if sim.problems:
-        return sim.problems[0]
+    problems: list[str] = [*sim.problems, *(sim.watch.problems if sim.watch is not None else ())]
+    if problems:
+        return problems[0]
     problem = sim.violation(handle.id)
     if problem is not None:
         return problem
@@ -249,10 +268,38 @@ def wrong(sim: Simulation, handle: SimHandle) -> str | None:
         if workflow is None or header is None or header.status == "stuck":
             continue
         try:
-            check_cold(workflow, record(sim, id), 1, codec=sim.engine.codec)
+            undoable = check_cold(workflow, record(sim, id), 1, codec=sim.engine.codec)
         except AssertionError as error:
             return str(error)
+        if (left := left_undone(sim, id, header.status, undoable)) is not None:
+            return left
     return None
+
+
+def left_undone(sim: Simulation, id: str, status: str, undoable: Sequence[str]) -> str | None:
+    """Describe an effect that a failed execution left behind, None if there is none.
+
+    A workflow that runs a step after the failure is taken to make up for it by itself.
+    """
+    audit = sim.engine.detail(id).audit
+    rolled_back = any(entry.id.startswith("rollback:") for entry in audit)
+    if sim.watch is not None:
+        behind = next(sim.watch.at_the_end(status, rolled_back=rolled_back), None)
+        if behind is not None:
+            return behind
+    kinds = [type(entry) for entry in audit]
+    failed = next((n for n, kind in enumerate(kinds) if kind in (StepFailed, WaitTimedOut)), None)
+    if sim.watch is None or status != "failed" or not undoable or failed is None:
+        return None
+    failure = audit[failed]
+    if {StepDone, StepFailed} & {*kinds[failed + 1 :]}:
+        return None
+    came = "failed" if isinstance(failure, StepFailed) else "timed out"
+    return (
+        f"step {undoable[0]!r} was done and not undone: {failure.id!r} {came}, the execution ended failed, and the compensation "
+        f"of {', '.join(map(repr, undoable))} never ran.\n"
+        f"  Fix: `except StepFailed: yield from ctx.rollback()`, or @workflow(rollback_on_failure=True)"
+    )
 
 
 def _last_step(sim: Simulation, number: int) -> str:

@@ -54,8 +54,11 @@ def replay(
 
 def check_cold(
     workflow: Workflow[Any, Any], recorded: Recorded, world: int, *, upto: int | None = None, codec: Any = None
-) -> None:
+) -> tuple[str, ...]:
     """Replay a log (or its first *upto* entries) in shifted environment number *world*. It must fit, and end as recorded.
+
+    Returns:
+        Ids of the steps that could be undone and were not, newest first.
 
     Raises:
         AssertionError: It does not. The message shows both sides and the findings of `replay lint`.
@@ -74,12 +77,14 @@ def check_cold(
             ) from error
         outcome = interpreter.outcome
         problem = _differs(codec, recorded.header, outcome) if whole else None
+        undoable = interpreter.undoable
         interpreter.close()
     if problem:
         raise AssertionError(
             f"workflow {workflow.key!r} is not replay-safe: {problem}. It depends on something besides its log "
             f"(time, randomness, environment, a global).{suspects(workflow)}"
         )
+    return undoable
 
 
 def _differs(codec: Any, header: Header, outcome: Outcome | None) -> str | None:

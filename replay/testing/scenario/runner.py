@@ -16,8 +16,10 @@ from replay.core.requests import Get
 from replay.definition import Signal, Workflow
 from replay.ports import Clock, Store
 from replay.testing.checks.recovery import wrong
+from replay.testing.checks.world import World
 from replay.testing.scenario.plan import Choices, target_of, token
 from replay.testing.scenario.step_outcomes import StepOutcomes
+from replay.testing.simulation.effects import EffectWatch
 from replay.testing.simulation.faults import CrashPoint, Faults
 from replay.testing.simulation.quiet_logs import quiet_workers
 from replay.testing.simulation.simulation import FAULTS_STOP_AFTER, SimHandle, Simulation
@@ -99,6 +101,7 @@ class ScenarioOptions:
     cancels: bool = True
     max_workers: int = 3
     store: Callable[[Clock], Store] | None = None
+    world: World = attrs.field(factory=World)
 
 
 def arrivals(signals: Sequence[Signal[Any]], *, cancels: bool) -> st.SearchStrategy[list[Any]]:
@@ -142,6 +145,15 @@ class ScenarioRunner:
         self.sim: Simulation
 
     def run(self, inputs: st.SearchStrategy[Any] | None) -> Run:
+        """Run the scenario in its world.
+
+        Raises:
+            AssertionError: See `scenarios`.
+        """
+        with self._options.world.run() as watch:
+            return self._run(inputs, watch)
+
+    def _run(self, inputs: st.SearchStrategy[Any] | None, watch: EffectWatch | None) -> Run:
         """Run the scenario.
 
         Raises:
@@ -167,6 +179,7 @@ class ScenarioRunner:
             faults=DISTURBANCES[disturbance],
             crash_at=crash,
             store=options.store,
+            watch=watch,
         )
         with quiet_workers, self.sim:
             handle = self.sim.start(options.workflow, plan["input"], id="x-1")
@@ -259,7 +272,8 @@ class ScenarioRunner:
         execution = self.sim.engine.get_execution(handle)
         if execution.status == "stuck":
             return f"it is stuck: {'; '.join(str(wait.get('message', wait)) for wait in execution.current)}"
-        return wrong(self.sim, handle) or self._misdelivered(handle)
+        problem = wrong(self.sim, handle) or self._misdelivered(handle)
+        return problem or (self._options.world.problem(handle) if execution.status.ended else None)
 
     def _misdelivered(self, handle: SimHandle) -> str | None:
         """Check that signals are received once, in the order of sending (invariant I19)."""

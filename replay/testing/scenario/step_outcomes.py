@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import typing
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,7 +14,7 @@ from replay.core.effects import Call
 from replay.core.retry import ONCE
 from replay.testing.scenario.plan import Choices
 from replay.testing.simulation.cluster import LEASE
-from replay.testing.simulation.stubs import Hangs, Stubs, Takes, plain, real
+from replay.testing.simulation.stubs import Hangs, Stub, Stubs, Takes, plain, real
 
 PATIENCE = 600.0
 """Longest timeout, seconds, of a step that may hang: renewing leases meanwhile takes real time."""
@@ -30,11 +31,13 @@ class StepOutcome:
     Attributes:
         fails: Number of first attempts that fail.
         hangs: Those attempts hang instead.
+        after: Those attempts fail after the real body has run.
         seconds: Virtual seconds that a successful attempt takes.
     """
 
     fails: int = 0
     hangs: bool = False
+    after: bool = False
     seconds: float = 0.0
 
 
@@ -64,7 +67,7 @@ class StepOutcomes(Stubs):
             self._outcomes[call.token] = self._draw_outcome(call)
         outcome = self._outcomes[call.token]
         if call.attempt <= outcome.fails:
-            return lambda: _fail(call, outcome)
+            return lambda: _fail(call, outcome) if not outcome.after else _fail_after(call, outcome)
         body = self._body(call)
         return body if not outcome.seconds else lambda: _slow(body(), outcome.seconds)
 
@@ -76,6 +79,7 @@ class StepOutcomes(Stubs):
         kinds = ["", "", "slow"] if undoes else ["", "", "", "", "", "slow"]
         if self._failures:
             kinds += ["fails"] * 4 + ["fails for good"] * 3 if policy.attempts > 1 else ["fails for good"]
+            kinds += ["fails after its effect"] * 2 if self._is_real(call) else []
             kinds += ["hangs"] if call.timeout is not None and call.timeout <= PATIENCE else []
         kind = draw(st.sampled_from(kinds))
         if kind:
@@ -87,28 +91,39 @@ class StepOutcomes(Stubs):
                 return StepOutcome(fails=draw(st.integers(1, min(policy.attempts - 1, 5))))
             case "fails for good":
                 return StepOutcome(fails=policy.attempts)
+            case "fails after its effect":
+                return StepOutcome(fails=draw(st.integers(1, min(policy.attempts, 5))), after=True)
             case "hangs":
                 return StepOutcome(fails=draw(st.integers(1, min(policy.attempts, 5))), hangs=True)
             case _:
                 return StepOutcome()
 
+    def _is_real(self, call: Call) -> bool:
+        """Return whether the real body runs, as a fact of the plan."""
+        strategy, found = self._stand_in(call)
+        return bool(self._choices.fact(found.is_real if found is not None else strategy is None))
+
     def _body(self, call: Call) -> Callable[[], Any]:
         """Return the function to run instead of the body: a stub, a value drawn once, or the real body."""
-        strategy = next(
-            (self._strategies[k] for k in (call.id, plain(call.id), call.fn) if k in self._strategies), None
-        )
-        stub = self.find(call) if strategy is None else None
-        if strategy is None and stub is None:
-            strategy = strategy_of(call.fn)
-        way = self._choices.fact("stub" if stub is not None else "drawn" if strategy is not None else "real")
+        strategy, found = self._stand_in(call)
+        is_stub = found is not None and not found.is_real
+        way = self._choices.fact("stub" if is_stub else "drawn" if strategy is not None else "real")
         if way == "real":
             return lambda: real(call)
         if way == "stub":
-            return lambda: self._choices.outcome(lambda: stub.run(call) if stub is not None else None)
+            return lambda: self._choices.outcome(lambda: found.run(call) if found is not None else None)
         if call.token not in self._values:
             self._values[call.token] = self._choices.draw(strategy if strategy is not None else st.none())
         value = self._values[call.token]
         return lambda: value
+
+    def _stand_in(self, call: Call) -> tuple[st.SearchStrategy[Any] | None, Stub | None]:
+        """Return the strategy or the stub of a step; neither for one whose real body runs."""
+        for key in (call.id, plain(call.id), call.fn):
+            if key in self._strategies:
+                return self._strategies[key], None
+        found = self.find(call)
+        return (None, found) if found is not None else (strategy_of(call.fn), None)
 
 
 def _fail(call: Call, outcome: StepOutcome) -> Any:
@@ -123,6 +138,16 @@ def _fail(call: Call, outcome: StepOutcome) -> Any:
             raised = InjectedFailure(text)
         raise raised
     raise InjectedFailure(text)
+
+
+def _fail_after(call: Call, outcome: StepOutcome) -> Any:
+    value = real(call)
+    return _fail_later(value, call, outcome) if inspect.iscoroutine(value) else _fail(call, outcome)
+
+
+async def _fail_later(coroutine: Any, call: Call, outcome: StepOutcome) -> Any:
+    await coroutine
+    return _fail(call, outcome)
 
 
 def _slow(value: Any, seconds: float) -> Any:

@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from replay.client.histories import History
 from replay.definition import Signal, Workflow
 from replay.ports import Clock, Store
+from replay.testing.checks.world import World
 from replay.testing.scenario.plan import Choices, read_token, workflow_of
 from replay.testing.scenario.runner import Run, ScenarioOptions, ScenarioRunner
 from replay.testing.scenario.step_outcomes import InjectedFailure
+from replay.testing.simulation.effects import Ledger
 
 __all__ = ["InjectedFailure", "Run", "plan", "run_plan", "scenarios"]
 
@@ -31,6 +33,10 @@ def scenarios(
     cancels: bool = True,
     max_workers: int = 3,
     store: Callable[[Clock], Store] | None = None,
+    effects: Ledger | bool = True,
+    setup: Callable[..., Any] | None = None,
+    check: Callable[..., Any] | None = None,
+    teardown: Callable[..., Any] | None = None,
 ) -> st.SearchStrategy[Run]:
     """Return a strategy of finished runs of *workflow*. Each is also replayed from its own log, in a shifted environment.
 
@@ -47,10 +53,23 @@ def scenarios(
         cancels: Let the execution be cancelled at any moment.
         max_workers: Largest number of workers (default: 3).
         store: Makes the store to run on (default: in memory).
+        effects: As for `assert_recovers`. Real bodies also fail after their effect: `steps={"*": REAL}`.
+        setup: Called before each run, to make a fresh world.
+        check: Called with the handle of each ended run. It fails by raising `AssertionError` or returning False.
+        teardown: Called at the end of each run.
     """
     known = tuple(signals if signals is not None else workflow.signals or ())
     options = ScenarioOptions(
-        workflow, steps or {}, known, tuple(others), failures, crashes, cancels, max_workers, store
+        workflow,
+        steps or {},
+        known,
+        tuple(others),
+        failures,
+        crashes,
+        cancels,
+        max_workers,
+        store,
+        World(effects, setup, check, teardown),
     )
 
     _known[workflow.key] = options

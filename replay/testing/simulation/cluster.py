@@ -20,6 +20,7 @@ from replay.engine import Engine
 from replay.ports import Clock, Store
 from replay.testing.simulation.bus import LossyBus
 from replay.testing.simulation.clock import SkewedClock, VirtualClock
+from replay.testing.simulation.effects import EffectWatch
 from replay.testing.simulation.faults import Crash, CrashPoint, Faults, FaultyStore, Injector
 from replay.testing.simulation.node import Node, RunningStep
 from replay.testing.simulation.quiet_logs import quiet_outages
@@ -62,8 +63,10 @@ class Cluster:
         argument_policy: str,
         concurrency: int,
         lease: float,
+        watch: EffectWatch | None,
     ) -> None:
         self.seed = seed
+        self.watch = watch
         self.chance = random.Random(seed)
         self.clock = VirtualClock(start)
         self.executed: list[tuple[str, str, int]] = []
@@ -221,7 +224,7 @@ class Cluster:
         call = running.call
         stand_in = self._stubs.prepare(call)  # outside of the body: a refusal is not a failure of the step
         limit = running.node.worker.options.payload_limit
-        returned, running.ready_at = run_body(call, stand_in, self.engine.codec, limit, self.now())
+        returned, running.ready_at = run_body(call, stand_in, self.engine.codec, limit, self.now(), self.watch)
         return returned
 
     # --- workers come and go --------------------------------------------------------------------------------

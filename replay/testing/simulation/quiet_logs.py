@@ -6,7 +6,7 @@ import logging
 
 
 class QuietLog(logging.Filter):
-    """Context manager that drops warnings of a logger inside its block; with *start*, those alone that start so."""
+    """Context manager that drops a logger's messages inside its block; with *start*, those alone that start so."""
 
     def __init__(self, logger: str, start: str = "") -> None:
         super().__init__()
@@ -16,7 +16,7 @@ class QuietLog(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """See `logging.Filter`."""
-        return not (self._depth and record.levelno <= logging.WARNING and str(record.msg).startswith(self._start))
+        return not (self._depth and str(record.msg).startswith(self._start))
 
     def __enter__(self) -> None:
         self._depth += 1

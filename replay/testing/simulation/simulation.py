@@ -16,6 +16,7 @@ from replay.definition import Signal, Workflow
 from replay.ports import Clock, Store
 from replay.testing.simulation.clock import START
 from replay.testing.simulation.cluster import LEASE, Cluster
+from replay.testing.simulation.effects import EffectWatch
 from replay.testing.simulation.faults import CrashPoint, Faults
 from replay.testing.simulation.log_rules import violation
 from replay.testing.simulation.stubs import Stubs
@@ -70,6 +71,7 @@ class Simulation(Cluster):
         argument_policy: See `Engine` (default here: `error`).
         concurrency: Step bodies that one worker runs at a time.
         lease: Lease of the workers, seconds of virtual time.
+        watch: Watches the effects of real bodies (default: nothing does).
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class Simulation(Cluster):
         argument_policy: str = "error",
         concurrency: int = 16,
         lease: float = LEASE,
+        watch: EffectWatch | None = None,
     ) -> None:
         if workers < 0:
             raise ValueError(f"workers is how many there are: 0 (an API node alone) or more, not {workers!r}")
@@ -109,6 +112,7 @@ class Simulation(Cluster):
             argument_policy=argument_policy,
             concurrency=concurrency,
             lease=lease,
+            watch=watch,
         )
 
     # --- the user's side ------------------------------------------------------------------------------
@@ -228,6 +232,10 @@ class Simulation(Cluster):
     def timeline(self, last: int | None = None) -> str:
         """Return the timeline, one line for each event; with *last* only that many lines."""
         return "\n".join(self._timeline.lines(last))
+
+    def timeline_around(self, word: str) -> str:
+        """Return the part of the timeline around the first line that has *word*."""
+        return "\n".join(self._timeline.around(word))
 
     @property
     def executions(self) -> Mapping[str, str]:

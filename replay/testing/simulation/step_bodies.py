@@ -9,6 +9,7 @@ from replay.core.effects import Call, Returned
 from replay.core.requests import Load
 from replay.engine import Engine
 from replay.ports import Codec
+from replay.testing.simulation.effects import EffectWatch
 from replay.testing.simulation.faults import Crash
 from replay.testing.simulation.stubs import Hangs, KitRefusal, Takes
 from replay.testing.simulation.timeline import short
@@ -20,9 +21,9 @@ ENDS_THE_TEST = ("hypothesis", "_pytest")
 
 
 def run_body(
-    call: Call, stand_in: Callable[[], Any], codec: Codec, payload_limit: int, now: float
+    call: Call, stand_in: Callable[[], Any], codec: Codec, payload_limit: int, now: float, watch: EffectWatch | None
 ) -> tuple[Returned, float | None]:
-    """Run *stand_in* as the body of *call*.
+    """Run *stand_in* as the body of *call*. If it is the real body, *watch* looks at its effects.
 
     Returns:
         The result, and the virtual instant at which it arrives: 0.0 for at once, None for never.
@@ -32,7 +33,7 @@ def run_body(
 
     def body(*args: Any, **kwargs: Any) -> Any:
         nonlocal arrives
-        call.fn = original
+        call.fn = original if watch is None else watch.around(call, original)
         found = stand_in()
         if isinstance(found, Takes):
             arrives = now + found.seconds

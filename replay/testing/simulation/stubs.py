@@ -34,6 +34,11 @@ class Stub:
 
     run: Callable[[Call], Any]
 
+    @property
+    def is_real(self) -> bool:
+        """True if it stands for the real body."""
+        return self.run is real
+
 
 def stub(fn: Callable[[Call], Any]) -> Stub:
     """Return a stub that calls *fn* with the `Call` itself: its id, arguments, attempt and token."""

@@ -64,6 +64,14 @@ class Timeline:
                 found.append(f"{at - self._start:12.3f}  {who:<4} {text}")
         return found if last is None else found[-last:]
 
+    def around(self, word: str, before: int = 4, after: int = 5) -> list[str]:
+        """Return the lines around the first that has *word*; dots stand for what is left out."""
+        lines = self.lines()
+        place = next((number for number, line in enumerate(lines) if word in line), len(lines))
+        first, last = max(0, place - before), place + after + 1
+        dots = "         ..."
+        return [*([dots] if first else []), *lines[first:last], *([dots] if last < len(lines) else [])]
+
     def applied(self, who: str, requests: Sequence[r.Request[Any]], replies: Sequence[Any]) -> None:
         """Add the lines of requests that the store applied."""
         for request, reply in zip(requests, replies, strict=True):
