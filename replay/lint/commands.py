@@ -177,7 +177,7 @@ def _same_ids(flow: Flow, command: ast.Call) -> Iterator[Hit]:
 
 
 def _late_lambdas(flow: Flow, command: ast.Call) -> Iterator[Hit]:
-    """Find lambdas over loop variables in a command that is yielded after the loop."""
+    """Find lambdas and nested functions over loop variables in a command that is yielded after the loop."""
     variables = _loop_variables_at_yield(flow, command)
     if not variables:
         return
@@ -187,6 +187,29 @@ def _late_lambdas(flow: Flow, command: ast.Call) -> Iterator[Hit]:
             used = {each.id for each in ast.walk(node.body) if isinstance(each, ast.Name)} - parameters
             for name in sorted(used & variables):
                 yield "RW206", node, f"the lambda sees the last value of loop variable {name!r}"
+        elif isinstance(node, ast.Name) and (nested := _nested(flow, node)) is not None:
+            for name in sorted(_free(nested) & variables):
+                yield "RW206", node, f"{nested.name}() sees the last value of loop variable {name!r}"
+
+
+def _nested(flow: Flow, node: ast.Name) -> Function | None:
+    """Return the function nested in this workflow that a name refers to, None for others."""
+    found = flow.source.scope_of(node).lookup(node.id)
+    if found is None or not flow.is_own(found[0]) or not found[1].functions:
+        return None
+    return found[1].functions[-1]
+
+
+def _free(function: Function) -> set[str]:
+    """Return the names that a function reads from around it. A default argument is its own."""
+    arguments = function.args
+    own = {a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)}
+    names = [each for each in ast.walk(function) if isinstance(each, ast.Name)]
+    own |= {each.id for each in names if isinstance(each.ctx, ast.Store)}
+    defaults = {
+        each for default in (*arguments.defaults, *arguments.kw_defaults) if default for each in ast.walk(default)
+    }
+    return {each.id for each in names if each not in defaults} - own
 
 
 def _loop_variables_at_yield(flow: Flow, command: ast.Call) -> set[str]:

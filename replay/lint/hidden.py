@@ -149,6 +149,10 @@ _NOT_EFFECTS = ("Error", "Exception", "Timeout", "Warning")
 
 def check(flow: Flow) -> Iterator[Hit]:
     """Find hidden inputs and effects in a flow."""
+    defaults = (*flow.code.args.defaults, *flow.code.args.kw_defaults)
+    for node in (each for default in defaults if default is not None for each in ast.walk(default)):
+        if isinstance(node, ast.Call):
+            yield from _call(flow, node, "once for each process, in a default argument")
     for node in flow.nodes():
         if isinstance(node, ast.Call):
             yield from _call(flow, node)
@@ -156,14 +160,14 @@ def check(flow: Flow) -> Iterator[Hit]:
             yield "RW104", node, "os.environ is read in workflow code"
 
 
-def _call(flow: Flow, node: ast.Call) -> Iterator[Hit]:
+def _call(flow: Flow, node: ast.Call, when: str = "in workflow code") -> Iterator[Hit]:
     name = flow.source.resolve(node.func)
     if name is None:
         yield from _path_method(flow, node)
         return
     code = _classify(name, node)
     if code is not None:
-        yield code, node, f"{name.removeprefix('builtins.')}() is called in workflow code"
+        yield code, node, f"{name.removeprefix('builtins.')}() is called {when}"
 
 
 def _classify(name: str, node: ast.Call) -> str | None:

@@ -18,15 +18,58 @@ _KEEPS_ORDER = {
     f"builtins.{name}" for name in ("list", "tuple", "enumerate", "iter", "zip", "map", "filter", "reversed")
 }
 _LOSES_ORDER = {f"builtins.{name}" for name in ("sorted", "set", "frozenset", "len", "sum", "min", "max", "any", "all")}
+_TYING = {f"builtins.{name}" for name in ("len", "abs", "type", "bool", "int", "round")} | {
+    f"builtins.str.{name}" for name in ("lower", "upper", "casefold", "strip")
+}
+"""Functions that give equal values for different elements."""
+_IDENTITIES = {"id", "key", "name", "uuid", "code", "sku", "number", "email", "slug", "token", "value"}
+"""Last words of attributes that tell objects apart."""
 
 
 def check(flow: Flow) -> Iterator[Hit]:
     """Find places that depend on the order of a set or listing."""
     for node in flow.nodes():
+        if isinstance(node, ast.Call):
+            yield from _ties(flow, node)
         for iterated in _iterated(flow, node):
             what = unordered(flow, iterated)
             if what is not None and not _is_sorted_later(flow, node):
                 yield "RW109", iterated, f"{what} is iterated in no particular order"
+
+
+def _ties(flow: Flow, node: ast.Call) -> Iterator[Hit]:
+    """Find `sorted(a_set, key=...)` whose key may be equal for two elements."""
+    key = next((each.value for each in node.keywords if each.arg == "key"), None)
+    if key is None or flow.source.resolve(node.func) != "builtins.sorted" or not node.args:
+        return
+    what = unordered(flow, node.args[0])
+    if what is not None and _may_tie(flow, key):
+        yield "RW111", node, f"{what} is sorted by {ast.unparse(key)}, which may be equal for two elements"
+
+
+def _may_tie(flow: Flow, key: ast.expr) -> bool:
+    if not isinstance(key, ast.Lambda):
+        return flow.source.resolve(key) in _TYING
+    parameter = key.args.args[0].arg if key.args.args else ""
+    parts = key.body.elts if isinstance(key.body, ast.Tuple) else [key.body]
+    return not any(_is_unique(flow, part, parameter) for part in parts)
+
+
+def _is_unique(flow: Flow, part: ast.expr, parameter: str) -> bool:
+    """Return whether a part of a key tells elements apart, as far as its text shows: the element, its text, its id."""
+    match part:
+        case ast.Name(id=name):
+            return name == parameter
+        case ast.Attribute(attr=attr):
+            return attr.rpartition("_")[2] in _IDENTITIES
+        case ast.Subscript(slice=ast.Constant(value=str() as text)):
+            return text.rpartition("_")[2] in _IDENTITIES
+        case ast.Call(func=func, args=[ast.Name(id=name)]):
+            return name == parameter and flow.source.resolve(func) not in _TYING
+        case ast.UnaryOp(operand=operand):
+            return _is_unique(flow, operand, parameter)
+        case _:
+            return False
 
 
 def _iterated(flow: Flow, node: ast.AST) -> Iterator[ast.expr]:
@@ -89,6 +132,8 @@ def _unordered_call(flow: Flow, node: ast.Call, depth: int) -> str | None:
     name = flow.source.resolve(node.func)
     if name in _SET_TYPES:
         return "a set"
+    if name == "builtins.dict.fromkeys" and node.args:
+        return unordered(flow, node.args[0], depth)
     if name in _LISTINGS:
         return f"{name}()"
     if not isinstance(node.func, ast.Attribute):

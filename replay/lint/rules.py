@@ -119,6 +119,13 @@ _RULES = (
         "use the value itself, or hashlib",
     ),
     Rule(
+        "RW111",
+        "ties in a sorted set",
+        "Elements with equal keys keep the order of the set, which differs from process to process.",
+        "sort by a key that is unique, such as key=lambda x: (len(x), x)",
+        "warning",
+    ),
+    Rule(
         "RW201",
         "command not yielded",
         "A command does nothing until it is yielded.",
@@ -152,8 +159,15 @@ _RULES = (
     Rule(
         "RW206",
         "loop variable captured late",
-        "The lambda runs after the loop, so that every step sees the last value.",
+        "The function runs after the loop, so that every step sees the last value.",
         "pass the value: ctx.step(id, function, value), or lambda value=value: ...",
+    ),
+    Rule(
+        "RW207",
+        "endless loop",
+        "The log grows for ever, and each replay takes longer.",
+        "return ctx.continue_as_new(state) after a number of rounds",
+        "warning",
     ),
     Rule(
         "RW301",
@@ -185,6 +199,20 @@ _RULES = (
         "Cancelled swallowed",
         "The execution cannot be cancelled, nor let go of.",
         "catch Exception, or clean up and raise again",
+    ),
+    Rule(
+        "RW306",
+        "argument changed by a step",
+        "A step gets a copy of its arguments, so that the workflow does not see the change.",
+        "return the changed value, and use the step's result",
+        "warning",
+    ),
+    Rule(
+        "RW307",
+        "undo registered late",
+        "A failure between the two steps leaves the first without its compensation.",
+        "put .down(...) on the step whose effect it undoes",
+        "warning",
     ),
 )
 

@@ -6,19 +6,20 @@ import ast
 import importlib.util
 import inspect
 import linecache
+import sysconfig
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from types import FunctionType, MappingProxyType
+from types import FunctionType, MappingProxyType, ModuleType
 from typing import Any
 
 import attrs
 
-from replay.lint import commands, hidden, order, state
+from replay.lint import bodies, commands, growth, hidden, order, state
 from replay.lint.flow import Flow, flows, workflow_functions
 from replay.lint.rules import RULES, Finding
 from replay.lint.source import Function, Source
 
-_CHECKS = (hidden.check, order.check, commands.check, state.check)
+_CHECKS = (hidden.check, order.check, commands.check, growth.check, state.check, bodies.check)
 
 
 def lint_source(source: str, filename: str) -> list[Finding]:
@@ -153,29 +154,44 @@ def _scan_across(source: Source, node: Function, function: FunctionType, seen: s
 
 
 def _imported_helpers(flow: Flow, names: Mapping[str, Any]) -> Iterator[FunctionType]:
-    """Yield the helpers of `yield from helper(...)` and `yield from module.helper(...)`. Nothing is called."""
+    """Yield the helpers of other modules that a flow calls: generators, and plain functions of one's own. None is called."""
     for node in flow.nodes():
-        called = node.value.func if isinstance(node, ast.YieldFrom) and isinstance(node.value, ast.Call) else None
-        if (
-            called is None
-            or flow.source.function_of(called) is not None
-            or flow.is_command(getattr(node, "value", None))
-        ):
+        if not isinstance(node, ast.Call) or flow.is_command(node) or flow.source.function_of(node.func) is not None:
             continue
-        found = _look_up(called, names)
-        if found is None:
-            continue
+        found = _look_up(node.func, names) if _is_global(flow, node.func) else None
         try:
-            helper = _unwrapped(found)
+            helper = _unwrapped(found) if found is not None and not isinstance(found, type) else None
         except TypeError:
             continue
-        if inspect.isgeneratorfunction(helper) and helper.__module__.split(".")[0] != "replay":
+        if helper is None or helper.__module__.split(".")[0] == "replay":
+            continue
+        delegated = isinstance(flow.source.parents[node], ast.YieldFrom)
+        if (delegated and inspect.isgeneratorfunction(helper)) or _is_own(helper):
             yield helper
 
 
+def _is_global(flow: Flow, node: ast.expr) -> bool:
+    """Return whether a called name, or the holder of a called attribute, is not bound in a function."""
+    name = node.value if isinstance(node, ast.Attribute) else node
+    found = flow.source.scope_of(name).lookup(name.id) if isinstance(name, ast.Name) else None
+    return found is None or found[0] is flow.source.module
+
+
+def _is_own(function: FunctionType) -> bool:
+    """Return whether a function is the user's own: neither of the standard library nor of an installed package."""
+    path = Path(function.__code__.co_filename)
+    return path.suffix == ".py" and not any(path.is_relative_to(folder) for folder in _INSTALLED)
+
+
+_INSTALLED = tuple({Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+"""Folders of code that is not the user's own."""
+
+
 def _look_up(node: ast.expr, names: Mapping[str, Any]) -> Any:
+    """Return the object that `name` or `module.name` means in a module, None for others."""
     if isinstance(node, ast.Name):
         return names.get(node.id)
     if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-        return getattr(names.get(node.value.id), node.attr, None)
+        holder = names.get(node.value.id)
+        return getattr(holder, node.attr, None) if isinstance(holder, ModuleType) else None
     return None

@@ -326,6 +326,203 @@ def test_a_loop_variable_captured_late_is_found() -> None:
     """)
 
 
+def test_a_nested_function_over_a_loop_variable_is_found() -> None:
+    expect("""
+        @workflow
+        def late(ctx, orders):
+            steps = []
+            for order in orders:
+                def send():
+                    return ship(order)
+
+                def send_this(order=order):
+                    return ship(order)
+
+                def count():
+                    order = 1
+                    return order
+
+                steps.append(ctx.step("a", send))  # !RW206
+                steps.append(ctx.step("b", send_this))
+                steps.append(ctx.step("c", count))
+            yield ctx.all(steps)
+            for order in orders:
+                def ship_it():
+                    return ship(order)
+
+                yield ctx.step("d", ship_it)
+
+        def ship(order):
+            print(order)
+    """)
+
+
+def test_a_clock_in_a_default_argument_is_found() -> None:
+    expect("""
+        import time
+
+        @workflow
+        def late(ctx, input=None, *, now=time.time()):  # !RW101
+            yield ctx.sleep(helper(1))
+
+        def helper(number, at=time.time()):  # !RW101
+            return number
+
+        def body(at=time.time()):
+            return at
+
+        @workflow
+        def fine(ctx, input=max(1, 2)):
+            yield ctx.step("a", body)
+    """)
+
+
+def test_a_set_behind_dict_fromkeys_is_found() -> None:
+    expect("""
+        @workflow
+        def each(ctx, names):
+            for name in dict.fromkeys({"a", "b"}):  # !RW109
+                yield ctx.step(name, print)
+            for name in dict.fromkeys(names):
+                yield ctx.step(name, print)
+            for name in dict.fromkeys(sorted({"a", "b"})):
+                yield ctx.step(name, print)
+    """)
+
+
+def test_ties_in_a_sorted_set_are_found() -> None:
+    expect("""
+        @workflow
+        def each(ctx, orders: set):
+            for order in sorted(orders, key=len):  # !RW111
+                yield ctx.step("a", print, order)
+            sorted({"a", "b"}, key=lambda text: text[0])  # !RW111
+            sorted(orders, key=lambda order: order.priority)  # !RW111
+            sorted(orders, key=lambda order: (order.priority, order.day))  # !RW111
+            sorted(orders, key=str.lower)  # !RW111
+            sorted(orders)
+            sorted(list(orders), key=str)
+            sorted(orders, key=str)
+            sorted(orders, key=lambda order: order.id)
+            sorted(orders, key=lambda order: order["order_id"])
+            sorted(orders, key=lambda order: (len(order), order))
+            sorted(orders, key=lambda order: (-order.priority, str(order)))
+            sorted(["b", "a"], key=len)
+    """)
+    assert RULES["RW111"].severity == "warning"
+
+
+def test_a_loop_without_end_is_found() -> None:
+    expect("""
+        import itertools
+
+        @workflow
+        def polls(ctx):
+            while True:  # !RW207
+                yield ctx.step("poll", print)
+                yield ctx.sleep(60)
+
+        @workflow
+        def counts(ctx):
+            for number in itertools.count():  # !RW207
+                for other in range(number):
+                    if other > 5:
+                        break
+                yield ctx.step("poll", print, number)
+
+        @workflow
+        def ends(ctx, state):
+            while True:
+                if (yield ctx.step("poll", print)):
+                    break
+            while True:
+                if (yield ctx.step("poll", print)):
+                    raise ValueError
+            for number in itertools.count():
+                yield ctx.sleep(60)
+                if number > 100:
+                    return ctx.continue_as_new(state)
+            while state:
+                state = yield ctx.step("poll", print)
+            while True:
+                len(state)
+                break
+    """)
+    assert RULES["RW207"].severity == "warning"
+
+
+# --- bodies and compensations ---------------------------------------------------------------------------------------
+
+
+def test_an_argument_that_a_step_changes_is_found() -> None:
+    expect("""
+        def fill(cart, item):
+            cart.append(item)
+
+        def mark(order):
+            order["paid"] = True
+            order.total = 5
+
+        def filled(cart, item):
+            cart.append(item)
+            return cart
+
+        def own(cart):
+            cart = list(cart)
+            cart.append(1)
+
+        def reads(cart):
+            return cart.index(1)
+
+        @workflow
+        def shop(ctx, order):
+            cart = []
+            yield ctx.step("fill", fill, cart, "lamp")  # !RW306
+            yield ctx.step("mark", mark, order)  # !RW306
+            yield ctx.step("last", fill, order, 1)
+            other = [1]
+            other = yield ctx.step("filled", filled, other, "lamp")
+            yield ctx.step("own", own, cart)
+            yield ctx.step("reads", reads, cart)
+            order = yield ctx.step("new", reads, cart)
+            return cart, order, other
+    """)
+    assert RULES["RW306"].severity == "warning"
+
+
+def test_an_undo_that_is_registered_after_the_effect_is_found() -> None:
+    expect("""
+        import functools
+
+        @workflow
+        def trip(ctx):
+            seat = yield ctx.step("seat", print).retry(3)
+            yield ctx.step("mark", print).down(lambda _: free(seat))  # !RW307
+            room = yield ctx.step("room", print)
+
+            def leave(_):
+                free(room)
+
+            yield from ctx.step("note", print).down(leave)  # !RW307
+            car = yield ctx.step("car", print)
+            yield ctx.step("note car", print).down(functools.partial(free, car))  # !RW307
+
+        @workflow
+        def fine(ctx, order):
+            seat = yield ctx.step("seat", print).down(free)
+            yield ctx.step("mark", print, seat).down(lambda _: unmark(seat))
+            room = yield ctx.step("room", print).down(lambda room: free(room))
+            yield ctx.step("other", print).down(lambda other: free(order))
+            price = len(order)
+            yield ctx.step("pay", print).down(lambda paid: refund(paid, price))
+
+        def free(seat): ...
+        def unmark(seat): ...
+        def refund(paid, price): ...
+    """)
+    assert RULES["RW307"].severity == "warning"
+
+
 # --- state ---------------------------------------------------------------------------------------------------
 
 

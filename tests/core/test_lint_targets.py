@@ -87,6 +87,25 @@ def test_a_decorated_workflow_is_checked_with_its_helpers_in_other_modules(shop:
     assert lint_function(orders.clean) == []
 
 
+def test_plain_helpers_of_ones_own_modules_are_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_clocks.py").write_text(
+        "import time\n\ndef is_open():\n    return deeper()\n\ndef deeper():\n    return time.time() % 2\n"
+    )
+    (tmp_path / "own_flows.py").write_text(
+        "import json\nimport own_clocks\nfrom click import get_app_dir\nfrom own_clocks import is_open\nfrom replay import workflow\n\n"
+        "@workflow\ndef greet(ctx):\n    if is_open() and own_clocks.is_open():\n        yield ctx.step('a', is_open)\n\n"
+        "@workflow\ndef fine(ctx, is_open):\n    is_open(1)\n    json.dumps(get_app_dir('x'))\n    yield ctx.step('a', own_clocks.is_open)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import own_flows  # type: ignore[import-not-found]
+
+    try:
+        assert codes(lint_function(own_flows.greet)) == [("own_clocks.py", 7, "RW101", "greet")]
+        assert lint_function(own_flows.fine) == []
+    finally:
+        del sys.modules["own_flows"], sys.modules["own_clocks"]
+
+
 def test_a_workflow_defined_in_a_function_is_checked_where_it_stands() -> None:
     @workflow
     def local(ctx: Context) -> Any:
