@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 import attrs
 
-from replay.lint.source import Binding, Function, Scope, Source
+from replay.lint.source import Binding, Function, Scope, Source, is_generator
 
 Code: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
@@ -199,11 +199,16 @@ def _is_decorator(source: Source, node: ast.expr) -> bool:
     return source.resolve(node.func if isinstance(node, ast.Call) else node) in _WORKFLOW
 
 
-def flows(source: Source, function: Function) -> list[Flow]:
-    """Return the flows of a workflow function and, recursively, of its helpers in the file."""
+def flows(source: Source, function: Function, helper_of: str | None = None) -> list[Flow]:
+    """Return the flows of a workflow function and, recursively, of its helpers in the file.
+
+    With *helper_of* the function is a helper in another module of the workflow of this name. A plain helper takes no context,
+    unless its parameter says so.
+    """
     root = source.scopes[function]
     parameters = [argument.arg for argument in (*function.args.posonlyargs, *function.args.args)][:1]
-    todo = [Flow(source, function, function.name, root, {(root, name) for name in parameters})]
+    contexts = {(root, name) for name in parameters} if helper_of is None or is_generator(function) else set()
+    todo = [Flow(source, function, helper_of or function.name, root, contexts)]
     done: dict[Code, Flow] = {}
     while todo:
         flow = todo.pop()

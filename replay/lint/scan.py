@@ -12,8 +12,6 @@ from pathlib import Path
 from types import FunctionType, MappingProxyType, ModuleType
 from typing import Any
 
-import attrs
-
 from replay.lint import bodies, commands, growth, hidden, order, state
 from replay.lint.flow import Flow, flows, workflow_functions
 from replay.lint.rules import RULES, Finding
@@ -43,7 +41,7 @@ def lint_function(fn: Any) -> list[Finding]:
     """
     function = _unwrapped(fn)
     parsed, node = _parsed_function(function)
-    return _tidy(_scan_across(parsed, node, function, set()))
+    return _tidy(_scan_across(parsed, node, function, set(), None))
 
 
 def lint_module(module_name_or_path: str) -> list[Finding]:
@@ -137,20 +135,21 @@ def _parsed_function(function: Callable[..., Any]) -> tuple[Source, Function]:
     raise OSError(f"the source of {function.__qualname__} is not in {filename}. Fix: lint its file instead")
 
 
-def _scan_across(source: Source, node: Function, function: FunctionType, seen: set[Any]) -> Iterator[Finding]:
-    """Check a function, with its generator helpers in other modules."""
+def _scan_across(
+    source: Source, node: Function, function: FunctionType, seen: set[Any], helper_of: str | None
+) -> Iterator[Finding]:
+    """Check a function, with its helpers in other modules."""
     if function.__code__ in seen:
         return
     seen.add(function.__code__)
-    for flow in flows(source, node):
+    for flow in flows(source, node, helper_of):
         yield from _check(flow)
         for helper in _imported_helpers(flow, MappingProxyType(function.__globals__)):
             try:
                 other, found = _parsed_function(helper)
             except (OSError, SyntaxError):
                 continue
-            for finding in _scan_across(other, found, helper, seen):
-                yield attrs.evolve(finding, workflow=flow.workflow)
+            yield from _scan_across(other, found, helper, seen, flow.workflow)
 
 
 def _imported_helpers(flow: Flow, names: Mapping[str, Any]) -> Iterator[FunctionType]:

@@ -49,6 +49,36 @@ def factory():
 """
 
 
+OWN_CLOCKS = """
+import time
+
+def is_open():
+    return deeper()
+
+def deeper():
+    return time.time() % 2
+"""
+
+OWN_FLOWS = """
+import json
+import own_clocks
+from click import get_app_dir
+from own_clocks import is_open
+from replay import workflow
+
+@workflow
+def greet(ctx):
+    if is_open() and own_clocks.is_open():
+        yield ctx.step("a", is_open)
+
+@workflow
+def fine(ctx, is_open):
+    is_open(1)
+    json.dumps(get_app_dir("x"))
+    yield ctx.step("a", own_clocks.is_open)
+"""
+
+
 @pytest.fixture
 def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder = tmp_path / "shop_lint"
@@ -88,19 +118,13 @@ def test_a_decorated_workflow_is_checked_with_its_helpers_in_other_modules(shop:
 
 
 def test_plain_helpers_of_ones_own_modules_are_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "own_clocks.py").write_text(
-        "import time\n\ndef is_open():\n    return deeper()\n\ndef deeper():\n    return time.time() % 2\n"
-    )
-    (tmp_path / "own_flows.py").write_text(
-        "import json\nimport own_clocks\nfrom click import get_app_dir\nfrom own_clocks import is_open\nfrom replay import workflow\n\n"
-        "@workflow\ndef greet(ctx):\n    if is_open() and own_clocks.is_open():\n        yield ctx.step('a', is_open)\n\n"
-        "@workflow\ndef fine(ctx, is_open):\n    is_open(1)\n    json.dumps(get_app_dir('x'))\n    yield ctx.step('a', own_clocks.is_open)\n"
-    )
+    (tmp_path / "own_clocks.py").write_text(OWN_CLOCKS)
+    (tmp_path / "own_flows.py").write_text(OWN_FLOWS)
     monkeypatch.syspath_prepend(str(tmp_path))
     import own_flows  # type: ignore[import-not-found]
 
     try:
-        assert codes(lint_function(own_flows.greet)) == [("own_clocks.py", 7, "RW101", "greet")]
+        assert codes(lint_function(own_flows.greet)) == [("own_clocks.py", 8, "RW101", "greet")]
         assert lint_function(own_flows.fine) == []
     finally:
         del sys.modules["own_flows"], sys.modules["own_clocks"]
