@@ -99,6 +99,10 @@ class Sources(Protocol):
         ...
 
 
+_identity = id
+"""The built-in function, hidden by parameters."""
+
+
 class Context:
     """One execution's view of the engine.
 
@@ -139,11 +143,11 @@ class Context:
         Raises (at the yield):
             StepFailed: The function raised (after its retries); the cause is in `.cause`.
         """
-        command = c.new_step(id, fn, args, kwargs)
+        command: c.Step[Any] = c.Step(id, fn, args, kwargs)
         not_yielded = self.not_yielded
-        not_yielded.add(command)
+        not_yielded.append(command)
         if not self.replaying:
-            not_yielded.line = sys._getframe(1).f_lineno
+            not_yielded.lines[_identity(command)] = sys._getframe(1).f_lineno
         return command
 
     def sleep(self, duration: Seconds, id: str | None = None) -> c.Sleep:
@@ -471,9 +475,9 @@ class Context:
 
     def _built(self, command: C, above: int = 2) -> C:
         """Note that *command* was built by the code *above* frames up."""
-        self.not_yielded.add(command)
+        self.not_yielded.append(command)
         if not self.replaying:
-            self.not_yielded.line = sys._getframe(above).f_lineno
+            self.not_yielded.lines[_identity(command)] = sys._getframe(above).f_lineno
         return command
 
     def _joined(self, command: J) -> J:

@@ -35,7 +35,7 @@ def feed_plain_steps(
     if root.gen is None or wait.failures or root.cancel is not None:
         return index
     command: Any = wait.command
-    send, advance_to, is_only = root.gen.send, scheduler.context.advance_to, scheduler.context.not_yielded.is_only
+    send, advance_to, not_yielded = root.gen.send, scheduler.context.advance_to, scheduler.context.not_yielded
     counts, unique, began, end = scheduler.ids.counts, scheduler.ids.unique, index, len(rows)
     while index < end:
         row = rows[index]
@@ -58,7 +58,7 @@ def feed_plain_steps(
             raise
         except RAISED as error:
             return _go_on(scheduler, cursor, index, scheduler.finish, None, error)
-        if command.__class__ is not Step or not is_only(command):
+        if command.__class__ is not Step or len(not_yielded) != 1 or not_yielded[0] is not command:
             return _go_on(scheduler, cursor, index, scheduler.begin, command)
         id = command.id
         if id in counts:
@@ -67,6 +67,7 @@ def feed_plain_steps(
             counts[id] = 1
         else:
             return _go_on(scheduler, cursor, index, scheduler.begin, command)
+        not_yielded.pop()
         cursor.position += 1
     if index > began:
         root.id, root.wait = id, StepWait(command)

@@ -9,69 +9,56 @@ Built: TypeAlias = "tuple[Any, int]"
 """A command and the line on which it was built (0: unknown)."""
 
 
-class NotYielded:
+class NotYielded(list[Any]):
     """The commands that a workflow has built and not yielded, in the order of building.
 
+    It is a list, since steps are appended and popped without a call of Python code.
+
     Attributes:
-        last: The command built last, None if it was yielded.
-        earlier: The commands before it, with their lines.
+        lines: The line on which a command was built, by the command's identity.
     """
 
-    __slots__ = ("earlier", "last", "line")
+    __slots__ = ("lines",)
 
     def __init__(self) -> None:
-        self.last: Any = None
-        self.earlier: list[Built] = []
-        self.line = 0
-
-    def add(self, command: Any) -> None:
-        """Note that *command* was built."""
-        if self.last is not None:
-            self.earlier.append((self.last, self.line))
-        self.last = command
-
-    def is_only(self, command: Any) -> bool:
-        """Tell whether *command* is the only one, as nearly always; it counts as yielded then."""
-        if command is self.last and not self.earlier:
-            self.last = None
-            return True
-        return False
+        super().__init__()
+        self.lines: dict[int, int] = {}
 
     def take(self, command: Any) -> Built | None:
         """Note that *command* was yielded; return one that was dropped and can never be yielded."""
-        if command is self.last and not self.earlier:  # as `is_only`, without the call
-            self.last = None
+        if len(self) == 1 and self[0] is command:  # as nearly always
+            self.pop()
+            self.lines.clear()
             return None
         root = getattr(command, "origin", None)
-        if self.last is not None:
-            self.earlier.append((self.last, self.line))
-            self.last = None
-        waiting, self.earlier = self.earlier, []
+        waiting, lines = self[:], self.lines
+        self.clear()
         dropped = None
         while waiting:
-            each, line = waiting.pop(0)
+            each = waiting.pop(0)
             if each is command or each is root:
                 continue
+            line = lines.get(id(each), 0)
             if sys.getrefcount(each) <= _UNREACHABLE:  # the workflow cannot yield it any more
                 dropped = dropped or (each, line)
             else:
-                self.earlier.append((each, line))
+                self.append(each)
+                self.lines[id(each)] = line
         return dropped
 
     def use(self, *commands: Any) -> None:
         """Note that *commands* are run by another command: they need not be yielded by themselves."""
-        self.add(None)
         used = {id(command) for command in commands} | {id(getattr(command, "origin", None)) for command in commands}
-        self.earlier = [built for built in self.earlier if id(built[0]) not in used]
+        self[:] = [built for built in self if id(built) not in used]
 
     def first(self) -> Built | None:
         """Return the command that was built first."""
-        self.add(None)
-        return self.earlier[0] if self.earlier else None
+        return (self[0], self.lines.get(id(self[0]), 0)) if self else None
 
     def clear(self) -> None:
         """Forget all commands."""
-        self.last, self.earlier = None, []
+        super().clear()
+        self.lines = {}
 
 
 def _count_of_unreachable() -> int:

@@ -7,7 +7,6 @@ import contextlib
 import math
 import threading
 from collections.abc import Iterator
-from typing import Any
 
 from replay.core import requests as r
 from replay.core.effects import Returned, WakeUp
@@ -23,13 +22,16 @@ class Activation:
         events: Outcomes of calls, not yet seen by the session.
         has_messages: The store may hold unseen messages for the execution.
         report_due: The session should report its progress.
+        send: Sends a value into the session; returns its next effect.
+        throw: Throws an error into the session; returns its next effect.
     """
 
-    __slots__ = ("_gen", "events", "has_messages", "report_due", "session", "until", "waiting")
+    __slots__ = ("_gen", "events", "has_messages", "report_due", "send", "session", "throw", "until", "waiting")
 
     def __init__(self, session: Session, claimed: r.Claimed, now: float) -> None:
         self.session = session
         self._gen = session.run(claimed, now)
+        self.send, self.throw = self._gen.send, self._gen.throw
         self.waiting = False
         self.until: float | None = None
         self.events: list[Returned] = []
@@ -46,11 +48,6 @@ class Activation:
         wake_up = WakeUp(now, tuple(self.events), self.has_messages, draining, self.report_due)
         self.events, self.has_messages, self.report_due = [], False, False
         return wake_up
-
-    def advance(self, value: Any, error: BaseException | None) -> Any:
-        """Send *value* into the session, or throw *error*; return its next effect."""
-        self.waiting = False
-        return self._gen.send(value) if error is None else self._gen.throw(error)
 
     def suspend(self, until: float | None) -> None:
         """Leave the session at its `Wait`."""
@@ -105,7 +102,8 @@ class Activations:
     @property
     def occupied(self) -> int:
         """The number of activations that occupy a slot: all but those with a step that waits for an execution."""
-        return len(self._by_id) - sum(id in self._by_id for id in tuple(self._in_step_waits))
+        in_step_waits = self._in_step_waits
+        return len(self._by_id) - (sum(id in self._by_id for id in tuple(in_step_waits)) if in_step_waits else 0)
 
     def count(self, queue: str) -> int:
         """Return the number of activations of a queue's executions that occupy a slot."""

@@ -20,26 +20,24 @@ from replay.worker.turns import TurnCalls
 log = get_logger("replay.worker")
 
 
-class Batch:
+class Batch(list[tuple[Activation | None, r.Request[Any]]]):
     """The requests of the next batch, each with the activation that waits for its reply (None: nobody waits)."""
 
-    def __init__(self) -> None:
-        self._items: list[tuple[Activation | None, r.Request[Any]]] = []
+    __slots__ = ()
 
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def add(self, *requests: r.Request[Any], waiting: Activation | None = None) -> None:
-        """Add requests at the end."""
-        self._items.extend((waiting, request) for request in requests)
+    def add(self, *requests: r.Request[Any]) -> None:
+        """Append requests for whose replies nobody waits."""
+        for request in requests:
+            self.append((None, request))
 
     def requests(self) -> list[r.Request[Any]]:
         """Return the requests in order."""
-        return [request for _, request in self._items]
+        return [request for _, request in self]
 
     def take(self) -> list[tuple[Activation | None, r.Request[Any]]]:
         """Empty the batch and return its items."""
-        items, self._items = self._items, []
+        items = self[:]
+        self.clear()
         return items
 
 
@@ -121,11 +119,12 @@ class SessionRunner:
         self._metrics.leases_lost += isinstance(error, Fenced)
         try:
             while True:
-                effect = activation.advance(value, error)
+                activation.waiting = False
+                effect = activation.send(value) if error is None else activation.throw(error)
                 value = error = None
                 match effect:
                     case r.Request():
-                        self.batch.add(effect, waiting=activation)
+                        self.batch.append((activation, effect))
                         return
                     case StartSteps(calls):
                         self.calls.start(calls)
