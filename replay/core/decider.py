@@ -13,11 +13,13 @@ from typing import Any, assert_never
 
 from replay.core import commands as c
 from replay.core import entries as e
+from replay.core.contexts import copied
 from replay.core.copies import own
 from replay.core.divergence import shown
 from replay.core.errors import NoBranchMatched, SignalRefused, StepInterrupted
 from replay.core.fibers import Fiber
 from replay.core.interpreter import Interpreter
+from replay.core.interrupts import ends_the_process
 from replay.core.requests import Message
 from replay.core.waits import (
     AnswerWait,
@@ -227,9 +229,12 @@ class Decider:
     def _choose(self, fiber: Fiber, switch: c.Switch[Any], now: float) -> e.Fact:
         try:
             for branch in switch.branches:
-                if branch.match(own(switch.value)) if callable(branch.match) else branch.match == switch.value:
+                # In a copy of the context, because a matcher does not run again on replay.
+                if copied(fiber.context).run(_matches, branch.match, switch.value):
                     return e.BranchChosen(now, fiber.number, fiber.id, branch.id)
-        except Exception as error:  # the matcher is user code; its exception is raised inside the workflow
+        except BaseException as error:  # the matcher is user code; its exception is raised inside the workflow
+            if ends_the_process(error):
+                raise
             return e.Refused(now, fiber.number, fiber.id, error)
         if switch.default is not None:
             return e.BranchChosen(now, fiber.number, fiber.id, switch.default.id)
@@ -335,6 +340,10 @@ class Decider:
                 case _:
                     assert_never(wait)
         return None
+
+
+def _matches(match: Any, value: Any) -> bool:
+    return bool(match(own(value)) if callable(match) else match == value)
 
 
 def _is_function(value: Any) -> bool:

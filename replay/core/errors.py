@@ -147,7 +147,7 @@ class Cancelled(BaseException):
 
 
 class WorkflowExit(ReplayError):
-    """A workflow's code raised `SystemExit`, `GeneratorExit`, or `Cancelled` although nobody had cancelled it.
+    """A workflow's code raised what is no `Exception`: `SystemExit`, a library's own, or `Cancelled` without a cancel.
 
     It fails the execution (as any exception of the workflow's own), not the worker.
     """

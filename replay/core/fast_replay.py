@@ -7,13 +7,15 @@ was built, with the recorded arguments and a plain id. All else goes the general
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from replay.core.commands import PLAIN, Step
 from replay.core.cursor import LogCursor
 from replay.core.errors import NonDeterminism
 from replay.core.ids import is_plain
-from replay.core.scheduler import RAISED, Scheduler
+from replay.core.interrupts import ends_the_process
+from replay.core.scheduler import Scheduler
 from replay.core.waits import StepWait
 
 Digest = Callable[[tuple[Any, ...], dict[str, Any]], int | None]
@@ -35,7 +37,8 @@ def feed_plain_steps(
     if root.gen is None or wait.failures or root.cancel is not None:
         return index
     command: Any = wait.command
-    send, advance_to, not_yielded = root.gen.send, scheduler.context.advance_to, scheduler.context.not_yielded
+    send: Callable[[Any], Any] = partial(root.context.run, root.gen.send)  # type: ignore[call-arg]  # the stub knows no such partial
+    advance_to, not_yielded = scheduler.context.advance_to, scheduler.context.not_yielded
     counts, unique, began, end = scheduler.ids.counts, scheduler.ids.unique, index, len(rows)
     while index < end:
         row = rows[index]
@@ -56,7 +59,9 @@ def feed_plain_steps(
             return _go_on(scheduler, cursor, index, scheduler.finish, stop.value, None)
         except NonDeterminism:
             raise
-        except RAISED as error:
+        except BaseException as error:
+            if ends_the_process(error):
+                raise
             return _go_on(scheduler, cursor, index, scheduler.finish, None, error)
         if command.__class__ is not Step or len(not_yielded) != 1 or not_yielded[0] is not command:
             return _go_on(scheduler, cursor, index, scheduler.begin, command)

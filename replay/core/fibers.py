@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextvars
 from collections.abc import Generator
 from typing import Any
 
 from replay.core.commands import Command
+from replay.core.contexts import copied
 from replay.core.errors import Cancelled
 from replay.core.waits import AnyWait, JoinWait
 
@@ -23,11 +25,13 @@ class Fiber:
         id: Id of that command, or of the last one.
         cancelled: It was cancelled; a second cancel changes nothing.
         cancel: Raised at its next yield.
+        context: Context variables of its code. The workflow's own begin empty; a member's begin as a copy of its parent's.
     """
 
     __slots__ = (
         "cancel",
         "cancelled",
+        "context",
         "gen",
         "id",
         "member_index",
@@ -46,6 +50,7 @@ class Fiber:
         parent: Fiber | None = None,
         parent_join: JoinWait | None = None,
         member_index: int = 0,
+        context: contextvars.Context | None = None,
     ) -> None:
         self.number = number
         self.prefix = prefix
@@ -57,6 +62,9 @@ class Fiber:
         self.wait: AnyWait | None = None
         self.cancelled = False
         self.cancel: Cancelled | None = None
+        self.context: contextvars.Context = (
+            context if context is not None else copied(None if parent is None else parent.context)
+        )
 
     @property
     def command(self) -> Any:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Generator
-from contextlib import suppress
 from typing import Any
 
 from replay.core.commands import Command
 from replay.core.copies import own
-from replay.core.errors import Cancelled
+from replay.core.interrupts import ends_the_process
 
 MAX_CLOSES = 1000
 """Yields in `finally` blocks after which a generator that is being closed is left alone."""
@@ -24,8 +23,11 @@ def close_generator(gen: Any) -> None:
     for _ in range(MAX_CLOSES):
         inner = _innermost(gen)
         # User code that fails while closing ends its generator, too: there is nothing to save.
-        with suppress(Exception, Cancelled):
+        try:
             inner.close()
+        except BaseException as error:
+            if ends_the_process(error):
+                raise
         if inner is gen and gen.gi_frame is None:
             return
 

@@ -44,6 +44,7 @@ from replay.core.failures import FailureTrace, entries_to_void
 from replay.core.fast_replay import Digest, feed_plain_steps
 from replay.core.fibers import Fiber
 from replay.core.generators import run_branch
+from replay.core.interrupts import ends_the_process
 from replay.core.outcomes import Completed, Err, Ok, Received, TimedOut, Winner
 from replay.core.scheduler import Child, Scheduler
 from replay.core.waits import (
@@ -330,8 +331,10 @@ class Interpreter:
         if branch is None:
             raise self._mismatch(entry, fiber)
         try:
-            result = run_branch(branch.run, switch.value)
-        except Exception as error:
+            result = fiber.context.run(run_branch, branch.run, switch.value)
+        except BaseException as error:
+            if ends_the_process(error):
+                raise
             self._scheduler.resume(fiber, error=error)
             return
         if isinstance(result, Generator | Command):

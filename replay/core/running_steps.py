@@ -64,6 +64,7 @@ class RunningSteps:
             details,
             step,
             wait,
+            context=fiber.context,
         )
         return call
 

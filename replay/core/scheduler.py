@@ -21,6 +21,7 @@ from replay.core.errors import Cancelled, ExecutionCancelled, ExecutionFailed, N
 from replay.core.failures import FailureTrace, FailureTraces
 from replay.core.fibers import Fiber
 from replay.core.generators import close_generator
+from replay.core.interrupts import ends_the_process
 from replay.core.numbering import CommandIds
 from replay.core.waits import (
     AnswerWait,
@@ -33,9 +34,6 @@ from replay.core.waits import (
     wait_for,
 )
 from replay.core.workflow_end import Outcome, outcome_of
-
-RAISED = (Exception, Cancelled, SystemExit, GeneratorExit)
-"""Errors with which a workflow's code may end. Other `BaseException`s belong to a person (Ctrl-C) or a test framework."""
 
 Settle = Literal["all", "undoable", "none"]
 """The running steps of a cancelled member that may end first: all, those with a compensation (for a later rollback), or none."""
@@ -116,8 +114,10 @@ class Scheduler:
             return
         self.fibers[root.number] = root
         try:
-            root.gen = self._start(self.context)
-        except RAISED as error:
+            root.gen = root.context.run(self._start, self.context)
+        except BaseException as error:
+            if ends_the_process(error):
+                raise
             self.finish(root, None, error)
             return
         self._runnable.append((root, None, None))
@@ -144,12 +144,15 @@ class Scheduler:
             self.finish(fiber, value, error)
             return
         try:
-            command = fiber.gen.send(value) if error is None else fiber.gen.throw(error)
+            run, gen = fiber.context.run, fiber.gen
+            command = run(gen.send, value) if error is None else run(gen.throw, error)
         except StopIteration as stop:
             self.finish(fiber, stop.value, None)
         except NonDeterminism:
             raise
-        except RAISED as raised:
+        except BaseException as raised:
+            if ends_the_process(raised):
+                raise
             self.finish(fiber, None, raised)
         else:
             self.begin(fiber, command)
@@ -275,7 +278,9 @@ class Scheduler:
         self.spawned_at.append((fiber.number, self._cursor.position))
         generator = member if isinstance(member, Generator) else None
         scope = f"{command.names[index]}/" if command.names else ""
-        begun = Fiber(number, f"{fiber.prefix}{scope}", generator, fiber, join, index)
+        # A switch's branch runs in place of the switch, so it shares the context.
+        context = fiber.context if isinstance(command, All) and command.shape == "switch" else None
+        begun = Fiber(number, f"{fiber.prefix}{scope}", generator, fiber, join, index, context)
         self.fibers[number] = begun
         join.live[index] = number
         if generator is not None:
@@ -394,7 +399,7 @@ class Scheduler:
             if isinstance(fiber.wait, JoinWait):
                 fiber.wait.close_unbegun()
             if fiber.gen is not None:
-                close_generator(fiber.gen)
+                fiber.context.run(close_generator, fiber.gen)
         self.fibers.clear()
         self._runnable.clear()
         self.fresh.clear()

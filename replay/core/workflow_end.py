@@ -33,7 +33,7 @@ def outcome_of(value: Any, error: BaseException | None, cancelled: CancelReceive
         return _outcome_of_cancelled(value, error, cancelled)
     if isinstance(value, ContinueAsNew):
         return Outcome("again", again=value)
-    if isinstance(error, Cancelled | SystemExit | GeneratorExit):
+    if error is not None and not isinstance(error, Exception):
         error = WorkflowExit.of(error)
     if isinstance(error, CompensationFailed):
         return Outcome("compensation_failed", error=error)

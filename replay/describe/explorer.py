@@ -6,6 +6,7 @@ and a decision on a stand-in goes both ways. Every `yield` that no path reached 
 
 from __future__ import annotations
 
+import contextvars
 import copy
 import re
 from collections import Counter
@@ -351,4 +352,4 @@ def _id_of(command: c.Start[Any]) -> str:
 
 def describe(workflow: Workflow[Any, Any], input: Any = None) -> Description:
     """Return the shape of *workflow* without executing anything. With *input*, values that depend on it are known."""
-    return Explorer(workflow, input).explore()
+    return contextvars.Context().run(Explorer(workflow, input).explore)  # the code may set variables
