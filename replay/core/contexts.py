@@ -7,11 +7,11 @@ from contextvars import Context
 
 
 def copied(context: Context | None) -> Context:
-    """Return a copy of *context*, an empty one for None.
+    """Return a copy of *context*, an empty one for None or an empty one.
 
     The arithmetic context of `decimal` is copied, too: it is the one value in a variable that everybody changes in place.
     """
-    if context is None:
+    if not context:  # no variable was ever set, as nearly always
         return Context()
     copy = context.copy()
     copy.run(_copy_decimal_context)
