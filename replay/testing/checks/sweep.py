@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from replay.ports import Clock, Store
 from replay.testing.checks.recovery import Result, differs, id_of, result_of, unfinished, wrong
 from replay.testing.checks.world import World
 from replay.testing.simulation.effects import Ledger
-from replay.testing.simulation.faults import Faults
+from replay.testing.simulation.faults import Faults, Injected
 from replay.testing.simulation.quiet_logs import quiet_workers
 from replay.testing.simulation.simulation import Simulation
 
@@ -27,6 +28,8 @@ class Seed:
         problem: The violated promise, None if there is none.
         timeline: One line for each event.
         rests: The reason why it did not end, None if it did.
+        faults: The faults that happened, each with its number.
+        workers: Number of workers.
     """
 
     seed: int
@@ -34,6 +37,8 @@ class Seed:
     problem: str | None
     timeline: str
     rests: str | None = None
+    faults: tuple[Injected, ...] = ()
+    workers: int = 1
 
 
 def try_seeds(
@@ -52,11 +57,15 @@ def try_seeds(
     setup: Callable[..., Any] | None = None,
     check: Callable[..., Any] | None = None,
     teardown: Callable[..., Any] | None = None,
+    minimise: bool = True,
 ) -> Iterator[Seed]:
     """Run *workflow* under each seed's faults. Each run must end as one without faults, and repeat no recorded step.
 
     Faults cost virtual time. Pass `same=False` for a workflow that races against the clock. The arguments are those of
     `assert_recovers` and `Simulation`.
+
+    A seed that fails is minimised: what is yielded is a run with as few faults and workers as it takes. `minimise=False` yields the
+    run as it was.
 
     Raises:
         AssertionError: Undisturbed, the execution is stuck or waits for ever.
@@ -68,8 +77,14 @@ def try_seeds(
         raise AssertionError(f"workflow {workflow.key!r} does not end undisturbed: {plain.rests}\n{plain.timeline}")
     expected = plain.ending
     for seed in seeds:
-        run = _run(workflow, input, seed, {"workers": workers, "faults": faults or None}, **options)
-        yield attrs.evolve(run, problem=run.problem or differs(run.ending, expected))
+
+        def attempt(number: int, script: frozenset[Injected] | None, seed: int = seed) -> Seed:
+            cluster = {"workers": number, "faults": faults or None, "script": script}
+            run = _run(workflow, input, seed, cluster, **options)
+            return attrs.evolve(run, problem=run.problem or differs(run.ending, expected), workers=number)
+
+        run = attempt(workers, None)
+        yield minimal(run, attempt) if minimise and run.problem else run
 
 
 def undisturbed(workflow: Workflow[Any, Any], input: Any = None, **options: Any) -> Seed:
@@ -116,4 +131,55 @@ def _run_in_its_world(
         except AssertionError as error:  # it neither rests nor ends
             problem = str(error).splitlines()[0]
         rests = unfinished(sim, handle, [id_of(signal) for signal, _ in signals])
-        return Seed(seed, result_of(sim, handle, same=same), problem, sim.timeline(), rests)
+        return Seed(
+            seed, result_of(sim, handle, same=same), problem, sim.timeline(), rests, tuple(sim.injector.injected)
+        )
+
+
+# --- minimising -----------------------------------------------------------------------------------------------------
+
+MOST_ATTEMPTS = 200
+"""Most runs spent on minimising one seed."""
+
+MOST_CRASHES = 40
+"""Most single crashes tried, one after each store call or step body."""
+
+Attempt = Callable[[int, frozenset[Injected]], Seed]
+"""Runs the seed again with so many workers and exactly these faults."""
+
+
+def minimal(run: Seed, attempt: Attempt) -> Seed:
+    """Return a run with the same kind of problem as *run*, and with few faults and workers (delta debugging)."""
+    left = [MOST_ATTEMPTS]
+    kind = _kind(run.problem)
+
+    def fails(workers: int, faults: Sequence[Injected]) -> Seed | None:
+        left[0] -= 1
+        found = attempt(workers, frozenset(faults)) if left[0] >= 0 else None
+        return found if found is not None and _kind(found.problem) == kind else None
+
+    # One worker and no fault, or one crash, is the commonest case, whatever faults the seed drew.
+    for crash in ((), *((("crash after", number),) for number in range(1, MOST_CRASHES + 1))):
+        if (found := fails(1, crash)) is not None:
+            return found
+    best = next((found for number in (2,) if number < run.workers and (found := fails(number, run.faults))), run)
+    size = max(1, len(best.faults) // 2)
+    while left[0] > 0:
+        parts = [best.faults[at : at + size] for at in range(0, len(best.faults), size)]
+        smaller = (
+            found
+            for part in parts
+            if (found := fails(best.workers, [each for each in best.faults if each not in part])) is not None
+        )
+        found = next(smaller, None)
+        if found is not None and len(found.faults) < len(best.faults):
+            best = found
+        elif size == 1:
+            break
+        size = max(1, size // 2)
+    return best
+
+
+def _kind(problem: str | None) -> str:
+    """Return the kind of a problem: its first line without numbers."""
+    return re.sub(r"\d+", "", problem.splitlines()[0])[:60] if problem else ""

@@ -37,10 +37,10 @@ class LossyBus(MemoryBus):
         """See `replay.ports.Bus.publish`."""
         cluster = self._cluster
         injector = cluster.injector
-        if injector.draws(injector.faults.lose_hint):
+        if injector.draws("lose_hint"):
             return
-        for _ in range(2 if injector.draws(injector.faults.double_hint) else 1):
-            if injector.draws(injector.faults.delay_hint):
+        for _ in range(2 if injector.draws("double_hint") else 1):
+            if injector.draws("delay_hint"):
                 cluster.send_later(cluster.chance.uniform(0.1, 3.0), lambda: self._arrive(channel, message))
             else:
                 self._arrive(channel, message)

@@ -21,7 +21,7 @@ from replay.ports import Clock, Store
 from replay.testing.simulation.bus import LossyBus
 from replay.testing.simulation.clock import SkewedClock, VirtualClock
 from replay.testing.simulation.effects import EffectWatch
-from replay.testing.simulation.faults import Crash, CrashPoint, Faults, FaultyStore, Injector
+from replay.testing.simulation.faults import Crash, CrashPoint, Faults, FaultyStore, Injected, Injector
 from replay.testing.simulation.node import Node, RunningStep
 from replay.testing.simulation.quiet_logs import quiet_outages
 from replay.testing.simulation.recording import RecordingStore
@@ -64,6 +64,7 @@ class Cluster:
         concurrency: int,
         lease: float,
         watch: EffectWatch | None,
+        script: frozenset[Injected] | None,
     ) -> None:
         self.seed = seed
         self.watch = watch
@@ -72,7 +73,7 @@ class Cluster:
         self.executed: list[tuple[str, str, int]] = []
         self.problems: list[str] = []
         rates = Faults.swarm(self.chance) if faults is True else faults if isinstance(faults, Faults) else Faults()
-        self.injector = Injector(rates, self.chance, crash_at)
+        self.injector = Injector(rates, self.chance, crash_at, script)
         self.store: Store = store(self.clock) if store is not None else MemoryStore(self.clock)
         codec = TaggedJson()
         workflows = tuple(workflows)
@@ -162,7 +163,7 @@ class Cluster:
         return True
 
     def _turn(self, node: Node) -> None:
-        if self.injector.draws(self.injector.faults.pause):
+        if self.injector.draws("pause"):
             node.paused_until = self.now() + self._lease * (1 + self.chance.random())
             self._say(node.name, f"pauses until +{node.paused_until - self.now():.2f} s")
             return
@@ -232,7 +233,7 @@ class Cluster:
     def _add_node(self) -> None:
         self._spawned += 1
         name = f"w{self._spawned}"
-        skew = self.chance.uniform(-1, 1) * self.injector.faults.skew
+        skew = self.chance.uniform(-1, 1) * self.injector.skew
         store = RecordingStore(self.store, name, self._claimed)
         worker = self.engine.make_worker(
             store=FaultyStore(store, self.injector, partial(self._say, name)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import attrs
 
@@ -67,10 +67,24 @@ class CrashPoint:
     before: bool
 
 
+Injected: TypeAlias = tuple[str, int]
+"""A fault that happened: its kind, and the number of the opportunity of this kind at which it did, counted from 1."""
+
+SKEW: Injected = ("skew", 0)
+"""Wrong clocks of all workers, as a fault that happened."""
+
+
 class Injector:
     """Injects faults at effects. All workers of a simulation share one.
 
+    Args:
+        faults: The rates.
+        chance: Draws the faults.
+        point: A single crash.
+        script: If given, exactly these faults happen. The draws are the same as without it.
+
     Attributes:
+        injected: The faults that happened.
         faults: The rates.
         enabled: False after `Simulation.stop_faults`.
         effects: Number of effects so far.
@@ -79,7 +93,13 @@ class Injector:
         place: Returns the current place.
     """
 
-    def __init__(self, faults: Faults, chance: random.Random, point: CrashPoint | None = None) -> None:
+    def __init__(
+        self,
+        faults: Faults,
+        chance: random.Random,
+        point: CrashPoint | None = None,
+        script: frozenset[Injected] | None = None,
+    ) -> None:
         self.faults = faults
         self.enabled = True
         self.effects = 0
@@ -88,6 +108,14 @@ class Injector:
         self.place: Callable[[], str] = lambda: ""
         self._chance = chance
         self._point = point
+        self._script = script
+        self._opportunities: dict[str, int] = {}
+        self.injected: list[Injected] = [SKEW] if self.skew else []
+
+    @property
+    def skew(self) -> float:
+        """Largest error of a worker's clock, seconds."""
+        return self.faults.skew if self._script is None or SKEW in self._script else 0.0
 
     def crash_at(self, point: CrashPoint) -> None:
         """Set the single crash point; it replaces an earlier one."""
@@ -104,30 +132,34 @@ class Injector:
         self.labels.append(label)
         self.places.append(self.place())
         point = self._point if self._point is not None and self._point.number == self.effects else None
-        if (point is not None and point.before) or self._draws(self.faults.crash):
+        if (point is not None and point.before) or self.draws("crash", "before"):
             trace(f"crash before {label}")
             raise Crash
         store = label.startswith("store")
-        if store and self._draws(self.faults.unavailable):
+        if store and self.draws("unavailable", "before"):
             trace(f"unavailable before {label}")
             raise StoreUnavailable("simulated: the request was lost")
         result = effect()
-        if (point is not None and not point.before) or self._draws(self.faults.crash):
+        if (point is not None and not point.before) or self.draws("crash", "after"):
             trace(f"crash after {label}")
             raise Crash
-        if store and self._draws(self.faults.unavailable):
+        if store and self.draws("unavailable", "after"):
             trace(f"unavailable after {label}")
             raise StoreUnavailable("simulated: the reply was lost")
         return result
 
-    def _draws(self, rate: float) -> bool:
-        # Always draw, then check `enabled`: switching faults off must not shift later draws.
-        drawn = self._chance.random() < rate
-        return drawn and self.enabled
-
-    def draws(self, rate: float) -> bool:
-        """Return whether a fault of this *rate* happens now."""
-        return self._draws(rate)
+    def draws(self, rate: str, when: str = "") -> bool:
+        """Return whether a fault happens now, at the rate of this name in `Faults`."""
+        # Always draw, then check `enabled` and the script: neither must shift later draws.
+        drawn = self._chance.random() < getattr(self.faults, rate)
+        kind = f"{rate} {when}".strip()
+        number = self._opportunities[kind] = self._opportunities.get(kind, 0) + 1
+        if self._script is not None:
+            drawn = (kind, number) in self._script
+        happens = drawn and self.enabled
+        if happens:
+            self.injected.append((kind, number))
+        return happens
 
 
 class FaultyStore:

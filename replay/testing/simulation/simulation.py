@@ -17,7 +17,7 @@ from replay.ports import Clock, Store
 from replay.testing.simulation.clock import START
 from replay.testing.simulation.cluster import LEASE, Cluster
 from replay.testing.simulation.effects import EffectWatch
-from replay.testing.simulation.faults import CrashPoint, Faults
+from replay.testing.simulation.faults import CrashPoint, Faults, Injected
 from replay.testing.simulation.log_rules import violation
 from replay.testing.simulation.stubs import Stubs
 
@@ -72,6 +72,7 @@ class Simulation(Cluster):
         concurrency: Step bodies that one worker runs at a time.
         lease: Lease of the workers, seconds of virtual time.
         watch: Watches the effects of real bodies (default: nothing does).
+        script: The faults that happen, instead of those that the rates give: a part of `injector.injected` of another run.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class Simulation(Cluster):
         concurrency: int = 16,
         lease: float = LEASE,
         watch: EffectWatch | None = None,
+        script: frozenset[Injected] | None = None,
     ) -> None:
         if workers < 0:
             raise ValueError(f"workers is how many there are: 0 (an API node alone) or more, not {workers!r}")
@@ -113,6 +115,7 @@ class Simulation(Cluster):
             concurrency=concurrency,
             lease=lease,
             watch=watch,
+            script=script,
         )
 
     # --- the user's side ------------------------------------------------------------------------------
