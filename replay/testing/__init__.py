@@ -13,11 +13,14 @@ from replay.testing.simulation.effects import Effect, Ledger
 from replay.testing.simulation.faults import CrashPoint, Faults
 from replay.testing.simulation.simulation import SimHandle, Simulation
 from replay.testing.simulation.stubs import REAL, calls, fails, hangs, returns, stub, takes
+from replay.testing.step_environment import StepEnvironment, step_environment
 
 if TYPE_CHECKING:
     from replay.testing.contracts import BusContract, QueueContract, StoreContract
     from replay.testing.contracts.agreement import store_agreement
+    from replay.testing.profiles import load_profile
     from replay.testing.scenario.machine import WorkflowMachine
+    from replay.testing.scenario.statistics import aim_for
     from replay.testing.scenario.strategy import Run, histories, plan, run_plan, scenarios
 
 __all__ = [
@@ -33,9 +36,11 @@ __all__ = [
     "Seed",
     "SimHandle",
     "Simulation",
+    "StepEnvironment",
     "StoreContract",
     "VirtualClock",
     "WorkflowMachine",
+    "aim_for",
     "assert_recovers",
     "assert_replay_equivalent",
     "assert_replays",
@@ -43,10 +48,12 @@ __all__ = [
     "fails",
     "hangs",
     "histories",
+    "load_profile",
     "plan",
     "returns",
     "run_plan",
     "scenarios",
+    "step_environment",
     "store_agreement",
     "stub",
     "takes",
@@ -59,7 +66,9 @@ _LAZY = {
     "Run": "scenario.strategy",
     "StoreContract": "contracts",
     "WorkflowMachine": "scenario.machine",
+    "aim_for": "scenario.statistics",
     "histories": "scenario.strategy",
+    "load_profile": "profiles",
     "plan": "scenario.strategy",
     "run_plan": "scenario.strategy",
     "scenarios": "scenario.strategy",

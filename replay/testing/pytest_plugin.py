@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import sys
 from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -43,12 +44,30 @@ def pytest_runtest_makereport(
     """Add the timelines of a failed test's simulations to its report, and the command that runs their seed again."""
     report = yield
     made = item.stash.get(_MADE, [])
+    if call.excinfo is not None and report.failed and (told := _shared_state(call.excinfo.value)) is not None:
+        report.longrepr = told
     if report.when == "call" and report.failed and made:
         for sim in made:
             report.sections.append((f"simulation, seed {sim.seed}", sim.timeline(100)))
         test = item.nodeid.partition("[")[0]
         report.sections.append(("run this seed again", f"pytest {shlex.quote(test)} --rw-seed {made[0].seed}"))
     return report
+
+
+def _shared_state(error: BaseException) -> str | None:
+    """Return what to say instead of Hypothesis' "flaky" errors about a scenario that does not repeat, None for other errors."""
+    runner = sys.modules.get("replay.testing.scenario.runner")
+    flaky = any(cls.__name__ == "Flaky" and cls.__module__.startswith("hypothesis") for cls in type(error).__mro__)
+    seen: set[int] = set()
+    while runner is not None and flaky and id(error) not in seen:
+        seen.add(id(error))
+        inner = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error.__cause__ or error.__context__
+        if isinstance(inner, runner.ScenarioFailed):
+            return str(inner.unrepeatable())
+        if inner is None:
+            break
+        error = inner
+    return None
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -6,8 +6,8 @@ import contextvars
 import inspect
 import threading
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import attrs
@@ -131,6 +131,16 @@ def current_step() -> CurrentStep:
         raise RuntimeError(
             "current_step() works in step bodies only. Fix: call it in the function that is passed to ctx.step"
         ) from None
+
+
+@contextmanager
+def as_current_step(step: CurrentStep, call: Call) -> Iterator[None]:
+    """Make *step*, an attempt that *call* describes, the running step of the enclosed block."""
+    before = _current.set(_Body(step, call, SHARED, None))
+    try:
+        yield
+    finally:
+        _current.reset(before)
 
 
 def running_step() -> CurrentStep | None:

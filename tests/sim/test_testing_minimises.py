@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from click.testing import CliRunner
 
 from replay import Context, workflow
@@ -52,7 +53,9 @@ def test_a_problem_that_takes_two_faults_keeps_both() -> None:
     def twice_dead(handle: Any) -> bool:
         return sum(line.count(" dies") for line in handle._simulation.timeline().splitlines()) < 2
 
-    run = next(run for run in try_seeds(pay_in_the_middle, seeds=range(400), check=twice_dead, effects=False) if run.problem)
+    run = next(
+        run for run in try_seeds(pay_in_the_middle, seeds=range(400), check=twice_dead, effects=False) if run.problem
+    )
     assert "returns False" in run.problem
     assert run.timeline.count(" dies") == 2
     assert [kind.split()[0] for kind, _ in run.faults] == ["crash", "crash"], run.faults
@@ -79,3 +82,38 @@ def test_a_script_of_all_faults_is_the_same_run() -> None:
         with Simulation([pay_in_the_middle], seed=seed, workers=3, faults=True, script=frozenset()) as calm:
             calm.settle(calm.start(pay_in_the_middle))
             assert not calm.injector.injected
+
+
+SHARED = """
+import pytest
+from hypothesis import given, settings
+from replay import workflow
+from replay.testing import scenarios
+
+SEEN = []
+
+@workflow
+def counting(ctx):
+    SEEN.append(1)
+    for number in range(len(SEEN) % 4):
+        yield ctx.step("s", int)
+
+@settings(max_examples=50, database=None, derandomize=True)
+@given(scenarios(counting))
+def test_counting(run):
+    pass
+
+def another(ctx):
+    yield ctx.sleep(1)
+"""
+
+
+def test_shared_state_is_told_as_such_and_not_as_a_flaky_strategy(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(SHARED)
+    result = pytester.runpytest_inprocess("-p", "no:cacheprovider")
+    result.assert_outcomes(failed=1)
+    said = str(result.stdout)
+    assert "workflow 'counting' keeps state from run to run" in said or "is not replay-safe" in said
+    assert "lint: " in said
+    assert "RW303 SEEN.append()" in said
+    assert "Inconsistent data generation" not in said

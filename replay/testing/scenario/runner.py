@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
+from hypothesis import event
 from hypothesis import strategies as st
 
 from replay.client.histories import History
@@ -16,8 +17,10 @@ from replay.core.requests import Get
 from replay.definition import Signal, Workflow
 from replay.ports import Clock, Store
 from replay.testing.checks.recovery import wrong
+from replay.testing.checks.replaying import suspects
 from replay.testing.checks.world import World
 from replay.testing.scenario.plan import Choices, target_of, token
+from replay.testing.scenario.statistics import reached
 from replay.testing.scenario.step_outcomes import StepOutcomes
 from replay.testing.simulation.effects import EffectWatch
 from replay.testing.simulation.faults import CrashPoint, Faults
@@ -86,6 +89,24 @@ class Run:
             if number:
                 printer.break_()
             printer.text(line)
+
+
+class ScenarioFailed(AssertionError):
+    """A run violates a promise."""
+
+    def __init__(self, workflow: Workflow[Any, Any], problem: str, run: Run) -> None:
+        super().__init__(f"{problem}\n{run!r}")
+        self._workflow = workflow
+        self._problem = problem
+
+    def unrepeatable(self) -> str:
+        """Return the message for a failure that the same choices do not repeat."""
+        found = "" if "\n  lint: " in self._problem else suspects(self._workflow)
+        return (
+            f"workflow {self._workflow.key!r} keeps state from run to run: the same choices failed once, and not again.\n"
+            f"The failure was: {self._problem}{found}\n"
+            f"Fix: keep state in local variables, the input or step results; make a fresh world in setup="
+        )
 
 
 @attrs.frozen
@@ -191,8 +212,10 @@ class ScenarioRunner:
             except AssertionError as error:
                 raise AssertionError(f"{error}\nReproduce: {self._reproduce()}") from error
             run = self._finished(handle)
+            for name in reached(self.sim, run):
+                event(f"{options.workflow.key}: {name}")
         if problem:
-            raise AssertionError(f"{problem}\n{run!r}")
+            raise ScenarioFailed(options.workflow, problem, run)
         return run
 
     # --- messages and time ---------------------------------------------------------------------------

@@ -1,0 +1,52 @@
+"""What scenarios reach: events for Hypothesis' statistics, and targets that steer the search."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from hypothesis import target
+
+from replay.core import entries as e
+from replay.testing.simulation.simulation import Simulation
+
+if TYPE_CHECKING:
+    from replay.testing.scenario.runner import Run
+
+_WORDS: dict[type, str] = {
+    e.SignalReceived: "received a signal",
+    e.WaitTimedOut: "a wait timed out",
+    e.StepFailed: "a step failed for good",
+    e.StepRetried: "a step was retried",
+    e.RaceWon: "raced",
+    e.CancelReceived: "was cancelled",
+    e.AttemptFailed: "an attempt failed",
+}
+"""Entries that are counted, and their names in the statistics."""
+
+
+def reached(sim: Simulation, run: Run) -> Iterator[str]:
+    """Yield each situation that a run reached, once: for `--hypothesis-show-statistics`."""
+    yield f"ended {run.status}"
+    kinds = {type(entry) for id in sim.executions for entry in sim.engine.detail(id).audit}
+    yield from (word for kind, word in _WORDS.items() if kind in kinds)
+    if any(step.id.startswith("rollback:") for step in run.steps):
+        yield "compensated"
+    if any(kind.startswith("crash") for kind, _ in sim.injector.injected) or " crash " in run.timeline:
+        yield "a worker crashed"
+
+
+def aim_for(run: Run, *, retries: bool = True, compensations: bool = True, signals: bool = True) -> None:
+    """Steer Hypothesis towards long runs: call it in the test with each run.
+
+    Args:
+        retries: Towards runs with many attempts.
+        compensations: Towards runs with many compensations.
+        signals: Towards runs with many received signals.
+    """
+    if retries:
+        target(float(len(run.executed)), label="attempts")
+    if compensations:
+        target(float(sum(step.id.startswith("rollback:") for step in run.steps)), label="compensations")
+    if signals:
+        target(float(run.timeline.count("receives signal")), label="received signals")
