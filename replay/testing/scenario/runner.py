@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
-from hypothesis import event
+from hypothesis import currently_in_test_context, event
 from hypothesis import strategies as st
 
 from replay.client.histories import History
@@ -212,8 +212,6 @@ class ScenarioRunner:
             except AssertionError as error:
                 raise AssertionError(f"{error}\nReproduce: {self._reproduce()}") from error
             run = self._finished(handle)
-            for name in reached(self.sim, run):
-                event(f"{options.workflow.key}: {name}")
         if problem:
             raise ScenarioFailed(options.workflow, problem, run)
         return run
@@ -316,13 +314,17 @@ class ScenarioRunner:
 
     def _finished(self, handle: SimHandle) -> Run:
         sim = self.sim
-        execution = sim.engine.get_execution(handle)
+        detail = sim.engine.detail(handle)
+        execution = detail.execution
+        if currently_in_test_context():
+            for name in reached(execution.status, detail.audit, sim.timeline()):
+                event(f"{self._options.workflow.key}: {name}")
         return Run(
             execution.status,
             execution.result,
             execution.error,
             sim.timeline(),
-            sim.engine.detail(handle).steps,
+            detail.steps,
             tuple(id for _, id, _ in sim.executed),
             self.plan,
             History.of(sim.engine, handle.id),

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from hypothesis import target
 
 from replay.core import entries as e
-from replay.testing.simulation.simulation import Simulation
 
 if TYPE_CHECKING:
     from replay.testing.scenario.runner import Run
@@ -25,14 +24,14 @@ _WORDS: dict[type, str] = {
 """Entries that are counted, and their names in the statistics."""
 
 
-def reached(sim: Simulation, run: Run) -> Iterator[str]:
+def reached(status: str, audit: Sequence[e.Fact], timeline: str) -> Iterator[str]:
     """Yield each situation that a run reached, once: for `--hypothesis-show-statistics`."""
-    yield f"ended {run.status}"
-    kinds = {type(entry) for id in sim.executions for entry in sim.engine.detail(id).audit}
+    yield f"ended {status}"
+    kinds = {type(entry) for entry in audit}
     yield from (word for kind, word in _WORDS.items() if kind in kinds)
-    if any(step.id.startswith("rollback:") for step in run.steps):
+    if any(entry.id.startswith("rollback:") for entry in audit):
         yield "compensated"
-    if any(kind.startswith("crash") for kind, _ in sim.injector.injected) or " crash " in run.timeline:
+    if " crash " in timeline:
         yield "a worker crashed"
 
 
