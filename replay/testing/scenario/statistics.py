@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hypothesis import target
 
@@ -24,7 +24,7 @@ _WORDS: dict[type, str] = {
 """Entries that are counted, and their names in the statistics."""
 
 
-def reached(status: str, audit: Sequence[e.Fact], timeline: str) -> Iterator[str]:
+def reached(status: str, audit: Sequence[Any], timeline: str) -> Iterator[str]:
     """Yield each situation that a run reached, once: for `--hypothesis-show-statistics`."""
     yield f"ended {status}"
     kinds = {type(entry) for entry in audit}
