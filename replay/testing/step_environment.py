@@ -11,7 +11,7 @@ from replay.worker.steps import CancelFlag, CurrentStep, as_current_step
 
 
 class StepEnvironment:
-    """What a step body does to its environment, and what a test does to the body.
+    """Environment of a step body: it records what the body does, and asks it to stop.
 
     Attributes:
         step: The step, as the body sees it.

@@ -1,4 +1,4 @@
-"""What scenarios reach: events for Hypothesis' statistics, and targets that steer the search."""
+"""Statistics of scenarios: events for the situations that runs reach, and targets that steer the search."""
 
 from __future__ import annotations
 
