@@ -266,7 +266,7 @@ class MemoryStore:
         for create in request.creates:
             self._create(create)
         for id in request.cancels:
-            self._cancel_quietly(id)
+            self._cancel_quietly(id, by=request.id)
         return self._conclude(x, request)
 
     def _commit_entries(self, x: Execution, request: r.Commit) -> r.Committed:
@@ -348,9 +348,9 @@ class MemoryStore:
         self._apply(x, change)
         return r.Delivered(self._now, change.duplicate, tuple(self._woken))
 
-    def _cancel_quietly(self, id: str) -> None:
+    def _cancel_quietly(self, id: str, by: str = "") -> None:
         with contextlib.suppress(UnknownExecution, ExecutionEnded):
-            self._deliver(r.Deliver(id, "", "cancel"))
+            self._deliver(r.Deliver(id, "", "cancel", by))
 
     def _watch(self, request: r.Watch) -> r.Delivered:
         x = self._known(request.id)

@@ -99,7 +99,13 @@ class Handlers:
         return r.Created(rows.header(reply[1]), False, float(reply[0]))
 
     def _effects(
-        self, shard: int, creates: tuple[r.Create, ...], cancels: tuple[str, ...], *, cancels_first: bool = False
+        self,
+        shard: int,
+        creates: tuple[r.Create, ...],
+        cancels: tuple[str, ...],
+        *,
+        cancels_first: bool = False,
+        by: str = "",
     ) -> tuple[dict[str, Argument], list[Argument]]:
         """Return the numbers of creates, cancels and outbox items, and these."""
         here: list[Argument] = []
@@ -117,7 +123,7 @@ class Handlers:
             if self.shards.of(id) == shard:
                 stops.append(id)
             else:
-                outbox_cancels.append(rows.outbox_cancel(id))
+                outbox_cancels.append(rows.outbox_cancel(id, by))
         outbox = [*outbox_cancels, *outbox_creates] if cancels_first else [*outbox_creates, *outbox_cancels]
         counts: dict[str, Argument] = {"n_creates": local, "n_cancels": len(stops), "n_outbox": len(outbox)}
         return counts, [*here, *stops, *outbox]
@@ -160,7 +166,7 @@ class Handlers:
                 then = _then(b"R", value=input)
         counts, effects = _NO_EFFECTS
         if request.creates or request.cancels:
-            counts, effects = self._effects(shard, request.creates, request.cancels)
+            counts, effects = self._effects(shard, request.creates, request.cancels, by=request.id)
         call = self._script(
             shard, "commit", self._now(),
             *map(rows.entry, request.entries), *request.consumed, *effects, *map(rows.entry, anew),

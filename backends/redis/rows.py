@@ -209,9 +209,9 @@ def outbox_create(block: Sequence[Argument]) -> bytes:
     return fields(b"c", *block)
 
 
-def outbox_cancel(id: str) -> bytes:
-    """Write a cancellation for another shard."""
-    return fields(b"x", id)
+def outbox_cancel(id: str, by: str) -> bytes:
+    """Write a cancellation for another shard, by the execution *by* (empty: by a schedule)."""
+    return fields(b"x", id, by)
 
 
 def read_outbox_item(shard: int, name: bytes, value: bytes) -> OutboxCreate | OutboxDeliver:
@@ -219,7 +219,8 @@ def read_outbox_item(shard: int, name: bytes, value: bytes) -> OutboxCreate | Ou
     kind, *rest = split_fields(value)
     origin = OutboxItem(shard, name)
     if kind == b"x":
-        return OutboxDeliver(rest[0].decode(), name.hex(), "cancel", origin=origin)
+        by = rest[1].decode() if len(rest) > 1 else ""  # version 0.1 wrote the id alone
+        return OutboxDeliver(rest[0].decode(), name.hex(), "cancel", by, origin=origin)
     if kind == b"e":
         return OutboxDeliver(rest[0].decode(), name.hex(), "ended", rest[1].decode(), rest[2], origin=origin)
     size = len(CREATE_FIELDS)

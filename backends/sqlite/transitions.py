@@ -112,7 +112,7 @@ class Transitions(Claimable):
         for create in request.creates:
             self._create(create)
         for id in request.cancels:
-            self._cancel_quietly(id)
+            self._cancel_quietly(id, by=request.id)
         if request.cancels:  # one may be this very execution, or a child that had not begun: it ended and notified us
             x = self._state(request.id)
         # `arrivals` counts consumed messages too, so it only shows that looking is worth while.
@@ -138,9 +138,9 @@ class Transitions(Claimable):
         self._apply(x, change)
         return r.Delivered(self._now, change.duplicate, tuple(self._woken))
 
-    def _cancel_quietly(self, id: str) -> None:
+    def _cancel_quietly(self, id: str, by: str = "") -> None:
         with contextlib.suppress(UnknownExecution, ExecutionEnded):
-            self._deliver(r.Deliver(id, "", "cancel"))
+            self._deliver(r.Deliver(id, "", "cancel", by))
 
     def _watch(self, request: r.Watch) -> r.Delivered:
         x = self._state(request.id)

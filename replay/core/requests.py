@@ -294,7 +294,8 @@ class Commit(Request[Committed]):
         consumed: `seq`s of inbox messages to remove.
         seen: Highest inbox `seq` the session has been given.
         creates: Children to create (same rules as `Create`; those whose id exists are left alone).
-        cancels: Ids of executions to cancel (as `Deliver` of a cancel without an id; ended or unknown ones are ignored).
+        cancels: Ids of executions to cancel (as `Deliver` of a cancel without a message id, by this execution). Ended ones, unknown
+            ones and those that this execution did not create (their `parent_id` is another) are ignored.
         current: Progress of the execution (opaque JSON list), None leaves it.
         attempt: The header's `attempt` from now on, None leaves it.
         amendments: Added to the header's `amendments`.
@@ -379,6 +380,8 @@ class Deliver(Request[Delivered]):
     A leased execution keeps its lease (its holder is notified by the next commit or renewal). A `cancel`: of an execution
     that lives, one is accepted (further ones are duplicates, whatever their id); an execution that was never claimed
     (`pending`, empty log) ends `cancelled` at once, as by `End("cancelled")`; a leased one gets `status="cancelling"`.
+    The `name` of a cancel is the execution that cancels (empty: nobody's). One by an execution other than its `parent_id` is a
+    `duplicate` that changes nothing: only who created an execution cancels it.
     A message does not wake an execution that is `stuck`, and does not advance an execution whose first `at` has not come
     (status `pending`); it waits in the inbox.
     """

@@ -258,6 +258,8 @@ def deliver(x: State, request: r.Deliver, remembered: bool, now: float) -> Chang
         return DUPLICATE
     if x.ended_at is not None:
         raise refusals.has_ended(x.id, x.status)
+    if not may_cancel(x, request):
+        return DUPLICATE
     accepted = accepted_id(request)
     if request.kind != "cancel":
         return _arrive(x, request.kind, request.name, request.payload, accepted, now)
@@ -271,6 +273,11 @@ def deliver(x: State, request: r.Deliver, remembered: bool, now: float) -> Chang
     if x.token is not None:
         change.fields.update(status="cancelling", updated_at=now)
     return change
+
+
+def may_cancel(x: State, request: r.Deliver) -> bool:
+    """Tell whether a cancel by another execution (its `name`) comes from the one that created *x*; other messages always may."""
+    return request.kind != "cancel" or not request.name or request.name == x.parent_id
 
 
 def notify(x: State, ended: str, payload: bytes, now: float) -> Change | None:

@@ -85,7 +85,7 @@ def test_what_a_dead_process_owed_to_other_shards_is_handed_to_a_claimer(
     clock = VirtualClock()
     with contextlib.closing(open_store(redis_cluster.url, namespace=namespace, clock=clock)) as store:
         parent, child, cancelled = itertools.islice(apart(store, "p"), 3)
-        store.apply([r.Create(parent, "wf", b"1"), r.Create(cancelled, "none", b"1")])
+        store.apply([r.Create(parent, "wf", b"1"), r.Create(cancelled, "none", b"1", parent_id=parent)])
         claim(store, "n1")
         commit = r.Commit(
             parent,
@@ -161,7 +161,10 @@ def test_a_log_of_many_pages_is_read_whole(store: RedisStore) -> None:
 
 def test_ten_thousand_executions_may_be_claimed_at_once_and_cancelled_at_once(store: RedisStore) -> None:
     ids = [f"x{n}" for n in range(10_000)]
-    store.apply([r.Create(id, "wf", b"1", priority=1, retention=0.0) for id in ids])
+    parents = [None, *["x0"] * 9_999]
+    store.apply(
+        [r.Create(id, "wf", b"1", parent_id=p, priority=1, retention=0.0) for id, p in zip(ids, parents, strict=True)]
+    )
     claimed = claim(store, "n", 20_000).claimed
     assert [each.header.id for each in claimed] == [each.header.id for each in claim(store, "n", 20_000).claimed]
     ask(store, r.RenewLeases(tuple(r.LeaseRef(id, "n", 0) for id in ids), 30.0))

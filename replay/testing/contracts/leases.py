@@ -58,6 +58,32 @@ class LeasePromises:
         assert [message.kind for message in s.ask(r.Inbox("p~parked"))] == ["cancel"]
         assert s.claim("n3") == ["p~parked"], "who sleeps without a timer is not woken by its cancel"
 
+    def test_an_execution_cancels_only_what_it_created(self, s: Asking) -> None:
+        """Whoever joins or copies what another execution created does not own it, whether it has begun, runs or waits."""
+        s.create("p")
+        s.create("q")
+        assert sorted(s.claim("n1")) == ["p", "q"]
+        for id, parent in (("q~runs", "q"), ("runs", None), ("q~sleeps", "q"), ("sleeps", None)):
+            s.create(id, parent_id=parent)
+        taken = ["q~runs", "q~sleeps", "runs", "sleeps"]
+        assert sorted(s.claim("n2")) == taken
+        for id in ("q~sleeps", "sleeps"):
+            s.commit(id, "n2", 0, r.Suspend("sleeping", None, LEASE), entries=(b"x",))
+        s.create("q~waits", parent_id="q", at=s.clock.now() + 1000)
+        s.create("waits", at=s.clock.now() + 1000)
+        others = (*taken, "q~waits", "waits", "q")
+        before = [s.get(id) for id in others]
+        s.commit("p", "n1", 0, entries=(b"x",), cancels=others)
+        s.commit("p", "n1", 1, r.End("cancelled"), entries=(b"x",), cancels=others)
+        assert [s.get(id) for id in others] == before
+        for id in others:
+            assert s.ask(r.Inbox(id)) == ()
+        s.commit("q", "n1", 0, r.End("failed"), entries=(b"x",), cancels=others)
+        assert s.get("q~waits").status == "cancelled"
+        assert [s.get(id).status for id in taken] == ["cancelling", "sleeping", "running", "sleeping"]
+        assert [len(s.ask(r.Inbox(id))) for id in taken] == [1, 1, 0, 0]
+        assert s.get("waits").status == "pending"
+
     def test_a_cancel_makes_a_parked_execution_ready_whatever_it_waits_for(self, s: Asking) -> None:
         for id, wake_at in (("timer", s.clock.now() + 1e6), ("message", None)):
             s.create(id)

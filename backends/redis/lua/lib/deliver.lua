@@ -1,6 +1,6 @@
 -- Delivers a message. Returns a code ('unknown', 'ended', 'duplicate' or 'ok') and, if it has ended, the status.
 -- The execution remembers the ids of accepted messages, also after its end. Message id '' means none: a transition's own
--- cancels and the answers to watchers have no id.
+-- cancels and the answers to watchers have no id. The name of a cancel is the execution that cancels: only the parent may.
 -- constants: ACCEPTED_LIMIT
 local function remember(id, message_id)
   local arrivals = tonumber(call('HGET', T .. 'e:' .. id, 'arr') or 0)
@@ -9,11 +9,12 @@ local function remember(id, message_id)
 end
 local function deliver(id, message_id, kind, name, payload)
   local e = T .. 'e:' .. id
-  local h = call('HMGET', e, 'st', 'ea', 'tok', 'len', 'wf', 'ca', 'cn')
+  local h = call('HMGET', e, 'st', 'ea', 'tok', 'len', 'wf', 'ca', 'cn', 'par')
   local st = h[1]
   if not st then return 'unknown', '' end
   if message_id ~= '' and call('ZSCORE', T .. 'a:' .. id, message_id) then return 'duplicate', '' end
   if h[2] then return 'ended', st end
+  if kind == 'cancel' and name ~= '' and name ~= h[8] then return 'duplicate', '' end
   local code = 'ok'
   if kind == 'cancel' and h[7] or kind == 'ended' and message_id == '' and has_end_of(id, name) then
     code = 'duplicate'

@@ -33,7 +33,7 @@ inbox_remove(id, i, tonumber(n_consumed))
 i = i + n_consumed
 for _ = 1, n_creates do i = create(i) end
 for _ = 1, n_cancels do
-  deliver(ARGV[i], '', 'cancel', '', 'null')
+  deliver(ARGV[i], '', 'cancel', id, 'null')
   i = i + 1
 end
 for n = 1, n_outbox do
