@@ -40,6 +40,12 @@ def retry_voids(rows: Rows) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
+def dissolved(rows: Rows) -> tuple[int, ...]:
+    """Return the fibers that a retry dissolves: those named by the end."""
+    end = next((row for row in reversed(rows) if row[0] == "Ended"), [])
+    return tuple(end[7]) if len(end) > 7 else ()
+
+
 def undone(valid: dict[int, list[Any]], begin: int) -> dict[str, int]:
     """Return the steps done before index *begin* and rolled back after it, with the indexes of their results."""
     ids = {
@@ -131,17 +137,26 @@ class Prefix:
     """The part of a log that a fork takes: the first `cut` rows, then the rows `edits`, with `voids` void.
 
     `rows` is all of these rows; `amendments` is the number of them that amend others.
+    `dissolved` and `anew`: what later entries say of fibers and of children.
     """
 
     cut: int
     edits: tuple[int, ...]
     voids: tuple[int, ...]
     rows: Rows
+    dissolved: tuple[int, ...] = ()
+    anew: tuple[tuple[int, str], ...] = ()
+
+    @property
+    def amends(self) -> bool:
+        """The fork needs an amendment of its own."""
+        return bool(self.voids or self.dissolved or self.anew)
 
     @property
     def amendments(self) -> int:
         """The number of rows that amend others."""
-        return sum(row[0] in _AMENDS for row in self.rows) + bool(self.voids)
+        amending = [row for row in self.rows if row[0] in _AMENDS or (row[0] == "Began" and len(row) > 6)]
+        return len(amending) + self.amends
 
 
 def fork_prefix(id: str, rows: Rows, before: str | None) -> Prefix:
@@ -162,7 +177,17 @@ def fork_prefix(id: str, rows: Rows, before: str | None) -> Prefix:
         for index in range(cut, len(rows))
         if rows[index][0] == "Edited" and rows[index][6] < cut and rows[index][6] in valid
     )
-    return Prefix(cut, edits, voids, [*rows[:cut], *(rows[index] for index in edits)])
+    later = e.effective(list(rows))
+    known = e.effective(list(rows[:cut]))
+    anew = {i: id for i, id in later.started_anew.items() if i < cut and known.started_anew.get(i) != id}
+    return Prefix(
+        cut,
+        edits,
+        voids,
+        [*rows[:cut], *(rows[index] for index in edits)],
+        tuple(sorted(later.dissolved - known.dissolved)),
+        tuple(anew.items()),
+    )
 
 
 def _end(rows: Rows, valid: dict[int, list[Any]]) -> int:

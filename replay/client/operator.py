@@ -174,7 +174,8 @@ class Operator:
         else:
             voids = amendments.retry_voids(rows)
             fiber = amendments.fiber_of_failure(header.id, step_id, rows, voids)
-            before = e.Retried(now, 0, "", self._by, reason or f"skip {step_id}", voids)
+            dissolved = amendments.dissolved(rows)
+            before = e.Retried(now, 0, "", self._by, reason or f"skip {step_id}", voids, dissolved)
             attempt = header.attempt + 1
         done = e.StepDone(now, fiber, step_id, value)
         return self._amend(header, allowed, (before, done), attempt=attempt, amendments=1)
@@ -210,7 +211,9 @@ class Operator:
         stored: list[bytes] = self._engine.ask(r.Load(header.id))
         kept = amendments.fork_prefix(header.id, [skeleton(row) for row in stored], before)
         now = self._now()
-        new: list[e.Fact] = [e.Retried(now, 0, "", self._by, reason, kept.voids)] if kept.voids else []
+        new: list[e.Fact] = []
+        if kept.amends:
+            new.append(e.Retried(now, 0, "", self._by, reason, kept.voids, kept.dissolved, kept.anew))
         new.append(e.Intervened(now, 0, "", self._by, reason, "fork", header.id))
         create = r.Create(
             new_id,
@@ -297,7 +300,8 @@ class Operator:
             child = self._engine.ask(r.Get(id))
             if child is not None and child.status not in FAILED:
                 voids.discard(index)  # the child was retried by itself: its result is taken
-        entry = e.Retried(self._now(), 0, "", self._by, reason, tuple(sorted(voids)))
+        dissolved = amendments.dissolved(rows)
+        entry = e.Retried(self._now(), 0, "", self._by, reason, tuple(sorted(voids)), dissolved)
         # A child that ended meanwhile has notified nobody, or an inbox that was cleared.
         watches = tuple(r.Watch(id, header.id) for id in amendments.awaited(rows, tuple(voids)))
         return self._amend(header, statuses, (entry,), attempt=header.attempt + 1, amendments=1, watches=watches)

@@ -9,7 +9,8 @@ import attrs
 
 from replay.core import entries as e
 from replay.core.effects import Effect
-from replay.core.errors import NotSerializable, PayloadTooLarge
+from replay.core.errors import ExecutionCancelled, NotSerializable, PayloadTooLarge
+from replay.core.failures import Voids
 from replay.core.interpreter import Interpreter
 from replay.core.recorder import Recorder
 from replay.core.requests import End, Header, Load, Restart, Suspend
@@ -65,37 +66,55 @@ class Completion:
             self._interpreter.fail(refused)
             return None
         error: bytes | None = None
-        voids: tuple[int, ...] = ()
+        voids = Voids()
         if outcome.error is not None:
             error = self._recorder.error(outcome.error)
             if outcome.status in ("failed", "compensation_failed"):
                 voids = yield from self._voids(outcome.error)
             if outcome.status == "failed" and (again := self._another_attempt(outcome.error, voids)) is not None:
                 return again
-        self._recorder.record_end(e.ExecutionClosed(self._now, 0, "", outcome.status, voids, outcome.raised))
-        return Exit(End(outcome.status, result, error), self._ours(lambda child: True))
+        cancels = self._ours(lambda child: True)
+        cancelled = tuple(sorted({*self._interpreter.dismissed, *cancels})) if outcome.error is not None else ()
+        end = e.ExecutionClosed(
+            self._now, 0, "", outcome.status, voids.entries, outcome.raised, voids.fibers, cancelled
+        )
+        self._recorder.record_end(end)
+        return Exit(End(outcome.status, result, error), cancels)
 
-    def _another_attempt(self, error: BaseException, voids: tuple[int, ...]) -> Exit | None:
+    def _another_attempt(self, error: BaseException, voids: Voids) -> Exit | None:
         """Return the commit before another attempt of the workflow, None if its policy or the error allows none."""
-        interpreter, policy = self._interpreter, self._definition.retry
-        if policy is None or not interpreter.retryable(error) or interpreter.cancelled is not None:
+        interpreter, attempt = self._interpreter, self._header.attempt
+        due = self._next_attempt_at(error)
+        if due is None:
             return None
-        attempt = self._header.attempt
-        cause = getattr(error, "cause", None) or error
-        elapsed = self._now - (interpreter.began_at or self._header.created_at)
-        delay = policy.delay(attempt, cause, elapsed=elapsed, random=self._settings.random())
-        if delay is None:
-            return None
-        due, void = self._now + delay, frozenset(voids)
-        self._recorder.record_end(e.AttemptFailed(self._now, 0, "", error, attempt, due, voids))
-        park = Suspend("retrying", at_latest(self._header, due), self._settings.lease)
+        void = frozenset(voids.entries)
+        cancelled = tuple(sorted(interpreter.dismissed))
+        self._recorder.record_end(
+            e.AttemptFailed(self._now, 0, "", error, attempt, due, voids.entries, voids.fibers, cancelled)
+        )
+        park = Suspend("retrying", at_latest(self._header, due or self._now), self._settings.lease)
         # Children whose start becomes void: the next attempt knows nothing of them.
         return Exit(park, self._ours(lambda child: child.index in void), attempt + 1)
 
-    def _voids(self, error: BaseException) -> Generator[Effect, Any, tuple[int, ...]]:
+    def _next_attempt_at(self, error: BaseException) -> float | None:
+        """Return the instant of the next attempt, 0 for one that is not counted, None if there is none."""
+        interpreter, policy = self._interpreter, self._definition.retry
+        if not interpreter.retryable(error) or interpreter.cancelled is not None:
+            return None
+        if interpreter.failed_before(error):
+            return 0.0
+        if policy is None or isinstance(error, ExecutionCancelled):
+            return None  # a cancelled child: somebody wanted it to stop
+        cause = getattr(error, "cause", None) or error
+        elapsed = self._now - (interpreter.began_at or self._header.created_at)
+        attempt = self._header.attempt - interpreter.uncounted
+        delay = policy.delay(attempt, cause, elapsed=elapsed, random=self._settings.random())
+        return None if delay is None else self._now + delay
+
+    def _voids(self, error: BaseException) -> Generator[Effect, Any, Voids]:
         interpreter = self._interpreter
         if not interpreter.retryable(error) and not interpreter.rewinds:
-            return ()
+            return Voids()
         stored: list[bytes] = yield Load(self._header.id)
         return interpreter.entries_to_void(error, self._settings.codec.decode_rows([*stored, *self._recorder.entries]))
 

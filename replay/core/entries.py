@@ -22,10 +22,14 @@ class Entry:
 
 @attrs.frozen
 class AttemptStarted(Entry):
-    """A worker began to run the workflow's code (once for each attempt)."""
+    """A worker began to run the workflow's code (once for each attempt).
+
+    `anew`: log indexes of starts whose child failed or was cancelled, and execution ids of the children in their place.
+    """
 
     worker: str = ""
     attempt: int = 1
+    anew: tuple[tuple[int, str], ...] = ()
 
 
 @attrs.frozen
@@ -164,24 +168,32 @@ class CancelReceived(Entry):
 
 @attrs.frozen
 class AttemptFailed(Entry):
-    """An attempt of the workflow failed; the next begins at `due` with the entries `voids` (log indexes) void."""
+    """An attempt of the workflow failed; the next begins at `due` with the entries `voids` (log indexes) void.
+
+    `dissolved`: fibers that the next attempt does without. `cancelled`: children that the failure cancelled.
+    `due` is 0 if the next attempt begins at once and is not counted: the failure was an earlier attempt's.
+    """
 
     error: Any = None
     attempt: int = 1
     due: float = 0.0
     voids: tuple[int, ...] = ()
+    dissolved: tuple[int, ...] = ()
+    cancelled: tuple[str, ...] = ()
 
 
 @attrs.frozen
 class ExecutionClosed(Entry):
     """The execution ended. `voids`: the entries that a retry must void so that the failed command runs again.
 
-    `error`: the error of a clean-up that failed after a cancel.
+    `error`: the error of a clean-up that failed after a cancel. `dissolved` and `cancelled`: as of `AttemptFailed`.
     """
 
     status: str = ""
     voids: tuple[int, ...] = ()
     error: Any = None
+    dissolved: tuple[int, ...] = ()
+    cancelled: tuple[str, ...] = ()
 
 
 # --- written by operators ---------------------------------------------------------------------------
@@ -189,11 +201,16 @@ class ExecutionClosed(Entry):
 
 @attrs.frozen
 class Retried(Entry):
-    """An operator had the execution tried again, with the entries `voids` void."""
+    """An operator had the execution tried again, with the entries `voids` void.
+
+    `dissolved`: as of `AttemptFailed`. `anew`: as of `AttemptStarted` (a fork takes it along).
+    """
 
     by: str = ""
     why: str = ""
     voids: tuple[int, ...] = ()
+    dissolved: tuple[int, ...] = ()
+    anew: tuple[tuple[int, str], ...] = ()
 
 
 @attrs.frozen
@@ -235,6 +252,11 @@ _KIND_OF = {cls: kind for kind, cls in KINDS.items()}
 
 _FIELDS = {cls: tuple(f.name for f in attrs.fields(cls)) for cls in KINDS.values()}
 
+_TUPLES = frozenset({"voids", "dissolved", "cancelled", "anew"})
+
+_LENGTH_OF_0_1 = {AttemptStarted: 6, AttemptFailed: 8, ExecutionClosed: 7, Retried: 7}
+"""Length of the rows of kinds that have more fields since."""
+
 OUTSIDE_FIBERS = (AttemptStarted, AttemptFailed, ExecutionClosed, Retried, Edited, Intervened)
 """Entries about the execution as a whole: replaying them resumes no fiber."""
 
@@ -249,7 +271,9 @@ def to_row(entry: Entry) -> list[Any]:
     row: list[Any] = [_KIND_OF[type(entry)]]
     for name in _FIELDS[type(entry)]:
         value = getattr(entry, name)
-        row.append(list(value) if name == "voids" else value)
+        row.append(list(value) if name in _TUPLES else value)
+    while len(row) > _LENGTH_OF_0_1.get(type(entry), len(row)) and row[-1] == []:
+        row.pop()  # readable by workers of 0.1
     return row
 
 
@@ -262,9 +286,10 @@ def from_row(row: list[Any]) -> Fact:
     try:
         cls = KINDS[row[0]]
         fields = row[1:]
-        if cls is ExecutionClosed or cls is AttemptFailed or cls is Retried:
-            at = _FIELDS[cls].index("voids")
-            fields[at] = tuple(fields[at])
+        if cls in _LENGTH_OF_0_1:
+            for at, name in enumerate(_FIELDS[cls][: len(fields)]):
+                if name in _TUPLES:
+                    fields[at] = tuple(tuple(pair) for pair in fields[at]) if name == "anew" else tuple(fields[at])
         entry: Fact = cls(*fields)
         return entry
     except (KeyError, TypeError, IndexError) as error:
@@ -280,33 +305,102 @@ class Effective:
         again: Number of voided results of each step, or starts of each child, by the command's id.
         receipts: Void rows of received signals, which are to be received again, by log index.
         ended: Executions whose end was recorded in a void entry, so that it must be requested again.
+        dissolved: Numbers of fibers that are given to no fiber.
+        cancelled: Children that failed attempts cancelled.
+        replaced: Children that others took the place of, with the execution ids of those.
+        started_anew: Log indexes of valid starts whose child took the place of another.
+        starts: Log indexes of all starts, void ones included, by the child's execution id.
     """
 
     changes: dict[int, list[Any] | None] = attrs.Factory(dict)
     again: dict[str, int] = attrs.Factory(dict)
     receipts: dict[int, list[Any]] = attrs.Factory(dict)
     ended: frozenset[str] = frozenset()
+    dissolved: frozenset[int] = frozenset()
+    cancelled: frozenset[str] = frozenset()
+    replaced: dict[str, str] = attrs.Factory(dict)
+    started_anew: dict[int, str] = attrs.Factory(dict)
+    starts: dict[str, tuple[int, ...]] = attrs.Factory(dict)
+
+
+UNAMENDED = Effective()
+"""The effect of no amendments."""
+
+
+class _Amendments:
+    """Applies the amendments of a log, in order."""
+
+    def __init__(self, rows: list[list[Any]]) -> None:
+        self._rows = rows
+        self.changes: dict[int, list[Any] | None] = {}
+        self.again: dict[str, int] = {}
+        self.dissolved: set[int] = set()
+        self.cancelled: set[str] = set()
+        self.children: dict[int, str] = {}
+        self.replaced: dict[str, str] = {}
+
+    def apply(self, entry: Fact) -> None:
+        match entry:
+            case AttemptFailed() | ExecutionClosed():
+                self.cancelled.update(entry.cancelled)
+                if isinstance(entry, AttemptFailed):
+                    self._void(entry.voids, entry.dissolved)
+            case Retried():
+                self._void(entry.voids, entry.dissolved)
+                self._start_anew(entry.anew)
+            case AttemptStarted():
+                self._start_anew(entry.anew)
+            case Edited(index=index):
+                original = self.changes.get(index) or self._rows[index]
+                self.changes[index] = ["StepDone", *original[1:4], entry.result, *original[5:]]
+            case _:
+                pass
+
+    def _void(self, voids: tuple[int, ...], dissolved: tuple[int, ...]) -> None:
+        self.dissolved.update(dissolved)
+        for index in voids:
+            row = self._rows[index]
+            if self.changes.get(index, ()) is not None and row[0] in ("StepDone", "ChildStarted"):
+                self.again[row[3]] = self.again.get(row[3], 0) + 1
+            self.changes[index] = None
+
+    def _start_anew(self, anew: tuple[tuple[int, str], ...]) -> None:
+        for index, execution_id in anew:
+            row = self._rows[index]
+            self.replaced[self.children.get(index, row[4])] = execution_id
+            self.children[index] = execution_id
+            if self.changes.get(index, ()) is not None:
+                self.changes[index] = [*row[:4], execution_id, *row[5:]]
+
+
+_AMENDING = frozenset(kind for kind, cls in KINDS.items() if cls in (*_LENGTH_OF_0_1, Edited))
 
 
 def effective(rows: list[list[Any]]) -> Effective:
-    """Return the effect of the amendments in *rows* (the whole log, decoded, in order)."""
-    changes: dict[int, list[Any] | None] = {}
-    again: dict[str, int] = {}
+    """Return what the amendments in *rows* (the whole log, decoded, in order) make of it."""
+    amendments = _Amendments(rows)
     for row in rows:
-        match row[0]:
-            case "AttemptFailed" | "Retried":
-                for index in row[-1]:
-                    if changes.get(index, ()) is not None and rows[index][0] in ("StepDone", "ChildStarted"):
-                        again[rows[index][3]] = again.get(rows[index][3], 0) + 1
-                    changes[index] = None
-            case "Edited":
-                original = changes.get(row[6]) or rows[row[6]]
-                changes[row[6]] = ["StepDone", *original[1:4], row[7], *original[5:]]
-            case _:
-                pass
+        if row[0] in _AMENDING:
+            amendments.apply(from_row(row))
+    changes = amendments.changes
     void = [(index, rows[index]) for index in sorted(changes) if changes[index] is None]
     receipts = {index: row for index, row in void if row[0] == "SignalReceived" and row[6] < 0}
     for index, row in enumerate(rows) if receipts else ():
         if row[0] == "SignalReceived" and row[6] >= 0 and changes.get(index, row) is not None:
             del receipts[row[6]]  # it was received again since
-    return Effective(changes, again, receipts, frozenset(row[4] for _, row in void if row[0] == "ExecutionEnded"))
+    starts: dict[str, tuple[int, ...]] = {}
+    for index, row in enumerate(rows):
+        if row[0] == "ChildStarted" and row[3]:
+            id = amendments.children.get(index, row[4])
+            starts[id] = (*starts.get(id, ()), index)
+    return Effective(
+        changes,
+        amendments.again,
+        receipts,
+        frozenset(row[4] for _, row in void if row[0] == "ExecutionEnded"),
+        frozenset(amendments.dissolved),
+        frozenset(amendments.cancelled),
+        amendments.replaced,
+        {index: id for index, id in amendments.children.items() if changes.get(index) is not None},
+        starts,
+    )

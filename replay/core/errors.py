@@ -22,6 +22,12 @@ def cause_of(error: BaseException) -> BaseException | None:
     return cause
 
 
+def context_of(error: BaseException) -> BaseException | None:
+    """Return an exception's `__context__`, also where its class hides it behind a property of its own."""
+    context: BaseException | None = vars(BaseException)["__context__"].__get__(error)
+    return context
+
+
 def describe_error(error: object) -> str:
     """Return an exception's class and text for messages. Never raises, whatever its methods and attributes do."""
     if not issubclass(type(error), BaseException):

@@ -9,6 +9,7 @@ from typing import Any
 from replay.core.commands import Command
 from replay.core.contexts import copied
 from replay.core.errors import Cancelled
+from replay.core.failures import FailureTrace
 from replay.core.waits import AnyWait, JoinWait
 
 
@@ -26,9 +27,11 @@ class Fiber:
         cancelled: It was cancelled; a second cancel changes nothing.
         cancel: Raised at its next yield.
         context: Context variables of its code. The workflow's own begin empty; a member's begin as a copy of its parent's.
+        abandoned_by: Trace of the failure because of which it was cancelled.
     """
 
     __slots__ = (
+        "abandoned_by",
         "cancel",
         "cancelled",
         "context",
@@ -65,6 +68,7 @@ class Fiber:
         self.context: contextvars.Context = (
             context if context is not None else copied(None if parent is None else parent.context)
         )
+        self.abandoned_by: FailureTrace | None = None
 
     @property
     def command(self) -> Any:

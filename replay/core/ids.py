@@ -97,6 +97,16 @@ def keyed_id(workflow: str, key: str) -> str:
     return f"k-{digest_id(workflow, key)}"
 
 
+def is_keyed(execution_id: str) -> bool:
+    """Tell whether *execution_id* comes from an idempotency key: its execution may belong to somebody else."""
+    return execution_id.startswith("k-") and "~" not in execution_id
+
+
+def replacing_id(parent_id: str, run: int, replaced: str) -> str:
+    """Return the id of the child that a retry starts in the place of execution *replaced*."""
+    return f"{routing(parent_id)[:150]}~{digest_id(parent_id, str(run), '', replaced)}"
+
+
 def child_id(parent_id: str, run: int, step_id: str, again: int = 0) -> str:
     """Return the default id of a child, on its parent's shard; *again* counts how often its start was voided by a retry."""
     return f"{routing(parent_id)[:150]}~{digest_id(parent_id, str(run), step_id, *([str(again)] if again else []))}"

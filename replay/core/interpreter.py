@@ -40,7 +40,7 @@ from replay.core.errors import (
     NonDeterminism,
     StepFailed,
 )
-from replay.core.failures import FailureTrace, entries_to_void
+from replay.core.failures import FailureTrace, Voids, entries_to_void
 from replay.core.fast_replay import Digest, feed_plain_steps
 from replay.core.fibers import Fiber
 from replay.core.generators import run_branch
@@ -77,12 +77,14 @@ class Interpreter:
         digest: Fingerprints arguments, None to compare none.
         strict_arguments: Changed arguments are a divergence instead of a warning.
         rollback_on_failure: Roll back before failing.
-        changes: Amendments by log index (`entries.effective`): a replacing row, or None for a void one.
+        amended: The amendments of the log (`entries.effective`).
 
     Attributes:
         begun: Number of the workflow's attempt that began last, 0 before the first.
+        uncounted: Attempts that failed by a failure of an earlier attempt.
         began_at: Instant at which the first attempt began.
         resumes_at: Instant before which the next attempt must not begin.
+        anew: Starts of children in place of others, with their commands, by log index.
         warnings: Texts about arguments that changed.
         fibers: See `Scheduler`; likewise `fresh`, `children`, `unwanted` and `root`.
     """
@@ -96,7 +98,7 @@ class Interpreter:
         digest: Digest | None = None,
         strict_arguments: bool = False,
         rollback_on_failure: bool = False,
-        changes: dict[int, list[Any] | None] | None = None,
+        amended: e.Effective = e.UNAMENDED,
     ) -> None:
         self._cursor = cursor if cursor is not None else LogCursor()
         self._scheduler = scheduler = Scheduler(start, context, self._cursor, rollback_on_failure=rollback_on_failure)
@@ -107,12 +109,17 @@ class Interpreter:
         self.unwanted: list[str] = scheduler.unwanted
         self.root: Fiber = scheduler.root
         self.begun = 0
+        self.uncounted = 0
+        self._begun_at = 0
         self.began_at: float | None = None
         self.resumes_at = 0.0
+        self.anew: dict[int, tuple[e.ChildStarted, Any]] = {}
         self.warnings: list[str] = []
         self._digest = digest
         self._strict = strict_arguments
-        self._changes = changes or {}
+        self._changes = amended.changes
+        self._started_anew = amended.started_anew
+        scheduler.dissolved = amended.dissolved
         self._cancelled_at: int | None = None
 
     # --- facts in ----------------------------------------------------------------------------------
@@ -173,11 +180,12 @@ class Interpreter:
             case e.StepDone():
                 self._step_done(*self._waiting(entry, StepWait), entry)
             case e.AttemptStarted():
-                self.begun, self.resumes_at = entry.attempt, 0.0
+                self.begun, self.resumes_at, self._begun_at = entry.attempt, 0.0, self.position
                 self.began_at = entry.at if self.began_at is None else self.began_at
                 self._scheduler.open()
             case e.AttemptFailed(due=due):
                 self.resumes_at = due
+                self.uncounted += not due
             case e.Retried():
                 self.resumes_at = 0.0
             case e.Edited() | e.Intervened() | e.ExecutionClosed():
@@ -274,6 +282,8 @@ class Interpreter:
         error = StepFailed(fiber.id, entry.attempts, cause)
         self._scheduler.traces.add(error, trace)
         if wait.settling:
+            if fiber.abandoned_by is not None:
+                fiber.abandoned_by.rows |= trace.rows
             self._settled(fiber, keep=False)
         elif wait.command.options.settled:
             self._scheduler.resume(fiber, Err(error))
@@ -308,8 +318,7 @@ class Interpreter:
 
     def _settled(self, fiber: Fiber, *, keep: bool) -> None:
         """Cancel a member whose running step has settled; *keep*: the step succeeded, so a retry keeps its entry."""
-        join = fiber.parent_join
-        trace = self._scheduler.traces.of(join.failure) if join is not None else None
+        trace = fiber.abandoned_by
         if keep and trace is not None:
             trace.taint_from[fiber.number] = self.position
         self._scheduler.resume(fiber, error=fiber.cancel)
@@ -347,11 +356,12 @@ class Interpreter:
     def _child_started(self, fiber: Fiber, wait: ChildWait, entry: e.ChildStarted) -> None:
         command: Any = wait.command
         self._note_child(entry, notifies_us=command.key is None)
+        if self.position in self._started_anew:
+            self.anew[self.position] = (entry, command)
         if not command.wait:
             self._scheduler.resume(fiber, entry.execution_id)
             return
         wait.execution_id = entry.execution_id
-        wait.rows += (self.position,)
         self._scheduler.notice(fiber)
 
     def _note_child(self, entry: e.ChildStarted, *, notifies_us: bool) -> None:
@@ -370,11 +380,16 @@ class Interpreter:
                 self._scheduler.resume(fiber, Completed(entry.result) if timed else entry.result)
             case "cancelled":
                 reason = str(entry.error or "") or None
-                self._scheduler.resume(fiber, error=ExecutionCancelled(entry.execution_id, reason))
+                self._wait_failed(fiber, wait, ExecutionCancelled(entry.execution_id, reason))
             case status:
-                failure = ExecutionFailed(entry.execution_id, _as_error(entry.error), status=status)
-                self._scheduler.traces.add(failure, FailureTrace([*wait.rows, self.position]))
-                self._scheduler.resume(fiber, error=failure)
+                self._wait_failed(
+                    fiber, wait, ExecutionFailed(entry.execution_id, _as_error(entry.error), status=status)
+                )
+
+    def _wait_failed(self, fiber: Fiber, wait: ChildWait, failure: ExecutionFailed | ExecutionCancelled) -> None:
+        """Raise *failure* at the wait. A retry waits again; the start stays (see `Session._ended_badly`)."""
+        self._scheduler.traces.add(failure, FailureTrace([*wait.rows, self.position]))
+        self._scheduler.resume(fiber, error=failure)
 
     def _race_won(self, fiber: Fiber, join: JoinWait, entry: e.RaceWon) -> None:
         if join.winner is None or join.live or join.command.names[join.winner] != entry.winner:
@@ -439,6 +454,20 @@ class Interpreter:
         """Tell whether *error* comes from a step (or an awaited execution), so that a retry may end otherwise."""
         return self._scheduler.traces.of_causes(error) is not None
 
+    def failed_before(self, error: BaseException | None) -> bool:
+        """Tell whether *error* comes from a failure that an earlier attempt recorded, and that its code was handling then.
+
+        After a rollback it does not count: the rollback was the answer to the failure.
+        """
+        trace = self._scheduler.traces.of_causes(error)
+        undone = self._scheduler.compensations.first_undone
+        return trace is not None and undone is None and trace.index < self._begun_at
+
+    @property
+    def dismissed(self) -> frozenset[str]:
+        """Open children that were cancelled by a decision of the log: a lost race, a failed `all`."""
+        return frozenset(self._scheduler.dismissed) & self.children.keys()
+
     @property
     def rewinds(self) -> bool:
         """A retry voids all entries after some point: after a rolled-back step, or after the timeout that cancelled it."""
@@ -449,8 +478,8 @@ class Interpreter:
         """Ids of the steps that a rollback would undo now, newest first."""
         return self._scheduler.compensations.undoable
 
-    def entries_to_void(self, error: BaseException | None, rows: list[list[Any]]) -> tuple[int, ...]:
-        """Return the log indexes to void so that what failed with *error* is tried again; *rows* is the whole log."""
+    def entries_to_void(self, error: BaseException | None, rows: list[list[Any]]) -> Voids:
+        """Return what is to be void so that what failed with *error* is tried again; *rows* is the whole log."""
         trace = self._scheduler.traces.of_causes(error)
         undone_from = None
         if not isinstance(error, CompensationFailed):
@@ -458,7 +487,7 @@ class Interpreter:
             undone_from = self._cancelled_at if undone is None else undone
         if trace is None:
             if undone_from is None:
-                return ()
+                return Voids()
             trace = FailureTrace([])
         return entries_to_void(trace, self._scheduler.spawned_at, rows, undone_from)
 

@@ -48,7 +48,7 @@ class Recorder:
         """Append *entry* and feed it to the workflow. An entry that cannot be stored becomes a `Refused`."""
         try:
             if isinstance(entry, e.ChildStarted):
-                self._create(entry)
+                self.create(entry, self._interpreter.fibers[entry.fiber].command)
             data = self._limited(e.to_row(entry), f"{e.kind_of(entry)} {entry.id!r}")
         except (NotSerializable, PayloadTooLarge) as refused:
             if isinstance(entry, e.Emitted | e.NoteAdded):
@@ -112,8 +112,12 @@ class Recorder:
         except NotSerializable as refused:
             return self._codec.encode(RuntimeError(f"{type(error).__name__} ({refused})"))
 
-    def _create(self, entry: e.ChildStarted) -> None:
-        command: Start[Any] = self._interpreter.fibers[entry.fiber].command
+    def create(self, entry: e.ChildStarted, command: Start[Any]) -> None:
+        """Create the child of *entry* with the next commit.
+
+        Raises:
+            NotSerializable, PayloadTooLarge: Its input cannot be stored.
+        """
         workflow = command.workflow
         own: float | None = getattr(workflow, "retention", None)
         self.creates.append(

@@ -75,7 +75,9 @@ class Scheduler:
         cancelled: The cancel that the execution received.
         children: Open children by execution id.
         unwanted: Children to cancel.
+        dismissed: Children that were in `unwanted`.
         spawned_at: For each fiber, its parent's number and the log index at which it was created.
+        dissolved: Numbers of fibers that a retry dissolved. They are given to no other fiber.
     """
 
     def __init__(
@@ -93,7 +95,9 @@ class Scheduler:
         self.cancelled: CancelReceived | None = None
         self.children: dict[str, Child] = {}
         self.unwanted: list[str] = []
-        self.spawned_at: list[tuple[int, int]] = [(0, 0)]
+        self.dismissed: set[str] = set()
+        self.spawned_at: dict[int, tuple[int, int]] = {0: (0, 0)}
+        self.dissolved: frozenset[int] = frozenset()
         self.root = Fiber(0)
         self.ids = CommandIds()
         self.compensations = Compensations()
@@ -104,6 +108,7 @@ class Scheduler:
         self._runnable: deque[tuple[Fiber, Any, BaseException | None]] = deque()
         self._epilogue = False
         self._misuses = 0
+        self._next_fiber = 1
 
     # --- fibers ------------------------------------------------------------------------------------------
 
@@ -128,9 +133,9 @@ class Scheduler:
         if error is not None:
             if fiber.cancel is error:
                 fiber.cancel = None
-            trace = self.traces.of(error)
+            trace = self.traces.of_causes(error)
             if trace is not None:
-                trace.taint_from[fiber.number] = self._cursor.position
+                trace.taint(fiber.number, self._cursor.position)
         self._runnable.append((fiber, value, error))
 
     def drive(self) -> None:
@@ -204,6 +209,9 @@ class Scheduler:
         if isinstance(value, Generator) and error is None:
             error = divergence.returned_generator(value)
         self.fibers.pop(fiber.number, None)
+        if fiber.abandoned_by is not None:
+            for trace in self.traces.in_flight(error):
+                fiber.abandoned_by.include(trace)  # a failure that its clean-up was about to raise
         del join.live[fiber.member_index]
         join.results[fiber.member_index] = value
         match join.command:
@@ -241,13 +249,13 @@ class Scheduler:
             yield Rollback()
         waiting = True
         while waiting and (children := [c for c in self.children.values() if c.on_parent_close == "wait"]):
-            self.unwanted.extend(c.execution_id for c in self.children.values() if c.on_parent_close == "cancel")
+            self._dismiss(*(c.execution_id for c in self.children.values() if c.on_parent_close == "cancel"))
             try:
                 yield WaitForExecution(f"close:{children[0].step_id}", children[0].execution_id)
             except (ExecutionFailed, ExecutionCancelled):
                 continue
             except Cancelled:
-                self.unwanted.extend(child.execution_id for child in children)
+                self._dismiss(*(child.execution_id for child in children))
                 waiting = False
         if error is not None:
             raise error
@@ -274,8 +282,8 @@ class Scheduler:
         join.next += 1
         command = join.command
         member = command.members[index]
-        number = len(self.spawned_at)
-        self.spawned_at.append((fiber.number, self._cursor.position))
+        number = self._next_number()
+        self.spawned_at[number] = (fiber.number, self._cursor.position)
         generator = member if isinstance(member, Generator) else None
         scope = f"{command.names[index]}/" if command.names else ""
         # A switch's branch runs in place of the switch, so it shares the context.
@@ -288,17 +296,22 @@ class Scheduler:
         else:
             self.begin(begun, member)
 
+    def _next_number(self) -> int:
+        number = self._next_fiber
+        while number in self.dissolved:
+            number += 1
+        self._next_fiber = number + 1
+        return number
+
     def _member_of_all(self, join: JoinWait, member: Fiber, error: BaseException | None) -> None:
         fiber = self.fibers[join.number]
         if error is not None and join.failure is None and join.cancelled is None:
             join.failure = error
             join.close_unbegun()
-            trace = self.traces.of(error)
+            trace = self.traces.of_causes(error)
             for number in list(join.live.values()):
-                if trace is not None:
-                    trace.taint_from[number] = self._cursor.position
                 reason = f"member {member.prefix or member.id} failed"
-                self.cancel(self.fibers[number], Cancelled(reason), settle="all")
+                self.cancel(self.fibers[number], Cancelled(reason), settle="all", trace=trace)
         elif not join.closing and join.next < len(join.command.members):
             self._begin_member(fiber, join)
         if join.live or join.next < len(join.command.members):
@@ -314,8 +327,12 @@ class Scheduler:
             join.winner = member.member_index
             join.failure = error
             join.close_unbegun()
+            trace = self.traces.of_causes(error)
+            if trace is not None:
+                trace.taint(join.number, self._cursor.position)  # the race's decision
             for number in list(join.live.values()):
-                self.cancel(self.fibers[number], Cancelled("another member won the race"), settle="undoable")
+                cancelled = Cancelled("another member won the race")
+                self.cancel(self.fibers[number], cancelled, settle="undoable", trace=trace)
         if join.live:
             return
         fiber = self.fibers[join.number]
@@ -344,7 +361,7 @@ class Scheduler:
     def undoing_failed(self, fiber: Fiber, cause: BaseException, trace: FailureTrace) -> None:
         """End the workflow, for the current compensation of *fiber* has failed for good."""
         error = self.compensations.failed(cause)
-        trace.taint_from[fiber.number] = self._cursor.position
+        trace.taint(fiber.number, self._cursor.position)
         self.traces.add(error, trace)
         self.outcome = Outcome("compensation_failed", error=error)
 
@@ -358,16 +375,20 @@ class Scheduler:
         else:
             self.outcome = outcome_of(None, None, entry)
 
-    def cancel(self, fiber: Fiber, cancelled: Cancelled, *, settle: Settle) -> None:
+    def cancel(self, fiber: Fiber, cancelled: Cancelled, *, settle: Settle, trace: FailureTrace | None = None) -> None:
         """Raise *cancelled* at the yield of *fiber*, in its members first. A second cancel changes nothing.
 
         Running steps may end (and are recorded) first as *settle* says. A child started by the command is cancelled.
+        A failure with *trace* is the reason: a retry that makes it void makes void whatever the cancel leads to.
         """
         if fiber.cancelled:
             return
         fiber.cancelled = True
         fiber.cancel = cancelled
         wait = fiber.wait
+        if trace is not None:
+            fiber.abandoned_by = trace
+            trace.taint(fiber.number, self._cursor.position)
         if wait is None or self.compensations.has(fiber):
             return  # a rollback is not interrupted; a fiber about to run gets it at its next yield
         match wait:
@@ -375,23 +396,29 @@ class Scheduler:
                 wait.cancelled = cancelled
                 wait.close_unbegun()
                 for number in list(wait.live.values()):
-                    self.cancel(self.fibers[number], cancelled, settle=settle)
+                    self.cancel(self.fibers[number], cancelled, settle=settle, trace=trace)
                 if not wait.live:
                     self.resume(fiber, error=cancelled)
             case StepWait():
                 if _settles(wait, settle):
                     wait.settling = True
                 else:
+                    if trace is not None:
+                        trace.rows.update(wait.rows)
                     self.resume(fiber, error=cancelled)
             case ChildWait():
                 child = self.children.get(wait.execution_id or "") if wait.is_start else None
                 if child is not None and child.on_parent_close == "cancel":
-                    self.unwanted.append(child.execution_id)
+                    self._dismiss(child.execution_id)
                 self.resume(fiber, error=cancelled)
             case TimerWait() | SignalWait() | AnswerWait() | RollbackWait():
                 self.resume(fiber, error=cancelled)
             case _:
                 assert_never(wait)
+
+    def _dismiss(self, *execution_ids: str) -> None:
+        self.unwanted.extend(execution_ids)
+        self.dismissed.update(execution_ids)
 
     def close(self) -> None:
         """Close the generators, innermost first. Commands yielded while closing are discarded."""

@@ -15,6 +15,7 @@ from typing import Any
 
 from replay.core import commands as c
 from replay.core import entries as e
+from replay.core.children_anew import Anew, children_to_start_anew
 from replay.core.completion import Completion, at_latest
 from replay.core.cursor import LogCursor
 from replay.core.decider import Decider
@@ -88,7 +89,8 @@ class Session:
         self._commits = 0
         self._last_commit = claimed.header.last_commit
         self._running = RunningSteps(definition.key, settings)
-        self._again: dict[str, int] = {}
+        self._amended = e.UNAMENDED
+        self._unread: list[Message] = []  # messages that came before the attempt began
         self._draining = False
         self._stop_by: float | None = None
         self._progress = ProgressReporter(settings.codec, settings.payload_limit)
@@ -174,11 +176,14 @@ class Session:
 
     # --- the visit ---------------------------------------------------------------------------------------
 
-    def _load(self) -> Steps:
+    def _load(self, anew: Anew = ()) -> Steps:
         header, settings = self.header, self._settings
         rows: list[bytes] = (yield Load(self.id)) if header.length else []
-        amended = e.effective(self._codec.decode_rows(rows)) if header.amendments else e.Effective()
-        self._again = amended.again
+        amended = e.UNAMENDED
+        if header.amendments:
+            begins = e.AttemptStarted(self.now, 0, "", settings.worker, header.attempt, anew)
+            amended = e.effective([*self._codec.decode_rows(rows), e.to_row(begins)])
+        self._amended = amended
         input = self._codec.decode(header.input)
         cursor = LogCursor()
         self._patches = Patches(rows, self._codec.decode_rows, cursor)
@@ -191,7 +196,7 @@ class Session:
             digest=None if policy == "off" else self._codec.digest,
             strict_arguments=policy == "error",
             rollback_on_failure=self._definition.rollback_on_failure,
-            changes=amended.changes,
+            amended=amended,
         )
         self._interpreter = interpreter
         self._recorder = Recorder(header, interpreter, settings)
@@ -214,8 +219,11 @@ class Session:
 
     def _child_id(self, step_id: str, command: c.Start[Any]) -> str:
         if command.key is not None:
-            return keyed_id(command.workflow.key, command.key)
-        return child_id(self.id, self.header.run, step_id, self._again.get(step_id, 0))
+            id = keyed_id(command.workflow.key, command.key)
+            while id in self._amended.replaced:
+                id = self._amended.replaced[id]
+            return id
+        return child_id(self.id, self.header.run, step_id, self._amended.again.get(step_id, 0))
 
     def _visit(self) -> Steps:
         interpreter, decider = self._interpreter, self._decider
@@ -228,7 +236,8 @@ class Session:
             if self.parked:
                 return
         if self._begins():
-            self._recorder.record(e.AttemptStarted(self.now, 0, "", self._settings.worker, self.header.attempt))
+            interpreter = yield from self._begin()
+            decider = self._decider
         while True:
             self._decide()
             if interpreter.outcome is not None:
@@ -256,6 +265,30 @@ class Session:
                 yield from self._commit(KeepLease(self._settings.lease))
             woken: WakeUp = yield Wait(self._until())
             yield from self._take(woken)
+
+    def _begin(self) -> Generator[Effect, Any, Interpreter]:
+        """Record that the workflow's attempt begins. Children that failed or were cancelled are started anew first."""
+        header, interpreter = self.header, self._interpreter
+        assert interpreter is not None
+        anew: Anew = ()
+        replaced: set[str] = set()
+        if header.attempt > 1:
+            anew = yield from children_to_start_anew(header, interpreter, self._amended)
+        if anew:
+            before = self._amended.replaced.keys()
+            interpreter.close()
+            yield from self._load(anew)
+            replaced = self._amended.replaced.keys() - before
+            interpreter = self._interpreter
+            assert interpreter is not None
+            self._decider.receive(message for message in self._unread if message.name not in replaced)
+            for index in sorted({index for index, _ in anew} & interpreter.anew.keys()):
+                self._recorder.create(*interpreter.anew[index])
+        stale = tuple(m.seq for m in self._unread if m.kind == "ended" and m.name in replaced)
+        self._unread = []
+        begins = e.AttemptStarted(self.now, 0, "", self._settings.worker, header.attempt, anew)
+        self._recorder.record(begins, stale)
+        return interpreter
 
     def _begins(self) -> bool:
         """Tell whether the workflow's attempt has not begun, and nothing keeps it from doing so."""
@@ -333,7 +366,7 @@ class Session:
             wait = fiber.wait
             if not isinstance(wait, StepWait):
                 continue
-            again, details = self._again.get(fiber.id, 0), self._progress.details(fiber.id, wait)
+            again, details = self._amended.again.get(fiber.id, 0), self._progress.details(fiber.id, wait)
             calls.append(self._running.start(self.header, fiber, wait, again, details))
         if calls:
             self._progress.started(self.now)
@@ -385,6 +418,8 @@ class Session:
         if fresh:
             self._seen = fresh[-1].seq
             self._decider.receive(fresh)
+            if self._begins():
+                self._unread += fresh
 
     def _commit(
         self,

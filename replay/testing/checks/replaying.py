@@ -42,7 +42,7 @@ def replay(
         digest=codec.digest,
         strict_arguments=True,
         rollback_on_failure=workflow.rollback_on_failure,
-        changes=amended.changes,
+        amended=amended,
     )
     try:
         interpreter.feed_rows(decoded)

@@ -172,7 +172,8 @@ class Timeline:
             case e.CancelReceived(reason=reason, cause=cause):
                 return f"is cancelled ({cause}): {reason}"
             case e.AttemptFailed(attempt=attempt, error=error, due=due):
-                return f"attempt {attempt} fails: {_error(error)}; again at {self._instant(due)}"
+                again = f"at {self._instant(due)}" if due else "at once"
+                return f"attempt {attempt} fails: {_error(error)}; again {again}"
             case e.ExecutionClosed():
                 return ""  # the line of the commit says it
             case e.Retried() | e.Edited() | e.Intervened():
