@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 
 from hypothesis import note
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from replay.definition import Workflow
+from replay.definition import Signal, Workflow
 from replay.testing.checks.recovery import wrong
+from replay.testing.scenario.runner import payloads
 from replay.testing.simulation.simulation import SimHandle, Simulation
 
 
@@ -31,13 +32,16 @@ class WorkflowMachine(RuleBasedStateMachine):
 
         TestOrders = Orders.TestCase
 
-    Built-in rules run the cluster, let time pass, and crash workers. After each example the faults stop, and the cluster must
-    come to rest. No recorded step may have run twice, and no execution may be stuck.
+    Built-in rules run the cluster, let time pass, crash workers, send signals that an execution waits for or its workflow lists, and
+    cancel. With `interventions` an operator fails executions, and retries failed ones and their rollbacks. After each example the
+    faults stop, and the cluster must come to rest. No recorded step may have run twice, and no execution may be stuck.
 
     Attributes:
         workflows: Workflows that every worker knows.
         steps: Stubs, as for `Simulation`.
         workers: Number of workers (default: 2).
+        cancels: Cancel executions (default: True).
+        interventions: Let an operator intervene (default: False).
         sim: The `Simulation`.
         handles: Handles of all executions started by `start`.
     """
@@ -45,12 +49,15 @@ class WorkflowMachine(RuleBasedStateMachine):
     workflows: ClassVar[Sequence[Workflow[Any, Any]]] = ()
     steps: ClassVar[Mapping[Any, Any] | None] = None
     workers: ClassVar[int] = 2
+    cancels: ClassVar[bool] = True
+    interventions: ClassVar[bool] = False
 
     @initialize(seed=st.integers(0, 2**32))
     def open_cluster(self, seed: int) -> None:
         """Create the simulated cluster."""
         self.sim = Simulation(self.workflows, seed=seed, workers=self.workers, steps=self.steps)
         self.handles: list[SimHandle] = []
+        self._intervened: set[str] = set()
 
     def start(self, workflow: Workflow[Any, Any], input: Any = None, **options: Any) -> SimHandle:
         """Start an execution, and add its handle to `handles`."""
@@ -71,6 +78,54 @@ class WorkflowMachine(RuleBasedStateMachine):
     def crash_a_worker(self, before: bool, effects: int) -> None:
         """Crash the worker that performs the *effects*-th effect from now, *before* or after it."""
         self.sim.crash_in(effects, before=before)
+
+    @precondition(lambda self: bool(self.handles))
+    @rule(data=st.data())
+    def send_a_signal(self, data: st.DataObject) -> None:
+        """Send a signal that an execution waits for, or that its workflow lists."""
+        open_ = [(handle, signals) for handle in self.handles if (signals := self._receivable(handle))]
+        if not open_:
+            return
+        handle, signals = data.draw(st.sampled_from(open_), label="to")
+        signal = signals[data.draw(st.sampled_from(sorted(signals)), label="signal")]
+        self.sim.signal(handle, signal, data.draw(payloads(signal), label="payload"))
+
+    def _receivable(self, handle: SimHandle) -> dict[str, Signal[Any]]:
+        """Return the signals, by id, that an execution waits for or its workflow lists."""
+        execution = self.sim.engine.get_execution(handle)
+        if execution.status.ended:
+            return {}
+        listed = next((flow.signals for flow in self.workflows if flow.key == execution.workflow), None)
+        signals = {signal.id: signal for signal in listed or ()}
+        waits = {str(wait["signal"]) for wait in execution.current if wait.get("signal")}
+        for id in sorted(waits - set(signals)) if listed is None else ():
+            signals[id] = self.sim.awaited(handle.id, id)
+        return signals
+
+    @precondition(lambda self: self.cancels and bool(self.handles))
+    @rule(data=st.data())
+    def cancel_an_execution(self, data: st.DataObject) -> None:
+        """Cancel an execution."""
+        handle = data.draw(st.sampled_from(self.handles), label="execution")
+        if not self.sim.engine.get_execution(handle).status.ended:
+            self.sim.cancel(handle, "the machine")
+
+    @precondition(lambda self: self.interventions and bool(self.handles))
+    @rule(data=st.data())
+    def intervene(self, data: st.DataObject) -> None:
+        """Fail a running execution as an operator, or retry a failed one."""
+        handle = data.draw(st.sampled_from(self.handles), label="execution")
+        operator, status = self.sim.engine.operator, handle.status()
+        match status:
+            case "failed":
+                operator.retry(handle.id)
+            case "compensation_failed":
+                operator.retry_rollback(handle.id)
+            case _ if not status.ended:
+                operator.force_fail(handle.id, "the machine")
+            case _:
+                return
+        self._intervened.add(handle.id)
 
     @invariant()
     def no_recorded_step_ran_twice(self) -> None:
@@ -96,6 +151,8 @@ class WorkflowMachine(RuleBasedStateMachine):
             if not failed:  # else a second error would hide the first
                 self.no_recorded_step_ran_twice()
                 for handle in self.handles:
+                    if handle.id in self._intervened:
+                        continue  # its log is no longer written by the workflow alone
                     problem = wrong(self.sim, handle)
                     assert problem is None, f"{handle!r}: {problem}\n{self.sim.timeline(40)}"
         finally:
