@@ -54,6 +54,19 @@ def pytest_runtest_makereport(
     return report
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Warn of a test whose scenarios reached nothing."""
+    name = "replay.testing.scenario.statistics"
+    if name in sys.modules:
+        sys.modules[name].fruitful.clear()
+    result = yield
+    if name in sys.modules:
+        for complaint in sys.modules[name].vacuous():
+            item.warn(sys.modules[name].VacuousScenarios(complaint))
+    return result
+
+
 def _shared_state(error: BaseException) -> str | None:
     """Return what to say instead of Hypothesis' "flaky" errors about a scenario that does not repeat, None for other errors."""
     runner = sys.modules.get("replay.testing.scenario.runner")

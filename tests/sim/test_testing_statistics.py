@@ -133,3 +133,33 @@ def test_async_bodies_and_inner_environments_see_their_own_step() -> None:
         with step_environment(token="b"):
             assert asyncio.run(body()) == "bb"
         assert current_step().token == "a"
+
+
+VACUOUS = """
+from hypothesis import given, settings
+from replay import workflow
+from replay.testing import fails, scenarios
+
+@workflow
+def nothing(ctx):
+    yield ctx.step("act", int)
+
+@settings(max_examples=20, database=None)
+@given(scenarios(nothing, steps={"act": fails(ValueError)}))
+def test_vacuous(run):
+    pass
+
+@settings(max_examples=20, database=None)
+@given(scenarios(nothing))
+def test_fruitful(run):
+    pass
+"""
+
+
+def test_a_property_whose_runs_reach_nothing_is_warned_of(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(VACUOUS)
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
+    result.assert_outcomes(passed=2, warnings=1)
+    result.stdout.fnmatch_lines(["*VacuousScenarios: no scenario of workflow 'nothing' completed*Fix: *"])
+    strict = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-W", "error")
+    strict.assert_outcomes(passed=1, failed=1)

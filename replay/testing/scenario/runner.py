@@ -20,7 +20,7 @@ from replay.testing.checks.recovery import wrong
 from replay.testing.checks.replaying import suspects
 from replay.testing.checks.world import World
 from replay.testing.scenario.plan import Choices, target_of, token
-from replay.testing.scenario.statistics import reached
+from replay.testing.scenario.statistics import count, reached
 from replay.testing.scenario.step_outcomes import StepOutcomes
 from replay.testing.simulation.effects import EffectWatch
 from replay.testing.simulation.faults import CrashPoint, Faults
@@ -317,6 +317,7 @@ class ScenarioRunner:
         detail = sim.engine.detail(handle)
         execution = detail.execution
         if currently_in_test_context():
+            count(self._options.workflow.key, execution.status, detail.audit)
             for name in reached(execution.status, detail.audit, sim.timeline()):
                 event(f"{self._options.workflow.key}: {name}")
         return Run(
