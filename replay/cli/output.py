@@ -25,7 +25,10 @@ def when(instant: float | None) -> str:
     """Return an instant for people, in UTC."""
     if instant is None:
         return ""
-    return dt.datetime.fromtimestamp(instant, dt.UTC).strftime("%Y-%m-%d %H:%M:%S")
+    try:
+        return dt.datetime.fromtimestamp(instant, dt.UTC).strftime("%Y-%m-%d %H:%M:%S")
+    except (ValueError, OverflowError, OSError):
+        return f"{instant:g}"  # beyond the calendar
 
 
 def name_of(error: BaseException) -> str:

@@ -86,15 +86,15 @@ def describe(entry: e.Fact | Unreadable) -> str:
 def describe_wait(wait: dict[str, Any]) -> str:
     """Return in words an item of `Execution.current`: a command under way, or a wait."""
     where = f" at {wait['at']}" if wait.get("at") else ""
-    if wait.get("due") is not None:
+    if type(wait.get("due")) in (int, float):
         where += f", due {when(wait['due'])}"
     match wait.get("kind"):
         case "signal":
-            return f"waits for signal {wait['signal']}{where}"
+            return f"waits for signal {wait.get('signal')}{where}"
         case "sleep":
-            return f"sleeps ({wait['id']}){where}"
+            return f"sleeps ({wait.get('id')}){where}"
         case "step":
-            return f"step {wait['id']}, attempt {wait.get('attempt', 1)}{where}"
+            return f"step {wait.get('id')}, attempt {wait.get('attempt', 1)}{where}"
         case "execution":
             return f"waits for execution {wait.get('execution_id')}{where}"
         case "attempt":
@@ -103,6 +103,8 @@ def describe_wait(wait: dict[str, Any]) -> str:
             return f"stuck: {wait.get('error')}: {wait.get('message')}"
         case "crash_loop":
             return "stuck: its workers died again and again"
+        case "damaged" | "unreadable" as kind:
+            return f"{kind}: {wait.get('error')}"
         case kind:
             return f"{kind} {wait.get('id', '')}{where}"
 

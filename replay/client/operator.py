@@ -16,7 +16,7 @@ from replay.client import amendments
 from replay.client.client import Client
 from replay.client.handles import Handle, id_of
 from replay.client.port import ClientPort
-from replay.client.records import Detail, Execution, Page, Status, execution_of
+from replay.client.records import UNREADABLE, Detail, Execution, Page, Status, execution_of, worker_facts
 from replay.codec.log_rows import skeleton
 from replay.core import entries as e
 from replay.core import requests as r
@@ -38,8 +38,9 @@ OVERDUE = 60.0
 class Stuck:
     """An execution that needs help, and the reason.
 
-    `reason` is `diverged`, `undecodable`, `engine` (an error of the engine's own), `crash_loop`, `compensation_failed`,
-    `unknown_workflow` (no live worker has the workflow), `overdue` (due, but not claimed) or `expired` (its lease expired).
+    `reason` is `damaged` (its stored fields), `diverged`, `undecodable`, `engine` (an error of the engine's own),
+    `crash_loop`, `compensation_failed`, `unknown_workflow` (no live worker has the workflow), `overdue` (due, but not
+    claimed) or `expired` (its lease expired).
     """
 
     execution: Execution
@@ -85,7 +86,7 @@ class Operator:
     def stuck(self, limit: int = 1000) -> tuple[Stuck, ...]:
         """List executions that need help, newest first: at most *limit* that are stuck, and as many that are overdue."""
         now = self._engine.ask(r.Ping())
-        served = {w["key"] for row in self._engine.ask(r.Workers()) for w in _info(row).get("workflows", ())}
+        served = {w["key"] for row in self._engine.ask(r.Workers()) for w in worker_facts(row).get("workflows", ())}
         found = []
         for header in self._engine.ask(r.Find(statuses=("stuck", "compensation_failed"), limit=limit)).headers:
             found.append(self._why(execution_of(header, self._engine.codec)))
@@ -111,6 +112,10 @@ class Operator:
         why = execution.current[0] if execution.current else {}
         if why.get("kind") == "crash_loop":
             return Stuck(execution, "crash_loop", "its workers died again and again while it ran")
+        if why.get("kind") in ("damaged", UNREADABLE):
+            return Stuck(
+                execution, "damaged", f"{why.get('error')}. Fix: `replay delete {execution.id}`, or force-fail it"
+            )
         reason = {"NonDeterminism": "diverged", "Undecodable": "undecodable"}.get(str(why.get("error")), "engine")
         return Stuck(execution, reason, str(why.get("message", "")))
 
@@ -339,11 +344,6 @@ class Rehearsal(Operator):
 
     def _amend(self, header: r.Header, *args: Any, **options: Any) -> Execution:
         return execution_of(header, self._engine.codec)
-
-
-def _info(row: r.WorkerRow) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(row.info)
-    return found
 
 
 def _due(header: r.Header, now: float) -> float:

@@ -11,7 +11,8 @@ import attrs
 
 from replay.codec.log_rows import Unreadable, decoded
 from replay.core import entries as e
-from replay.core.requests import Header
+from replay.core.errors import text_of
+from replay.core.requests import Header, WorkerRow
 from replay.ports import Codec
 
 T = TypeVar("T")
@@ -41,6 +42,9 @@ class Status(enum.StrEnum):
         raise ValueError(f"{value!r} is not a status. Fix: use one of {', '.join(cls)}")
 
 
+UNREADABLE = "unreadable"
+"""Kind of `current`, and key of `metadata`, in the place of what cannot be read."""
+
 _ENDED = (Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.COMPENSATION_FAILED)
 
 
@@ -53,6 +57,9 @@ class Execution:
         attempt: The number of the whole workflow's attempt, from 1.
         current: The commands that it runs or waits for: dicts with `kind`, `id`, `at` (source line), `due`, ...
         due_at: Instant at which it is due for a worker; None if only a message wakes it.
+
+    Damaged metadata is `{"unreadable": reason}`, damaged progress `[{"kind": "unreadable", "error": reason}]`; an unknown
+    status is `stuck`.
     """
 
     id: str
@@ -133,7 +140,7 @@ def execution_of(header: Header, codec: Codec) -> Execution:
         header.id,
         header.workflow,
         decoded(codec, header.input),
-        Status(header.status),
+        _status(header),
         decoded(codec, header.result),
         decoded(codec, header.error),
         header.attempt,
@@ -141,7 +148,7 @@ def execution_of(header: Header, codec: Codec) -> Execution:
         header.updated_at,
         header.ended_at,
         header.parent_id,
-        json.loads(header.metadata),
+        _metadata(header),
         header.version,
         _current(header),
         header.queue,
@@ -153,9 +160,29 @@ def execution_of(header: Header, codec: Codec) -> Execution:
     )
 
 
+def _status(header: Header) -> Status:
+    try:
+        return Status(header.status)
+    except ValueError:
+        return Status.STUCK
+
+
+def _metadata(header: Header) -> dict[str, Any]:
+    try:
+        found = json.loads(header.metadata)
+    except (ValueError, TypeError, RecursionError) as error:
+        return {UNREADABLE: text_of(error)}
+    return found if isinstance(found, dict) else {UNREADABLE: f"{type(found).__name__} instead of an object"}
+
+
 def _current(header: Header) -> list[dict[str, Any]]:
     """Return the progress of an execution. Between two attempts of the whole workflow it is the pause itself."""
-    reported: list[dict[str, Any]] = json.loads(header.current)
+    try:
+        reported: list[dict[str, Any]] = json.loads(header.current)
+    except (ValueError, TypeError, RecursionError) as error:
+        return [{"kind": UNREADABLE, "error": text_of(error)}]
+    if not isinstance(reported, list) or not all(isinstance(each, dict) for each in reported):
+        return [{"kind": UNREADABLE, "error": "no list of objects"}]
     if not reported and header.status == Status.RETRYING:
         return [{"kind": "attempt", "attempt": header.attempt, "due": header.due_at}]
     return reported
@@ -186,3 +213,21 @@ def steps_of(audit: tuple[e.Fact | Unreadable, ...]) -> tuple[StepRecord, ...]:
             case _:
                 pass
     return tuple(found.values())
+
+
+def worker_facts(row: WorkerRow) -> dict[str, Any]:
+    """Return the registered facts of a worker. `workflows` and `queues` are lists; facts that cannot be read are left out."""
+    try:
+        found = json.loads(row.info)
+    except (ValueError, TypeError, RecursionError):
+        return {}
+    if not isinstance(found, dict):
+        return {}
+    workflows = found.get("workflows")
+    listed = workflows if isinstance(workflows, list) else []
+    queues = found.get("queues")
+    return {
+        **found,
+        "workflows": [each for each in listed if isinstance(each, dict) and isinstance(each.get("key"), str)],
+        "queues": [str(each) for each in queues] if isinstance(queues, list) else [],
+    }

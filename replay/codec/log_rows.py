@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 from replay.core import entries as e
-from replay.core.errors import Undecodable
+from replay.core.errors import Undecodable, text_of
 from replay.core.requests import DAMAGED
 from replay.ports import Codec
 
@@ -29,13 +29,17 @@ def decoded(codec: Codec, data: bytes | None) -> Any:
         return None
     try:
         return codec.decode(data)
-    except Undecodable as error:
-        failure = error
+    except Exception as error:  # a codec or a class of the user's own raises what it likes
+        failure = _undecodable(error)
     inspect = getattr(codec, "inspect", None)  # a codec of the user's own need not have it
     try:
         return failure if inspect is None else inspect(data)
-    except Undecodable as error:
-        return error
+    except Exception as error:
+        return _undecodable(error)
+
+
+def _undecodable(error: Exception) -> Undecodable:
+    return error if isinstance(error, Undecodable) else Undecodable(text_of(error))
 
 
 def audit_of(rows: list[bytes], codec: Codec) -> tuple[e.Fact, ...]:
@@ -46,17 +50,17 @@ def audit_of(rows: list[bytes], codec: Codec) -> tuple[e.Fact, ...]:
     """
     try:
         return tuple(e.from_row(row) for row in codec.decode_rows(rows))
-    except ValueError as error:
-        raise Undecodable(str(error)) from error
+    except (ValueError, TypeError, LookupError) as error:
+        raise Undecodable(text_of(error)) from error
 
 
 def inspected(rows: list[bytes], codec: Codec) -> tuple[e.Fact | Unreadable, ...]:
     """Return a log's entries, `Unreadable` where they cannot be read here: one for each row, so that indexes hold."""
     try:
-        return audit_of(rows, codec)
-    except Undecodable:
-        pass
-    found: list[e.Fact | Unreadable] = []
+        found: list[e.Fact | Unreadable] = [_checked(entry) for entry in audit_of(rows, codec)]
+        return tuple(found)
+    except Exception:  # at least one is unreadable: each is decoded by itself
+        found = []
     for row in rows:
         at = found[-1].at if found else 0.0
         if row == DAMAGED:
@@ -66,13 +70,44 @@ def inspected(rows: list[bytes], codec: Codec) -> tuple[e.Fact | Unreadable, ...
             continue
         value = decoded(codec, row)
         try:
-            if isinstance(value, Exception):
-                raise value
-            found.append(e.from_row(value))
-        except ValueError as error:
-            head = skeleton(row)
-            found.append(Unreadable(head[1] or at, head[2], head[3], str(error)))
+            if type(value) is not list:  # damaged text, or a stored value that is no row: never raised, whatever it is
+                raise (
+                    value
+                    if isinstance(value, Undecodable)
+                    else Undecodable(f"a {type(value).__name__} is no log entry")
+                )
+            found.append(_checked(e.from_row(value)))
+        except Exception as error:
+            found.append(_unreadable(row, at, text_of(error)))
     return tuple(found)
+
+
+_PLAIN: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "tuple[int, ...]": (tuple,)}
+"""Types of the fields that displays compute with, by their annotations. Other fields are values of users."""
+
+
+def _checked(entry: e.Fact) -> e.Fact:
+    """Return *entry*.
+
+    Raises:
+        Undecodable: A field that displays compute with is of another type.
+    """
+    for field in attrs.fields(type(entry)):
+        expected, value = _PLAIN.get(str(field.type)), getattr(entry, field.name)
+        if expected is not None and not isinstance(value, expected):
+            raise Undecodable(f"its field {field.name!r} is not of type {field.type}")
+    return entry
+
+
+def _unreadable(row: bytes, at: float, why: str) -> Unreadable:
+    """Return the stand-in of a row. It keeps the row's instant, fiber and id where they can be read."""
+    _, own_at, fiber, id, *_ = skeleton(row)
+    return Unreadable(
+        own_at if type(own_at) in (int, float) and own_at else at,
+        fiber if type(fiber) is int else 0,
+        id if type(id) is str else "",
+        why,
+    )
 
 
 NO_ROW: list[Any] = ["", 0.0, 0, ""]

@@ -10,7 +10,7 @@ import attrs
 from replay.client.handles import Handle
 from replay.codec.log_rows import decoded
 from replay.core import requests as r
-from replay.core.errors import ScheduleError, UnknownSchedule
+from replay.core.errors import ScheduleError, UnknownSchedule, text_of
 from replay.core.ids import check_id
 from replay.observability.audit import audit
 from replay.scheduling.spec import (
@@ -25,6 +25,7 @@ from replay.scheduling.spec import (
     specified,
     state_of,
     unknown_overlap,
+    unreadable,
 )
 from replay.scheduling.ticks import KEPT_RUNS, LONGEST_ID, create_of, next_check
 
@@ -220,8 +221,13 @@ class Schedules:
         state: dict[str, Any] = {}
         next_at = None if row.paused else row.next_at
         fires: tuple[float, ...] = ()
+        runs: tuple[tuple[float, str], ...] = ()
+        input: Any = None
         try:
-            spec, state = spec_of(row), state_of(row)
+            spec = spec_of(row)
+            input = decoded(self._engine.codec, spec.input.encode())
+            state = state_of(row)
+            runs = tuple((float(at), str(id)) for at, id in state.get("runs", ()))
             decision = spec.decide(row.id, state["decided"], state["decided"])
             if spec.overlap not in OVERLAPS:
                 raise unknown_overlap(spec.overlap)
@@ -231,13 +237,12 @@ class Schedules:
                     state.get("buffered") is not None
                 ):  # the row's instant is that of the next check of the buffered tick
                     next_at = decision.next_at
-        except ScheduleError as error:
-            problem = str(error)
-        runs = tuple((at, id) for at, id in state.get("runs", ()))
+        except Exception as error:  # a stored field may be of any type
+            problem = text_of(error) if isinstance(error, ScheduleError) else str(unreadable(row, "row", error))
         return ScheduleRecord(
             row.id,
             row.workflow,
-            decoded(self._engine.codec, spec.input.encode()),
+            input,
             spec.cron,
             spec.interval,
             spec.timezone,

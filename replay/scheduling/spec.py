@@ -153,7 +153,7 @@ def spec_of(row: Schedule) -> Spec:
         found = json.loads(row.spec)
         return Spec(**{name: value for name, value in found.items() if name in _FIELDS})
     except (ValueError, TypeError, AttributeError) as error:
-        raise _unreadable(row, "specification", error) from error
+        raise unreadable(row, "specification", error) from error
 
 
 def state_of(row: Schedule) -> dict[str, Any]:
@@ -166,10 +166,11 @@ def state_of(row: Schedule) -> dict[str, Any]:
         found = json.loads(row.state)
         return {**found, "decided": float(found["decided"])}
     except (ValueError, TypeError, LookupError) as error:
-        raise _unreadable(row, "state", error) from error
+        raise unreadable(row, "state", error) from error
 
 
-def _unreadable(row: Schedule, what: str, error: Exception) -> ScheduleError:
+def unreadable(row: Schedule, what: str, error: Exception) -> ScheduleError:
+    """Return the error of a schedule whose stored *what* cannot be read here."""
     return ScheduleError(
         f"schedule {row.id!r}: its stored {what} cannot be read here ({type(error).__name__}: {error}). "
         f"Fix: upgrade this process, or remove and ensure the schedule"

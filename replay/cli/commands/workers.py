@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
@@ -10,6 +9,7 @@ import click
 from replay.cli.options import store_options
 from replay.cli.output import emit_json, emit_table
 from replay.cli.store import open_engine
+from replay.client.records import worker_facts
 from replay.core import requests as r
 
 _COLUMNS = ("name", "host", "pid", "version", "queues", "active", "slots", "seen", "workflows")
@@ -22,7 +22,7 @@ def workers_command(store: str, namespace: str, as_json: bool) -> None:
     with open_engine(store, namespace) as engine:
         rows = engine.ask(r.Workers())
         now = engine.ask(r.Ping())
-    workers = [(row.name, json.loads(row.info), now - row.seen_at) for row in rows]
+    workers = [(row.name, worker_facts(row), now - row.seen_at) for row in rows]
     if as_json:
         for name, info, seconds in workers:
             emit_json({"name": name, **info, "seen": round(seconds, 1)})
@@ -31,12 +31,14 @@ def workers_command(store: str, namespace: str, as_json: bool) -> None:
 
 
 def _cells(name: str, info: dict[str, Any], seconds: float) -> tuple[Any, ...]:
-    workflows = ",".join(_named(**each) for each in info["workflows"])
+    workflows = ",".join(_named(each) for each in info.get("workflows", ()))
     return (
-        name, info["host"], info["pid"], info["version"], ",".join(info["queues"]), info["active"], info["slots"],
+        name, info.get("host"), info.get("pid"), info.get("version"), ",".join(info.get("queues", ())), info.get("active"),
+        info.get("slots"),
         f"{seconds:.0f} s ago", workflows,
     )  # fmt: skip
 
 
-def _named(key: str, version: str) -> str:
+def _named(workflow: dict[str, Any]) -> str:
+    key, version = workflow["key"], workflow.get("version")
     return f"{key}@{version}" if version else key
