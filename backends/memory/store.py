@@ -262,6 +262,10 @@ class MemoryStore:
         if change is None:
             held = x.token == request.token
             return r.Committed(self._now, x.messages(request.seen) if held else (), not held)
+        if t.yields_to_cancel(x, request):
+            unseen = x.messages(request.seen)
+            if any(message.kind == "cancel" for message in unseen):
+                return r.Committed(self._now, unseen)
         self._apply(x, change)
         for create in request.creates:
             self._create(create)

@@ -107,6 +107,10 @@ class Transitions(Claimable):
         if change is None:
             held = x.token == request.token
             return r.Committed(self._now, self._messages(x.x, request.seen, self._db) if held else (), not held)
+        if t.yields_to_cancel(x, request):
+            messages = self._messages(x.x, request.seen, self._db)
+            if any(message.kind == "cancel" for message in messages):
+                return r.Committed(self._now, messages)
         self._write_log(x, change)
         self._write_inbox(x, change)
         for create in request.creates:

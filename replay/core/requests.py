@@ -271,7 +271,8 @@ class Committed:
 
     Attributes:
         messages: Inbox messages beyond `seen` (the lease goes on), empty if it was released or ended.
-        parked: The lease was given up (`Suspend` took effect, `ReleaseLease`, `End` or `Restart`).
+        parked: The lease was given up (`Suspend` took effect, `ReleaseLease`, `End` or `Restart`). An `End` or `Restart` that is
+            not parked was refused, see `Commit`.
         woken: Queues in which this commit made executions due now (children, parents, watchers, itself): hint these.
     """
 
@@ -288,6 +289,9 @@ class Commit(Request[Committed]):
     Refused with `Fenced` unless the execution exists, is not ended, its `token` equals `token` and its `length` equals
     `expected` (an expired but not re-claimed lease is still good). Idempotent by `commit_id`: a repetition answers
     from what is stored. A commit resets `lost_leases` to 0.
+
+    `End` and `Restart` yield to a cancel: if the inbox holds one beyond `seen`, nothing changes and the reply has the messages and
+    `parked=False`. So an accepted cancel is never lost.
 
     Args:
         entries: Appended to the log in order.

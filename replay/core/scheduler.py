@@ -368,9 +368,13 @@ class Scheduler:
     # --- cancelling and closing ---------------------------------------------------------------------------
 
     def cancel_all(self, entry: CancelReceived) -> None:
-        """Cancel the workflow."""
+        """Cancel the workflow. Code that has ended meanwhile is not run again; its outcome is the cancel's."""
         self.cancelled = entry
-        if self.root.number in self.fibers:
+        ended = self.outcome
+        if ended is not None:
+            if ended.status != "compensation_failed":
+                self.outcome = outcome_of(None if ended.again else ended.value, ended.error, entry)
+        elif self.root.number in self.fibers:
             self.cancel(self.root, Cancelled(entry.reason), settle="none")
         else:
             self.outcome = outcome_of(None, None, entry)

@@ -304,15 +304,19 @@ class Session:
         decider = self._decider
         interpreter = self._interpreter
         assert interpreter is not None
-        while interpreter.outcome is None:
-            self._recorder.end_if_too_long(self._length)  # results of steps count, too
+        while True:
+            ended = interpreter.outcome is not None
+            if not ended:
+                self._recorder.end_if_too_long(self._length)  # results of steps count, too
             if decider.cancel is not None and interpreter.cancelled is None:
-                if self._running and (self._stop_by is None or self.now < self._stop_by):
+                if not ended and self._running and (self._stop_by is None or self.now < self._stop_by):
                     return  # running bodies are asked to stop first
                 self._stop_by = None
                 reason = self._codec.decode(decider.cancel.payload)
                 self._recorder.record(e.CancelReceived(self.now, 0, "", reason), (decider.cancel.seq,))
                 continue
+            if ended:
+                break
             if decider.deadline is not None and self._is_overdue() and interpreter.cancelled is None:
                 reason = f"the execution did not end within its timeout ({round(self._allowed(), 3):g} s after it was created)"
                 self._recorder.record(e.CancelReceived(self.now, 0, "", reason, "timeout"))
@@ -430,7 +434,7 @@ class Session:
         attempt: int | None = None,
         amendments: int = 0,
     ) -> Generator[Effect, Any, bool]:
-        """Commit all that is pending; return whether messages came in."""
+        """Commit all that is pending; return whether messages came in. An end that yields to a cancel stays pending."""
         self._commits += 1
         commit_id = f"{self._token}:{self._commits}"
         assert self._interpreter is not None
@@ -451,12 +455,13 @@ class Session:
             attempt,
             amendments,
         )
-        yield from self._lengthened(then, len(recorder.entries))
-        self._last_commit = commit_id
         self.now = max(self.now, reply.now)
         self.parked = reply.parked
-        recorder.clear()
-        yield from publish
+        if reply.parked or not isinstance(then, End | Restart):
+            yield from self._lengthened(then, len(recorder.entries))
+            self._last_commit = commit_id
+            recorder.clear()
+            yield from publish
         if reply.messages:
             self._receive(reply.messages)
             return True
@@ -509,6 +514,7 @@ class Session:
         if running:
             yield CancelSteps(running, abandon=True)
         ending = Completion(self.header, self._definition, self._settings, self._interpreter, self._recorder, self.now)
+        recorded = len(self._recorder.entries)
         leave = yield from ending.leave(outcome)
         if leave is None:
             return False
@@ -516,9 +522,12 @@ class Session:
             yield Warn(f"execution {self.id!r} raised {describe_error(outcome.raised)} after it was cancelled")
         if isinstance(leave.then, Suspend):
             self._seen = ALL_SEEN  # messages that arrived meanwhile wait in the inbox for the next attempt
-        yield from self._commit(
+        messages = yield from self._commit(
             leave.then, cancels=leave.cancels, attempt=leave.attempt, amendments=int(leave.attempt is not None)
         )
+        if messages and isinstance(leave.then, End | Restart):
+            del self._recorder.entries[recorded:]  # a cancel arrived first, and is recorded first
+            return False
         self.parked = False  # the next session replays the log
         return True
 

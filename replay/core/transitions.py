@@ -183,6 +183,14 @@ def commit(x: State, request: r.Commit, now: float) -> Change | None:
     return Change(fields, request.entries, consumed=request.consumed)
 
 
+def yields_to_cancel(x: State, request: r.Commit) -> bool:
+    """Tell whether a cancel beyond `seen` in the inbox refuses a granted commit: one that ends the execution or begins it anew.
+
+    Nothing changes then. The reply gives the messages, so that the session records the cancel first.
+    """
+    return x.cancelled and isinstance(request.then, r.End | r.Restart) and x.arrivals > request.seen
+
+
 def conclude(x: State, request: r.Commit, unseen: bool, now: float) -> Change:
     """Decide about the lease after a commit's progress.
 

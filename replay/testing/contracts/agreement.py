@@ -229,11 +229,14 @@ def store_agreement(
                 cancels=(cancel,) if cancel is not None and child is None and then in ("end", "fail") else (),
             )
             reply = self.ask(request)
-            if isinstance(reply, r.Committed):
+            refused = then in ("end", "fail", "restart") and isinstance(reply, r.Committed) and not reply.parked
+            if isinstance(reply, r.Committed) and not refused:
                 self.leases[id] = (token, len(entries[:1]) if then == "restart" else length + len(entries))
                 if again:
                     repeated = self.ask(request)
                     assert (repeated.parked, repeated.messages) == (reply.parked, reply.messages)
+            if refused:
+                assert "cancel" in {message.kind for message in reply.messages}
             if (not isinstance(reply, r.Committed) or reply.parked) and not stale:
                 self.leases.pop(id)  # seldom of use any more; a stale one remains
 

@@ -58,6 +58,29 @@ class LeasePromises:
         assert [message.kind for message in s.ask(r.Inbox("p~parked"))] == ["cancel"]
         assert s.claim("n3") == ["p~parked"], "who sleeps without a timer is not woken by its cancel"
 
+    def test_an_end_yields_to_a_cancel_that_the_session_has_not_seen(self, s: Asking) -> None:
+        ends = (r.End("completed", b"1"), r.End("failed", error=b'"e"'), r.Restart(b"2"))
+        for number, then in enumerate(ends):
+            id = f"x{number}"
+            s.create(id)
+            assert s.claim(f"n{number}") == [id]
+            s.ask(r.Deliver(id, "s", "signal", "go", b"1"))
+            s.ask(r.Deliver(id, "m", "cancel", "", b'"why"'))
+            before = s.get(id)
+            for _ in range(2):  # a repetition is refused alike
+                refused = s.ask(r.Commit(id, f"n{number}", 0, f"c{number}", then, (b"x",), seen=1))
+                assert (refused.parked, [message.kind for message in refused.messages]) == (False, ["cancel"])
+                assert s.get(id) == before
+            assert s.ask(r.Load(id)) == []
+            ended = s.ask(r.Commit(id, f"n{number}", 0, f"d{number}", then, (b"x",), consumed=(2,), seen=2))
+            assert (ended.parked, ended.messages) == (True, ())
+
+    def test_an_end_does_not_yield_to_a_signal(self, s: Asking) -> None:
+        s.create("x")
+        assert s.claim("n") == ["x"]
+        s.ask(r.Deliver("x", "s", "signal", "go", b"1"))
+        assert s.ask(r.Commit("x", "n", 0, "c", r.End("completed", b"1"), (b"x",))).parked
+
     def test_an_execution_cancels_only_what_it_created(self, s: Asking) -> None:
         """Whoever joins or copies what another execution created does not own it, whether it has begun, runs or waits."""
         s.create("p")

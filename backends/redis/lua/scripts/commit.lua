@@ -6,7 +6,7 @@
 -- constants: TICKS LEASE_LEFT
 seen, lease = tonumber(seen), tonumber(lease)
 local e = T .. 'e:' .. id
-local h = call('HMGET', e, 'tok', 'len', 'lc', 'ea', 'arr', 'due', 'st', 'wf', 'ca', 'q', 'v', 'lost', 'pri', 'ua')
+local h = call('HMGET', e, 'tok', 'len', 'lc', 'ea', 'arr', 'due', 'st', 'wf', 'ca', 'q', 'v', 'lost', 'pri', 'ua', 'cn')
 local length, arrivals, st = tonumber(h[2] or 0), tonumber(h[5] or 0), h[7]
 if not st then return { 'F', 'it is gone' } end
 if h[3] == commit_id then
@@ -15,6 +15,9 @@ if h[3] == commit_id then
 end
 if h[4] or h[1] ~= token then return { 'F', 'the lease has passed on' } end
 if length ~= tonumber(expected) then return { 'F', 'the log has ' .. length .. ' entries, not ' .. expected } end
+if (action == 'E' or action == 'R') and tonumber(h[15] or 0) > seen then -- The session records the cancel first.
+  return { NOW, 0, {}, messages_after(id, seen, arrivals), {} }
+end
 
 local i, entries = values, tonumber(n_entries)
 if entries > 0 then
