@@ -59,7 +59,7 @@ class LeasePromises:
         assert s.claim("n3") == ["p~parked"], "who sleeps without a timer is not woken by its cancel"
 
     def test_an_end_yields_to_a_cancel_that_the_session_has_not_seen(self, s: Asking) -> None:
-        ends = (r.End("completed", b"1"), r.End("failed", error=b'"e"'), r.Restart(b"2"))
+        ends: tuple[r.End | r.Restart, ...] = (r.End("completed", b"1"), r.End("failed", error=b'"e"'), r.Restart(b"2"))
         for number, then in enumerate(ends):
             id = f"x{number}"
             s.create(id)
