@@ -24,6 +24,7 @@ def claim(shards: Shards, request: r.Claim, now: Callable[[], bytes]) -> RoundTr
     repeated = again or any(reply[2] for reply in replies)
     outbox = [(shard, reply[5]) for shard, reply in answers.items()]
     schedules = [row for reply in replies for row in reply[4]]
+    damaged = [pair for reply in replies for pair in _pairs(reply[6])]
     if shards.count > 1 and not repeated:
         rest = request.limit - len(claimed)
         for shard in order:
@@ -33,9 +34,10 @@ def claim(shards: Shards, request: r.Claim, now: Callable[[], bytes]) -> RoundTr
             (reply,) = yield [_call(shards, now(), request, shard, rest, b"2")]
             claimed |= {row[0]: row for row in reply[3]}
             outbox.append((shard, reply[5]))
+            damaged += _pairs(reply[6])
             answers[shard] = reply
             rest = request.limit - len(claimed)
-    return _reply(shards, list(answers.values()), list(claimed.values()), schedules, outbox)
+    return _reply(shards, list(answers.values()), list(claimed.values()), schedules, outbox, damaged)
 
 
 def _call(shards: Shards, now: bytes, request: r.Claim, shard: int, limit: int, round: bytes) -> Call:
@@ -48,7 +50,19 @@ def _call(shards: Shards, now: bytes, request: r.Claim, shard: int, limit: int, 
     )  # fmt: skip
 
 
-def _reply(shards: Shards, replies: list[Any], claimed: list[Any], schedules: list[Any], outbox: list[Any]) -> r.Claims:
+def _pairs(flat: list[bytes]) -> list[tuple[str, str]]:
+    texts = [each.decode(errors="replace") for each in flat]
+    return list(zip(texts[::2], texts[1::2], strict=True))
+
+
+def _reply(
+    shards: Shards,
+    replies: list[Any],
+    claimed: list[Any],
+    schedules: list[Any],
+    outbox: list[Any],
+    damaged: list[tuple[str, str]],
+) -> r.Claims:
     now = max(float(reply[0]) for reply in replies)
     if shards.count > 1:
         claimed.sort(key=lambda row: float(row[4]))  # longest due first
@@ -59,9 +73,6 @@ def _reply(shards: Shards, replies: list[Any], claimed: list[Any], schedules: li
         tuple(r.Claimed(rows.header(row), rows.messages(row[3])) for row in claimed),
         max(min(dues), now) if dues else None,
         tuple(due_schedules[:16]),
-        tuple(
-            rows.read_outbox_item(shard, items[i], items[i + 1])
-            for shard, items in outbox
-            for i in range(0, len(items), 2)
-        ),
+        tuple(item for shard, items in outbox for item in rows.readable_outbox_items(shard, items)),
+        tuple(damaged),
     )

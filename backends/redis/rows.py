@@ -8,11 +8,14 @@ from typing import Any
 
 import attrs
 
-from replay.backends import common
+from replay.backends import common, damage
 from replay.backends.redis.constants import CREATE_FIELDS
 from replay.backends.redis.scripts import Argument
 from replay.core import requests as r
 from replay.core.errors import Undecodable
+from replay.logs import get_logger
+
+log = get_logger("replay.redis")
 
 SEPARATOR = b"\x1f"  # between the parts of names in keys and messages; ids cannot contain it
 
@@ -32,9 +35,9 @@ _FIELDS: dict[bytes, tuple[str, Callable[[bytes], Any]]] = {
     b"v": ("version", _text),
     b"q": ("queue", _text),
     b"st": ("status", _text),
-    b"ca": ("created_at", float),
-    b"ua": ("updated_at", float),
-    b"ea": ("ended_at", float),
+    b"ca": ("created_at", damage.number),
+    b"ua": ("updated_at", damage.number),
+    b"ea": ("ended_at", damage.number),
     b"par": ("parent_id", _text),
     b"pri": ("priority", int),
     b"ret": ("retention", float),
@@ -48,7 +51,7 @@ _FIELDS: dict[bytes, tuple[str, Callable[[bytes], Any]]] = {
     b"tok": ("token", _text),
     b"wk": ("worker", _text),
     b"lost": ("lost_leases", int),
-    b"due": ("due_at", float),
+    b"due": ("due_at", damage.number),
     b"in": ("input", bytes),
     b"res": ("result", bytes),
     b"err": ("error", bytes),
@@ -58,24 +61,36 @@ _FIELDS: dict[bytes, tuple[str, Callable[[bytes], Any]]] = {
 
 
 def header(row: Sequence[Any]) -> r.Header:
-    """Return the header of `{id, fields, payloads}`."""
-    values: dict[str, Any] = {}
+    """Return the header of `{id, fields, payloads}`. See `damage.salvaged` for damaged fields."""
+    values: dict[str, Any] = {"input": b""}
+    sound = True
     for half in (row[1], row[2]):
         for i in range(0, len(half), 2):
             field = _FIELDS.get(half[i])  # skips the fields of newer versions, and `pf` and `cn`
             if field is not None:
-                values[field[0]] = field[1](half[i + 1])
-    return r.Header(id=row[0].decode(), **values)
+                try:
+                    values[field[0]] = field[1](half[i + 1])
+                except ValueError:
+                    values[field[0]], sound = ..., False
+    if sound and values.keys() >= _NEEDED:
+        return r.Header(id=row[0].decode(errors="replace"), **values)
+    return damage.salvaged({**values, "id": row[0].decode(errors="replace")})
+
+
+_NEEDED = {"workflow", "version", "queue", "status", "created_at", "updated_at"}
 
 
 # --- messages and log entries -----------------------------------------------------------------------------
 
 
 def message(seq: bytes, data: bytes) -> r.Message:
-    """Read a message of an inbox."""
-    kind, at, size, rest = data.split(SEPARATOR, 3)
-    name = int(size)
-    return r.Message(int(seq), kind.decode(), rest[:name].decode(), rest[name:], float(at))
+    """Read a message of an inbox. A damaged message has the kind `unreadable`, and stays there."""
+    try:
+        kind, at, size, rest = data.split(SEPARATOR, 3)
+        name = int(size)
+        return r.Message(int(seq), kind.decode(), rest[:name].decode(), rest[name:], damage.number(at))
+    except ValueError:
+        return r.Message(int(seq) if seq.isdigit() else 0, "unreadable", "", data, 0.0)
 
 
 def messages(flat: Sequence[bytes]) -> tuple[r.Message, ...]:
@@ -142,21 +157,22 @@ def schedule(row: Sequence[Any]) -> r.Schedule | None:
     if not row:
         return None
     values = dict(zip(row[1][::2], row[1][1::2], strict=True))
-    return r.Schedule(
-        row[0].decode(),
-        values[b"wf"].decode(),
-        values[b"spec"],
-        values[b"state"],
-        float(values[b"next"]) if values[b"next"] else None,
-        values[b"paused"] == b"1",
-        int(values[b"ver"]),
-    )
+    id, workflow = row[0].decode(errors="replace"), values.get(b"wf", b"?").decode(errors="replace")
+    spec, state = values.get(b"spec", b""), values.get(b"state", b"")
+    try:
+        next_at = damage.number(values[b"next"]) if values[b"next"] else None
+        return r.Schedule(id, workflow, spec, state, next_at, values[b"paused"] == b"1", int(values[b"ver"]))
+    except (KeyError, ValueError):
+        return r.Schedule(id, workflow, b"", state)
 
 
 def worker(name: bytes, data: bytes) -> r.WorkerRow:
     """Return a worker's row."""
     seen_at, _, info = data.partition(SEPARATOR)
-    return r.WorkerRow(name.decode(), info, float(seen_at))
+    try:
+        return r.WorkerRow(name.decode(errors="replace"), info, damage.number(seen_at))
+    except ValueError:
+        return r.WorkerRow(name.decode(errors="replace"), info)
 
 
 # --- outbox items ------------------------------------------------------------------------------------------------
@@ -212,6 +228,21 @@ def outbox_create(block: Sequence[Argument]) -> bytes:
 def outbox_cancel(id: str, by: str) -> bytes:
     """Write a cancellation for another shard, by the execution *by* (empty: by a schedule)."""
     return fields(b"x", id, by)
+
+
+def readable_outbox_items(shard: int, items: Sequence[bytes]) -> list[OutboxCreate | OutboxDeliver]:
+    """Return the requests of a flat list of names and values. A damaged item stays in its outbox, and is logged."""
+    found = []
+    for i in range(0, len(items), 2):
+        try:
+            found.append(read_outbox_item(shard, items[i], items[i + 1]))
+        except (ValueError, LookupError, TypeError):
+            log.error(
+                "outbox item %r of shard %d is damaged and is not delivered. Fix: HDEL it from the hash `o` of its shard",
+                items[i],
+                shard,
+            )
+    return found
 
 
 def read_outbox_item(shard: int, name: bytes, value: bytes) -> OutboxCreate | OutboxDeliver:

@@ -122,8 +122,8 @@ def _compiled(text: str, constants: Mapping[str, Constant]) -> Iterator[str]:
     for line in text.splitlines():
         found = _ORDER.fullmatch(line)
         if found is None:
-            if not line.lstrip().startswith("--"):
-                yield _TRAILING.sub("", line).strip()
+            if line.strip() and not line.lstrip().startswith("--"):
+                yield _TRAILING.sub("", line).strip().replace(" = ", "=")  # no string of the scripts holds ` = `
             continue
         names = found["names"].split()
         if found["index"]:

@@ -181,6 +181,8 @@ class Claims:
             workflows never hide them. They are not leased: `PutSchedule` compares versions.
         outbox: Deliveries to (and creations on) other shards that this worker should perform and then `Forget` (stores without
             shards: empty).
+        damaged: Ids of executions that this claim set aside, each with the reason: their stored fields are damaged. They are
+            `stuck`, and due for nobody.
     """
 
     now: float
@@ -188,6 +190,7 @@ class Claims:
     next_due: float | None = None
     schedules: tuple[Schedule, ...] = ()
     outbox: tuple[Deliver | Create, ...] = ()
+    damaged: tuple[tuple[str, str], ...] = ()
 
 
 @attrs.frozen

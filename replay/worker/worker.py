@@ -306,6 +306,11 @@ class Worker:
     def _on_claims(self, request: r.Claim, reply: r.Claims) -> None:
         if isinstance(reply, ReplayError):
             raise reply
+        for id, why in reply.damaged:
+            log.error(
+                "execution %r is damaged and was set aside: %s. Fix: `replay delete %s` (or force-fail it)", id, why, id,
+                extra={"execution_id": id},
+            )  # fmt: skip
         for claimed in reply.claimed:
             self._sessions.begin(claimed, reply.now)
         self.metrics.claimed += len(reply.claimed)

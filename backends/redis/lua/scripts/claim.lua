@@ -1,4 +1,4 @@
--- needs: base lanes read schedules
+-- needs: base few lanes read schedules damage
 -- args: nonce worker limit lease revive round n_lanes n_workflows values...
 -- `values` are the lanes and the workflows. A claim from several shards has a second round for shards that have more.
 -- The record of a nonce holds the rounds that took something, and the ids taken. A repeated round takes nothing more.
@@ -17,7 +17,7 @@ local function later(at) if not next_due or at < next_due then next_due = at end
 for _, item in ipairs(call('LRANGE', record, 0, -1)) do
   if string.sub(item, -1) == SEP then
     if round == '1' or item == round .. SEP then repeated = true end
-  elseif call('HGET', T .. 'e:' .. item, 'tok') == nonce then
+  elseif few(item, 'tok')[1] == nonce then
     taken[#taken + 1] = item
   end
 end
@@ -28,8 +28,8 @@ if not repeated and revive == '1' then
   for _, name in ipairs(lanes) do mine[name] = true end
   for workflow in pairs(knows) do
     for _, id in ipairs(call('ZRANGE', T .. 'x:stuck' .. SEP .. workflow, 0, REVIVE_LIMIT - 1)) do
-      local h = call('HMGET', T .. 'e:' .. id, 'q', 'v', 'lost', 'pri')
-      if mine[h[1] .. SEP .. workflow .. SEP .. h[2]] and tonumber(h[3] or 0) < MAX_LOST - 1 then
+      local h = few(id, 'q', 'v', 'lost', 'pri')
+      if h[1] and h[2] and mine[h[1] .. SEP .. workflow .. SEP .. h[2]] and (tonumber(h[3] or 0) or MAX_LOST) < MAX_LOST - 1 then
         set_due(id, h[1], workflow, h[2], h[4], now)
       end
     end
@@ -37,8 +37,12 @@ if not repeated and revive == '1' then
 end
 if not repeated then -- Move due timers ahead according to their priority.
   for _, id in ipairs(call('ZRANGEBYSCORE', T .. 't', '-inf', NOW, 'LIMIT', 0, MOVE_LIMIT)) do
-    local h = call('HMGET', T .. 'e:' .. id, 'q', 'wf', 'v', 'pri', 'due')
-    set_due(id, h[1], h[2], h[3], h[4], tonumber(h[5]) - tonumber(h[4]) * PRIORITY_STEP)
+    local h = few(id, 'q', 'wf', 'v', 'pri', 'due')
+    if h[1] and h[2] and h[3] and is_number(h[4]) and is_number(h[5]) then
+      set_due(id, h[1], h[2], h[3], h[4], tonumber(h[5]) - tonumber(h[4]) * PRIORITY_STEP)
+    else
+      call('ZREM', T .. 't', id) -- damaged: it is set aside from its lane
+    end
   end
 end
 
@@ -51,7 +55,7 @@ for n, name in ipairs(lanes) do
       later(due)
       break
     end
-    ready[#ready + 1] = { found[i], due, n * 100000 + i }
+    ready[#ready + 1] = { found[i], due, n * 100000 + i, name }
   end
 end
 table.sort(ready, function(a, b)
@@ -59,35 +63,43 @@ table.sort(ready, function(a, b)
   return a[3] < b[3]
 end)
 
-local got = {}
+local got, damaged = {}, {}
 for _, candidate in ipairs(ready) do
   local id = candidate[1]
   if #got == limit then
     later(candidate[2])
     break
   end
-  local e = T .. 'e:' .. id
-  local h = call('HMGET', e, 'st', 'wf', 'ca', 'q', 'v', 'tok', 'lost', 'cn', 'pri')
-  local st, wf, ca, q, v, lost = h[1], h[2], h[3], h[4], h[5], tonumber(h[7] or 0)
-  if h[6] and lost + 1 >= MAX_LOST then
-    call('HSET', e, 'st', 'stuck', 'ua', NOW, 'lost', MAX_LOST - 1)
-    call('HSET', T .. 'p:' .. id, 'cur', '[{"kind":"crash_loop"}]')
-    call('HDEL', e, 'tok', 'wk')
-    touch(id)
-    index(id, wf, ca, st, 'stuck')
-    set_due(id, q, wf, v, h[9], now + CRASH_LOOP_DELAY)
-    later(now + CRASH_LOOP_DELAY)
+  local own_q, own_wf, own_v = string.match(candidate[4], '^([^\31]*)\31([^\31]*)\31([^\31]*)$')
+  local why = damage_of(id, own_q, own_wf, own_v)
+  if why then
+    set_aside(id, candidate[4], own_wf, own_q, own_v, why)
+    damaged[#damaged + 1] = id
+    damaged[#damaged + 1] = why
   else
-    local status = h[8] and call('HEXISTS', T .. 'm:' .. id, h[8]) == 1 and 'cancelling' or 'running'
-    call('HSET', e, 'st', status, 'ua', NOW, 'tok', nonce, 'wk', worker)
-    if h[6] then call('HSET', e, 'lost', lost + 1) end
-    touch(id)
-    index(id, wf, ca, st, status)
-    set_due(id, q, wf, v, h[9], now + lease)
-    later(now + lease)
-    got[#got + 1] = id
-    since[id] = num(candidate[2])
-    taken[#taken + 1] = id
+    local e = T .. 'e:' .. id
+    local h = call('HMGET', e, 'st', 'wf', 'ca', 'q', 'v', 'tok', 'lost', 'cn', 'pri')
+    local st, wf, ca, q, v, lost = h[1], h[2], h[3], h[4], h[5], tonumber(h[7] or 0)
+    if h[6] and lost + 1 >= MAX_LOST then
+      call('HSET', e, 'st', 'stuck', 'ua', NOW, 'lost', MAX_LOST - 1)
+      call('HSET', T .. 'p:' .. id, 'cur', '[{"kind":"crash_loop"}]')
+      call('HDEL', e, 'tok', 'wk')
+      touch(id)
+      index(id, wf, ca, st, 'stuck')
+      set_due(id, q, wf, v, h[9], now + CRASH_LOOP_DELAY)
+      later(now + CRASH_LOOP_DELAY)
+    else
+      local status = h[8] and call('HEXISTS', T .. 'm:' .. id, h[8]) == 1 and 'cancelling' or 'running'
+      call('HSET', e, 'st', status, 'ua', NOW, 'tok', nonce, 'wk', worker)
+      if h[6] then call('HSET', e, 'lost', lost + 1) end
+      touch(id)
+      index(id, wf, ca, st, status)
+      set_due(id, q, wf, v, h[9], now + lease)
+      later(now + lease)
+      got[#got + 1] = id
+      since[id] = num(candidate[2])
+      taken[#taken + 1] = id
+    end
   end
 end
 if #got > 0 then
@@ -99,7 +111,7 @@ end
 local claimed = {}
 for i, id in ipairs(taken) do
   local x = header(id)
-  x[4] = call('HGETALL', T .. 'm:' .. id)
+  x[4] = half('m:' .. id)
   x[5] = since[id] or '0'
   claimed[i] = x
 end
@@ -130,4 +142,4 @@ for _, item in ipairs(call('ZRANGEBYSCORE', T .. 'oz', '-inf', NOW, 'LIMIT', 0, 
   outbox[#outbox + 1] = call('HGET', T .. 'o', item)
   call('ZADD', T .. 'oz', num(now + OUTBOX_RETRY), item)
 end
-return { NOW, next_due and num(next_due) or '', repeated and 1 or 0, claimed, schedules, outbox }
+return { NOW, next_due and num(next_due) or '', repeated and 1 or 0, claimed, schedules, outbox, damaged }

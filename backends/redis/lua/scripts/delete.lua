@@ -1,7 +1,10 @@
--- needs: base remove
+-- needs: base few remove
 -- args: id
-local h = call('HMGET', T .. 'e:' .. id, 'st', 'ea')
-if not h[1] then return { 0 } end
-if not h[2] then return { -1, h[1] } end
+-- Removes an ended execution, or a damaged one.
+local h = few(id, 'st', 'ea')
+if not h[1] and call('EXISTS', T .. 'e:' .. id) == 0 and not call('ZSCORE', T .. 'i', id) then return { 0 } end
+local progress = redis.pcall('HGET', T .. 'p:' .. id, 'cur')
+local damaged = not h[1] or type(progress) == 'string' and string.sub(progress, 1, 18) == '[{"kind":"damaged"'
+if not h[2] and not damaged then return { -1, h[1] } end
 remove(id)
 return { 1 }

@@ -1,4 +1,4 @@
 -- needs: base read
 -- args: id
-if call('EXISTS', T .. 'e:' .. id) == 0 then return { NOW } end
+if call('EXISTS', T .. 'e:' .. id) == 0 and not call('ZSCORE', T .. 'i', id) then return { NOW } end
 return { NOW, header(id) }

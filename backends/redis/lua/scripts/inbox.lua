@@ -1,4 +1,4 @@
--- needs: base
+-- needs: base read
 -- args: id
 if call('EXISTS', T .. 'e:' .. id) == 0 then return { NOW } end
-return { NOW, call('HGETALL', T .. 'm:' .. id) }
+return { NOW, half('m:' .. id) }

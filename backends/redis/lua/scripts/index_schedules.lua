@@ -1,7 +1,7 @@
 -- needs: base schedules
 -- Completes the indexes `sw:WF` with schedules that version 0.1 wrote.
 for _, id in ipairs(call('ZRANGE', T .. 'sz', 0, -1)) do
-  local workflow = call('HGET', T .. 's:' .. id, 'wf')
-  if workflow then checked_next(id, workflow, call('ZSCORE', T .. 'sw:' .. workflow, id)) end
+  local workflow = redis.pcall('HGET', T .. 's:' .. id, 'wf')
+  if type(workflow) == 'string' then checked_next(id, workflow, call('ZSCORE', T .. 'sw:' .. workflow, id)) end
 end
 return 1

@@ -1,11 +1,11 @@
--- needs: base lanes
+-- needs: base few lanes
 -- args: lease values...
 -- `values` are id, token and seen of each lease. Returns the lost leases and those with messages beyond `seen`.
 local lost, fresh = {}, {}
 for i = values, #ARGV, 3 do
   local id = ARGV[i]
-  local h = call('HMGET', T .. 'e:' .. id, 'tok', 'q', 'wf', 'v', 'arr', 'pri')
-  if h[1] ~= ARGV[i + 1] then
+  local h = few(id, 'tok', 'q', 'wf', 'v', 'arr', 'pri')
+  if h[1] ~= ARGV[i + 1] or not (h[2] and h[3] and h[4] and tonumber(h[5] or 0)) then
     lost[#lost + 1] = id
   else
     set_due(id, h[2], h[3], h[4], h[6], now + tonumber(lease))

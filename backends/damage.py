@@ -1,0 +1,74 @@
+"""Damaged rows: a header of what can be read, and the progress that tells of the rest."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from replay.core.requests import Header
+
+_TEXTS = ("id", "workflow", "version", "queue", "status", "last_commit", "parent_id", "token", "worker")
+_BYTES = ("input", "result", "error", "metadata", "current")
+_NUMBERS = ("priority", "attempt", "run", "length", "amendments", "arrivals", "lost_leases")
+_DEFAULTS: dict[str, Any] = {
+    "id": "?", "workflow": "?", "version": "", "queue": "?", "status": "stuck", "input": b"", "created_at": 0.0,
+    "updated_at": 0.0,
+}  # fmt: skip
+LATEST = 253_402_300_799.0
+"""The last instant of the calendar, seconds since the epoch."""
+
+
+def _type_of(name: str) -> tuple[type, ...]:
+    return (str,) if name in _TEXTS else (bytes,) if name in _BYTES else (int,) if name in _NUMBERS else (float, int)
+
+
+_FIELDS = tuple(
+    (
+        field.name,
+        _type_of(field.name) + ((type(None),) if field.default is None else ()),
+        _DEFAULTS.get(field.name, field.default),
+    )
+    for field in attrs.fields(Header)
+)
+_CHECKS = tuple(types for _, types, _ in _FIELDS)
+
+
+def is_sound(row: Sequence[Any]) -> bool:
+    """Tell whether the values of a header, in the order of its fields, are of their types."""
+    return all(map(isinstance, row, _CHECKS))
+
+
+def salvaged(values: Mapping[str, Any]) -> Header:
+    """Return a header of *values*, with defaults in the places of missing and damaged ones; its `current` names these."""
+    found: dict[str, Any] = {}
+    damaged = []
+    for name, types, default in _FIELDS:
+        value = values.get(name, default)
+        sound = isinstance(value, types) and (not isinstance(value, float) or abs(value) <= LATEST)
+        if not sound or (name in _DEFAULTS and name not in values):
+            damaged.append(name)
+        found[name] = value if sound else default
+    if damaged:
+        found["current"] = progress(f"its stored {', '.join(damaged)} cannot be read")
+    return Header(**found)
+
+
+def progress(why: str) -> bytes:
+    """Return the `current` of a damaged execution."""
+    return json.dumps([{"kind": "damaged", "error": why}], separators=(",", ":")).encode()
+
+
+def number(value: bytes) -> float:
+    """Return a stored number.
+
+    Raises:
+        ValueError: It is none, or not finite.
+    """
+    found = float(value)
+    if not math.isfinite(found):
+        raise ValueError(f"{value!r} is not finite")
+    return found
