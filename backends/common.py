@@ -27,7 +27,7 @@ def terms(metadata: bytes) -> tuple[str, ...]:
         return ()
     try:
         values = json.loads(metadata)
-    except ValueError:
+    except (ValueError, TypeError, RecursionError):
         return ()
     return tuple(_term(key, value) for key, value in values.items()) if isinstance(values, dict) else ()
 

@@ -37,9 +37,25 @@ _FIELDS = tuple(
 _CHECKS = tuple(types for _, types, _ in _FIELDS)
 
 
-def is_sound(row: Sequence[Any]) -> bool:
-    """Tell whether the values of a header, in the order of its fields, are of their types."""
-    return all(map(isinstance, row, _CHECKS))
+def header_of(row: Sequence[Any]) -> Header:
+    """Return the header of values in the order of its fields. See `salvaged` for damaged ones."""
+    if all(map(isinstance, row, _CHECKS)):
+        return Header(*row)
+    return salvaged({name: value for (name, _, _), value in zip(_FIELDS, row, strict=True)})
+
+
+def damaged_fields(values: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names of those of *values* that the header's field of that name cannot hold."""
+    return tuple(name for name, types, _ in _FIELDS if name in values and not _fits(values[name], types))
+
+
+def _fits(value: Any, types: tuple[type, ...]) -> bool:
+    return isinstance(value, types) and (not isinstance(value, float) or math.isfinite(value))
+
+
+def default_of(name: str) -> Any:
+    """Return the value that stands for a damaged field."""
+    return next(default for each, _, default in _FIELDS if each == name)
 
 
 def salvaged(values: Mapping[str, Any]) -> Header:
@@ -60,6 +76,11 @@ def salvaged(values: Mapping[str, Any]) -> Header:
 def progress(why: str) -> bytes:
     """Return the `current` of a damaged execution."""
     return json.dumps([{"kind": "damaged", "error": why}], separators=(",", ":")).encode()
+
+
+def is_progress_of_damage(current: Any) -> bool:
+    """Tell whether a stored `current` says that the execution was set aside as damaged."""
+    return isinstance(current, bytes) and current.startswith(b'[{"kind":"damaged"')
 
 
 def number(value: bytes) -> float:

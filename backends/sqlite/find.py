@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
-from replay.backends import common
+from replay.backends import common, damage
 from replay.backends.sqlite import schema
 from replay.core import requests as r
 
@@ -35,7 +35,7 @@ def find(query: r.Find, namespace: str, db: sqlite3.Connection, count: Callable[
     listing = _Listing(query, namespace)
     if not _is_few(query, count):
         listing.lead(db)
-    found = tuple(r.Header(*row) for row in db.execute(*listing.select()))
+    found = tuple(damage.header_of(row) for row in db.execute(*listing.select()))
     page = found[: query.limit]
     more = len(found) > query.limit and page
     return r.Found(page, common.make_cursor(page[-1].created_at, page[-1].id) if more else None)

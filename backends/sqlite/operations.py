@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from replay.backends import common
+from replay.backends import common, damage
 from replay.backends.sqlite.transitions import Transitions
 from replay.core import requests as r
 from replay.core import transitions as t
@@ -22,7 +22,9 @@ class Operations(Transitions):
         x = self._find_state(request.id)
         if x is None:
             return False
-        t.check_delete(x)
+        (current,) = self._db.execute("SELECT current FROM execution WHERE x=?", (x.x,)).fetchone()
+        if not damage.is_progress_of_damage(current):
+            t.check_delete(x)
         self._remove(x.x, x.workflow, x.status)
         return True
 

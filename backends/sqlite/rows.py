@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import attrs
 
+from replay.backends import damage
 from replay.backends.sqlite import schema
 from replay.backends.sqlite.find import find
 from replay.core import refusals
@@ -25,7 +26,7 @@ _SOONEST = f"""{_SCHEDULES} AND id IN (
         ORDER BY next_at, id LIMIT {r.SCHEDULES_LIMIT + 1}))
     ORDER BY next_at, id"""
 _LATER = """SELECT min(s.next_at) FROM json_each(?) AS w CROSS JOIN schedule AS s
-    ON s.ns=? AND s.workflow = w.value AND s.paused=0 AND s.next_at > ?"""
+    ON s.ns=? AND s.workflow = w.value AND s.paused=0 AND s.next_at > ? AND s.next_at < 9e999"""
 
 FIELDS = tuple(field.name for field in attrs.fields(r.Header))
 """Fields of a header, in the order of their columns."""
@@ -80,13 +81,13 @@ class Rows:
 
     def _header(self, id: str, db: sqlite3.Connection) -> r.Header | None:
         row = db.execute(f"SELECT {HEADER} FROM execution WHERE ns=? AND id=?", (self._ns, id)).fetchone()
-        return None if row is None else r.Header(*row)
+        return None if row is None else damage.header_of(row)
 
     def _known(self, id: str, db: sqlite3.Connection) -> tuple[int, r.Header]:
         row = db.execute(f"SELECT x, {HEADER} FROM execution WHERE ns=? AND id=?", (self._ns, id)).fetchone()
         if row is None:
             raise refusals.unknown(id)
-        return row[0], r.Header(*row[1:])
+        return row[0], damage.header_of(row[1:])
 
     def _tick(self, instant: float) -> int:
         return int(instant * schema.TICKS)
@@ -105,7 +106,7 @@ class Rows:
         return Execution._make(self._db.execute(_BY_X, (x,)).fetchone())
 
     def _header_of(self, x: int) -> r.Header:
-        return r.Header(*self._db.execute(_HEADER_BY_X, (x,)).fetchone())
+        return damage.header_of(self._db.execute(_HEADER_BY_X, (x,)).fetchone())
 
     def _write(self, x: Execution, fields: dict[str, Any]) -> None:
         """Set *fields* of an execution, and what indexes need of them."""
@@ -142,7 +143,7 @@ class Rows:
 
     def _messages(self, x: int, seen: int, db: sqlite3.Connection) -> tuple[r.Message, ...]:
         rows = db.execute("SELECT seq, kind, name, payload, at FROM inbox WHERE x=? AND seq>? ORDER BY seq", (x, seen))
-        return tuple(r.Message(*row) for row in rows)
+        return tuple(_message_of(*row) for row in rows)
 
     def _load(self, request: r.Load, db: sqlite3.Connection) -> list[bytes]:
         row = db.execute("SELECT x FROM execution WHERE ns=? AND id=?", (self._ns, request.id)).fetchone()
@@ -203,9 +204,26 @@ class Rows:
         rows = db.execute(
             "SELECT name, info, seen_at FROM worker WHERE ns=? AND until > ? ORDER BY name", (self._ns, now)
         )
-        return tuple(r.WorkerRow(*row) for row in rows)
+        return tuple(
+            r.WorkerRow(str(name), _bytes(info), seen if isinstance(seen, float) else 0.0) for name, info, seen in rows
+        )
+
+
+def _bytes(value: Any) -> bytes:
+    return value if isinstance(value, bytes) else str(value).encode()
+
+
+def _message_of(seq: int, kind: Any, name: Any, payload: Any, at: Any) -> r.Message:
+    """Return a message; a damaged one has the kind `unreadable`, and stays in its inbox."""
+    if isinstance(kind, str) and isinstance(name, str) and isinstance(payload, bytes) and isinstance(at, float):
+        return r.Message(seq, kind, name, payload, at)
+    return r.Message(seq, "unreadable", "", _bytes(payload), 0.0)
 
 
 def _schedule_of(row: Any) -> r.Schedule:
+    """Return a schedule; a damaged one has an empty specification, and is due never."""
     id, workflow, spec, state, next_at, paused, version = row
-    return r.Schedule(id, workflow, spec, state, next_at, bool(paused), version)
+    sound = isinstance(workflow, str) and isinstance(version, int) and isinstance(next_at, float | int | None)
+    if not sound:
+        return r.Schedule(str(id), str(workflow), b"", b"", None, False, version if isinstance(version, int) else 0)
+    return r.Schedule(id, workflow, _bytes(spec), _bytes(state), next_at, bool(paused), version)
