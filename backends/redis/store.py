@@ -48,6 +48,13 @@ def _note(outbox: _Outbox, i: int, shard: int, items: list[bytes]) -> None:
     outbox.append((i, shard, items))
 
 
+def _raised(answers: list[Any]) -> list[Any]:
+    for answer in answers:
+        if isinstance(answer, ReplayError):
+            raise answer
+    return answers
+
+
 class RedisStore:
     """See `replay.ports.Store`.
 
@@ -75,7 +82,12 @@ class RedisStore:
         self._connection = Connection(url, list(scripts.values()), connect)
         try:
             self._handlers = Handlers(Shards(namespace, self._agree_on_shards(), scripts), clock)
-            self._connection.perform(self._handlers.index_schedules())
+            try:
+                self._connection.perform(self._handlers.index_schedules(), 0.0)
+            except Unusable:
+                raise
+            except StoreUnavailable as error:  # a server that refuses writes is there to be read
+                log.warning("%r takes no writes: %s", self, error)
         except BaseException:
             self._connection.close()
             raise
@@ -84,24 +96,21 @@ class RedisStore:
         return f"RedisStore({self._url.shown!r}, namespace={self.namespace!r})"
 
     def _agree_on_shards(self) -> int:
-        """Return the number of shards of the namespace. A new namespace gets it here."""
+        """Return the number of shards of the namespace. A new namespace gets it here; nothing is written to an older one."""
         tag = b"{%b}:" % self.namespace.encode()
         key = tag + b"meta"
 
         def command(*args: Any) -> Call:
-            return Call(0, tag, None, args, True)
+            return Call(0, tag, None, args, args[0] != b"HMGET")
 
-        answers = self._connection.perform(
-            [
+        read = [command(b"HMGET", key, b"shards", b"schema")]
+        ((shards, schema),) = _raised(self._connection.perform(read))
+        if shards is None or schema is None:
+            new = [
                 command(b"HSETNX", key, b"shards", self._url.default_shards),
                 command(b"HSETNX", key, b"schema", SCHEMA),
-                command(b"HMGET", key, b"shards", b"schema"),
             ]
-        )
-        for answer in answers:
-            if isinstance(answer, ReplayError):
-                raise answer
-        shards, schema = answers[2]
+            shards, schema = _raised(self._connection.perform(new + read))[2]
         if int(schema) > SCHEMA:
             raise ConfigError(
                 f"namespace {self.namespace!r} of {self._url.shown} was written by a newer replay (schema {int(schema)}, "
