@@ -174,7 +174,7 @@ def test_ten_thousand_executions_may_be_claimed_at_once_and_cancelled_at_once(st
     store.apply([r.Commit("x1", "n", 0, "c", r.KeepLease(30.0), consumed=consumed, seen=10_000), end])
     assert ask(store, r.Count()) == {"completed": 1, "cancelling": 9_999}
     assert len(ask(store, r.Find(limit=10_000, metadata=())).headers) == 10_000
-    store.apply([r.Commit(id, "n", 0, "end", r.End("cancelled")) for id in ids[1:]])
+    store.apply([r.Commit(id, "n", 0, "end", r.End("cancelled"), seen=10_001) for id in ids[1:]])
     assert ask(store, r.Purge(limit=10_000)) == 10_000
 
 

@@ -360,7 +360,7 @@ class StoreContract(LeasePromises, ListPromises, SchedulePromises):
         s.signal("a", "m1")
         s.ask(r.Deliver("a", "x", "cancel"))
         s.ask(r.Deliver("a", "y", "cancel"))
-        s.commit("a", "n1", 0, r.End("cancelled"))
+        s.commit("a", "n1", 0, r.End("cancelled"), seen=2)
         for id, repeated in (("unbegun", "x"), ("a", "x"), ("a", "y")):
             assert s.ask(r.Deliver(id, repeated, "cancel")).duplicate
             with pytest.raises(ExecutionEnded):
