@@ -116,6 +116,10 @@ def _orders(text: str) -> Iterator[tuple[str, list[str]]]:
             yield found[1], found["names"].split()
 
 
+_OPERATOR = re.compile(r" (=|==|~=) ")
+"""An operator with the blanks that a server does not need. No string of the scripts holds one."""
+
+
 def _compiled(text: str, constants: Mapping[str, Constant]) -> Iterator[str]:
     """Give the lines that a server needs: no comments or indentation, as each node keeps the text of every script."""
     arguments = [name for order, names in _orders(text) if order == "args" for name in names]
@@ -123,7 +127,7 @@ def _compiled(text: str, constants: Mapping[str, Constant]) -> Iterator[str]:
         found = _ORDER.fullmatch(line)
         if found is None:
             if line.strip() and not line.lstrip().startswith("--"):
-                yield _TRAILING.sub("", line).strip().replace(" = ", "=")  # no string of the scripts holds ` = `
+                yield _OPERATOR.sub(r"\1", _TRAILING.sub("", line).strip())
             continue
         names = found["names"].split()
         if found["index"]:

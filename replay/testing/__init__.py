@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from replay.testing.contracts.agreement import store_agreement
     from replay.testing.profiles import load_profile
     from replay.testing.scenario.machine import WorkflowMachine
-    from replay.testing.scenario.statistics import aim_for
     from replay.testing.scenario.strategy import Run, histories, plan, run_plan, scenarios
+    from replay.testing.scenario.targets import aim_for
 
 __all__ = [
     "REAL",
@@ -66,7 +66,7 @@ _LAZY = {
     "Run": "scenario.strategy",
     "StoreContract": "contracts",
     "WorkflowMachine": "scenario.machine",
-    "aim_for": "scenario.statistics",
+    "aim_for": "scenario.targets",
     "histories": "scenario.strategy",
     "load_profile": "profiles",
     "plan": "scenario.strategy",

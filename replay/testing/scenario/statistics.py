@@ -1,16 +1,11 @@
-"""Statistics of scenarios: events for the situations that runs reach, and targets that steer the search."""
+"""Statistics of scenarios: events for the situations that runs reach."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
-
-from hypothesis import target
+from typing import Any
 
 from replay.core import entries as e
-
-if TYPE_CHECKING:
-    from replay.testing.scenario.runner import Run
 
 _WORDS: dict[type, str] = {
     e.SignalReceived: "received a signal",
@@ -59,19 +54,3 @@ def reached(status: str, audit: Sequence[Any], timeline: str) -> Iterator[str]:
         yield "compensated"
     if " crash " in timeline:
         yield "a worker crashed"
-
-
-def aim_for(run: Run, *, retries: bool = True, compensations: bool = True, signals: bool = True) -> None:
-    """Steer Hypothesis towards long runs: call it in the test with each run.
-
-    Args:
-        retries: Towards runs with many attempts.
-        compensations: Towards runs with many compensations.
-        signals: Towards runs with many received signals.
-    """
-    if retries:
-        target(float(len(run.executed)), label="attempts")
-    if compensations:
-        target(float(sum(step.id.startswith("rollback:") for step in run.steps)), label="compensations")
-    if signals:
-        target(float(run.timeline.count("receives signal")), label="received signals")
