@@ -180,7 +180,7 @@ MUTANTS = {
     "the length is off": (b"length + n - entries + 1", b"length + n - entries", [("keep", (b"e",))]),
     "entries of a long batch are lost": (b"from + 999", b"from + 998", [("keep", (b"e",) * 2_500)]),
     "messages are not returned": (b"arrivals <= seen", b"true", [("deliver", None), ("keep", (b"e",))]),
-    "anybody may commit": (b"if h[1] ~= token then\nreturn { 'F'", b"if false then\nreturn { 'F'", [("fenced", None)]),
+    "anybody may commit": (b"if h[1]~=token then\nreturn { 'F'", b"if false then\nreturn { 'F'", [("fenced", None)]),
 }
 
 
