@@ -95,6 +95,7 @@ def next_entries(recorded: Recorded, rows: Sequence[bytes]) -> list[Any]:
         try:
             effect = visit.send(reply)
         except StopIteration:
+            session.close()  # it may be parked, and nobody keeps it
             return found
         reply = None
         match effect:
