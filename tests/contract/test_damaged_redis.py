@@ -12,6 +12,7 @@ import pytest
 
 from replay.backends.redis import RedisStore, open_store
 from replay.core import requests as r
+from tests.asking import ask
 from tests.servers.redis import RedisServer
 
 _fresh = itertools.count()
@@ -26,13 +27,6 @@ def store(redis_server: RedisServer) -> Iterator[RedisStore]:
     name = f"damaged{os.getpid()}-{next(_fresh)}"
     with contextlib.closing(open_store(redis_server.url, namespace=name)) as store:
         yield store
-
-
-def ask(store: RedisStore, request: r.Request[Any]) -> Any:
-    (reply,) = store.apply([request])
-    if isinstance(reply, Exception):
-        raise reply
-    return reply
 
 
 def check(store: RedisStore, nonce: str) -> None:

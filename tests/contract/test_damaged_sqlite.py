@@ -12,16 +12,10 @@ import pytest
 from replay.backends.sqlite import SqliteStore
 from replay.backends.sqlite.schema import COLUMNS
 from replay.core import requests as r
+from tests.asking import ask
 
 GARBAGE: tuple[Any, ...] = (b"\xff{", "x", "", 7, 1e300, float("inf"), None)
 LANES = (("wf", ""),)
-
-
-def ask(store: SqliteStore, request: r.Request[Any]) -> Any:
-    (reply,) = store.apply([request])
-    if isinstance(reply, Exception):
-        raise reply
-    return reply
 
 
 def write(path: Path, table: str, column: str, value: Any) -> None:

@@ -15,6 +15,7 @@ from replay.backends.redis import RedisStore, open_store
 from replay.core import requests as r
 from replay.core.errors import ConfigError, StoreUnavailable, Undecodable
 from replay.testing.simulation.clock import VirtualClock
+from tests.asking import ask
 from tests.servers.ports import free_port
 from tests.servers.redis import RedisCluster, RedisServer
 
@@ -37,13 +38,6 @@ def store(redis_server: RedisServer, namespace: str) -> Iterator[RedisStore]:
 def spread(redis_cluster: RedisCluster, namespace: str) -> Iterator[RedisStore]:
     with contextlib.closing(open_store(redis_cluster.url, namespace=namespace)) as store:
         yield store
-
-
-def ask(store: Any, request: r.Request[Any]) -> Any:
-    (reply,) = store.apply([request])
-    if isinstance(reply, Exception):
-        raise reply
-    return reply
 
 
 def claim(store: Any, nonce: str, limit: int = 100, **options: Any) -> r.Claims:

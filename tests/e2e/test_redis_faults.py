@@ -15,6 +15,7 @@ from redis.connection import Connection
 from replay.backends.redis import RedisStore, open_store
 from replay.core import requests as r
 from replay.core.errors import ExecutionEnded, StoreUnavailable
+from tests.asking import ask
 from tests.servers.process import PATIENCE, until
 from tests.servers.proxy import Proxy
 from tests.servers.redis import RedisCluster, RedisSentinel, RedisServer
@@ -33,13 +34,6 @@ def server() -> Iterator[RedisServer]:
     """A server of the test's own, which it may kill."""
     with RedisServer(appendfsync="always") as server:
         yield server
-
-
-def ask(store: RedisStore, request: r.Request[Any]) -> Any:
-    (reply,) = store.apply([request])
-    if isinstance(reply, Exception):
-        raise reply
-    return reply
 
 
 def begin(store: RedisStore, id: str) -> None:

@@ -12,7 +12,7 @@ from replay.core.commands import Command
 
 
 class Broken(Exception):
-    """What a step raises while the world is broken."""
+    """The error of a step while the world is broken."""
 
 
 class World:
