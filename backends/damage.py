@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
-import attrs
+import msgspec
 
 from replay.core.requests import Header
 
-_TEXTS = ("id", "workflow", "version", "queue", "status", "last_commit", "parent_id", "token", "worker")
-_BYTES = ("input", "result", "error", "metadata", "current")
-_NUMBERS = ("priority", "attempt", "run", "length", "amendments", "arrivals", "lost_leases")
 _DEFAULTS: dict[str, Any] = {
     "id": "?", "workflow": "?", "version": "", "queue": "?", "status": "stuck", "input": b"", "created_at": 0.0,
     "updated_at": 0.0,
@@ -22,17 +19,14 @@ LATEST = 253_402_300_799.0
 """The last instant of the calendar, seconds since the epoch."""
 
 
-def _type_of(name: str) -> tuple[type, ...]:
-    return (str,) if name in _TEXTS else (bytes,) if name in _BYTES else (int,) if name in _NUMBERS else (float, int)
+def _types_of(annotation: Any) -> tuple[type, ...]:
+    types = get_args(annotation) or (annotation,)
+    return (*types, int) if float in types else types
 
 
 _FIELDS = tuple(
-    (
-        field.name,
-        _type_of(field.name) + ((type(None),) if field.default is None else ()),
-        _DEFAULTS.get(field.name, field.default),
-    )
-    for field in attrs.fields(Header)
+    (field.name, _types_of(field.type), _DEFAULTS.get(field.name, field.default))
+    for field in msgspec.structs.fields(Header)
 )
 _CHECKS = tuple(types for _, types, _ in _FIELDS)
 

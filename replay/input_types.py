@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, Union, get_args, get_origin
 
 import attrs
+import msgspec
 
 from replay.payload_types import fits
 
@@ -41,7 +42,7 @@ def annotation_of(fn: Callable[..., Any]) -> Any:
 def converted(expected: Any, value: Any, path: str = "") -> Any:
     """Return *value* as an instance of *expected*: itself if it is one, else what its plain data say.
 
-    A dict becomes a dataclass, an attrs class, a NamedTuple or a pydantic model; a text a date, a UUID, a Decimal or a path;
+    A dict becomes a dataclass, an attrs class, a struct, a NamedTuple or a pydantic model; a text a date, a UUID, a Decimal or a path;
     a member's value its enum; a list a tuple or a set. Items are converted alike. What is an instance already stays as it is.
 
     Raises:
@@ -139,6 +140,8 @@ def _fields(cls: type[Any]) -> dict[str, str] | None:
         return {f.name: f.name for f in dataclasses.fields(cls) if f.init}
     if issubclass(cls, tuple) and hasattr(cls, "_fields"):
         return {name: name for name in cls._fields}
+    if issubclass(cls, msgspec.Struct):
+        return {name: name for name in cls.__struct_fields__}
     return None
 
 

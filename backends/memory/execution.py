@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import attrs
-
 from replay.core import requests as r
 
-_HEADER = tuple(f.name for f in attrs.fields(r.Header))
+_HEADER = r.Header.__struct_fields__
 
 
 class Execution:

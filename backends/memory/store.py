@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import attrs
+import msgspec
 
 from replay.backends import common
 from replay.backends.memory.execution import Execution
@@ -458,7 +458,10 @@ class MemoryStore:
         return tuple(self._schedules[id] for id in ids[: request.limit])
 
     def _register(self, request: r.Register) -> float:
-        self._workers[request.row.name] = (attrs.evolve(request.row, seen_at=self._now), self._now + request.ttl)
+        self._workers[request.row.name] = (
+            msgspec.structs.replace(request.row, seen_at=self._now),
+            self._now + request.ttl,
+        )
         return self._now
 
     def _list_workers(self, request: r.Workers) -> tuple[r.WorkerRow, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import attrs
+import msgspec
 
 from replay.backends import common
 from replay.backends.redis import rows
@@ -370,7 +370,7 @@ class Handlers:
             on_outbox(shard, outbox)
         found = rows.schedule(stored)
         if applied and found is not None:
-            found = attrs.evolve(row, version=request.expected + 1)
+            found = msgspec.structs.replace(row, version=request.expected + 1)
         return r.ScheduleWritten(bool(applied), found, float(now), self._names(woken))
 
     def _drop_schedule(self, request: r.DropSchedule) -> RoundTrips[r.ScheduleWritten]:

@@ -186,15 +186,13 @@ class OutboxItem:
     name: bytes
 
 
-@attrs.frozen(kw_only=True)
-class OutboxCreate(r.Create):
+class OutboxCreate(r.Create, frozen=True, kw_only=True):
     """A creation that another shard's transition asked for."""
 
     origin: OutboxItem
 
 
-@attrs.frozen(kw_only=True)
-class OutboxDeliver(r.Deliver):
+class OutboxDeliver(r.Deliver, frozen=True, kw_only=True):
     """A `cancel` or `ended` message from another shard."""
 
     origin: OutboxItem

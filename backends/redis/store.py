@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import attrs
+import msgspec
 
 from replay.backends.redis import rows
 from replay.backends.redis.bus import RedisBus, open_bus
@@ -184,7 +184,9 @@ class RedisStore:
             else:
                 woken = getattr(outcome, "woken", ())
             if woken:
-                replies[i] = attrs.evolve(replies[i], woken=tuple(dict.fromkeys((*replies[i].woken, *woken))))
+                replies[i] = msgspec.structs.replace(
+                    replies[i], woken=tuple(dict.fromkeys((*replies[i].woken, *woken)))
+                )
         if more:  # the end of a cancelled child notifies yet another shard
             self._deliver_outbox(more, replies)
 

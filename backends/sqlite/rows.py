@@ -9,8 +9,6 @@ import sqlite3
 import zlib
 from typing import Any, NamedTuple
 
-import attrs
-
 from replay.backends import damage
 from replay.backends.sqlite import schema
 from replay.backends.sqlite.find import find
@@ -28,7 +26,7 @@ _SOONEST = f"""{_SCHEDULES} AND id IN (
 _LATER = """SELECT min(s.next_at) FROM json_each(?) AS w CROSS JOIN schedule AS s
     ON s.ns=? AND s.workflow = w.value AND s.paused=0 AND s.next_at > ? AND s.next_at < 9e999"""
 
-FIELDS = tuple(field.name for field in attrs.fields(r.Header))
+FIELDS = r.Header.__struct_fields__
 """Fields of a header, in the order of their columns."""
 
 _COLUMN = dict(zip(FIELDS, schema.COLUMNS, strict=True))

@@ -53,6 +53,7 @@ def chain_of(error: BaseException) -> list[BaseException]:
 def plain(value: Any) -> Any:
     """Return *value* as JSON-able data, for output only; an error has its type, message, traceback and causes."""
     import attrs
+    import msgspec
 
     if isinstance(value, BaseException):
         first, *causes = [
@@ -62,6 +63,8 @@ def plain(value: Any) -> Any:
         return {**first, "causes": causes}
     if attrs.has(type(value)):
         return {f.name: plain(getattr(value, f.name)) for f in attrs.fields(type(value))}
+    if isinstance(value, msgspec.Struct):
+        return {name: plain(getattr(value, name)) for name in value.__struct_fields__}
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple | set | frozenset):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import msgspec
 
 from replay.client.port import ClientPort
 from replay.core import requests as r
@@ -52,7 +53,7 @@ class History:
 
     def text(self, indent: int | None = 1) -> str:
         """Return the history as JSON. Payloads stay as the codec wrote them."""
-        header = {f.name: getattr(self.recorded.header, f.name) for f in attrs.fields(Header)}
+        header = msgspec.structs.asdict(self.recorded.header)
         return json.dumps(
             {
                 "format": FORMAT,
@@ -76,8 +77,7 @@ class History:
                 raise ValueError(f"format {found['format']!r}")
             if found.get("damage"):
                 raise ValueError(f"its log was damaged: {found['damage']}")
-            known = {f.name for f in attrs.fields(Header)}
-            header = Header(**{k: _bytes(v) for k, v in found["header"].items() if k in known})
+            header = Header(**{k: _bytes(v) for k, v in found["header"].items() if k in Header.__struct_fields__})
             return cls(Recorded(header, tuple(_bytes(row) for row in found["log"])))
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{where} is not a history that `replay history --export` wrote ({error})") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import attrs
+import msgspec
 
 from replay.core import entries as e
 from replay.core.errors import Undecodable, text_of
@@ -13,8 +13,7 @@ from replay.core.requests import DAMAGED
 from replay.ports import Codec
 
 
-@attrs.frozen
-class Unreadable(e.Entry):
+class Unreadable(e.Entry, frozen=True):
     """An entry of an audit trail that cannot be read here; `why` is the reason."""
 
     why: str = ""
@@ -92,7 +91,7 @@ def _checked(entry: e.Fact) -> e.Fact:
     Raises:
         Undecodable: A field that displays compute with is of another type.
     """
-    for field in attrs.fields(type(entry)):
+    for field in msgspec.structs.fields(entry):
         expected, value = _PLAIN.get(str(field.type)), getattr(entry, field.name)
         if expected is not None and not isinstance(value, expected):
             raise Undecodable(f"its field {field.name!r} is not of type {field.type}")

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import Any
 
 import attrs
+import msgspec
 
 from replay.codec import exceptions
 from replay.codec.refusal import MAX_DEPTH
@@ -154,14 +155,18 @@ class Reader:
 
     def _object(self, value: Any, depth: int) -> Any:
         name, stored = _list(value)
-        cls = self._find(name, lambda c: attrs.has(c) or hasattr(c, "__dataclass_fields__"), "attrs or a dataclass")
+        cls = self._find(name, has_fields, "attrs, a dataclass or a struct")
         known: dict[str, Any]
         if attrs.has(cls):
             known = {f.name: f for f in attrs.fields(cls)}
+        elif issubclass(cls, msgspec.Struct):
+            known = dict.fromkeys(cls.__struct_fields__)
         else:
             known = {field: cls.__dataclass_fields__[field] for field in dataclass_fields(cls)}
         found = self._fields(_dict(stored), depth)
         _no_unknown(name, found, known)
+        if issubclass(cls, msgspec.Struct):
+            return _struct(cls, name, found)
         new = object.__new__(cls)
         for field, item in found.items():
             object.__setattr__(new, field, item)
@@ -214,6 +219,11 @@ class Reader:
         return cls
 
 
+def has_fields(cls: type[Any]) -> bool:
+    """Tell whether instances of *cls* are stored field by field, under their names."""
+    return attrs.has(cls) or hasattr(cls, "__dataclass_fields__") or issubclass(cls, msgspec.Struct)
+
+
 def issubclass_of(base: type[Any]) -> Callable[[type[Any]], bool]:
     """Return a check for subclasses of *base*."""
     return lambda cls: issubclass(cls, base)
@@ -226,6 +236,17 @@ def _renamed_fields(cls: Any, name: str, stored: dict[str, Any]) -> Any:
         if field not in stored and field not in cls._field_defaults:
             raise _lacks(name, field)
     return tuple.__new__(cls, [stored.get(field, cls._field_defaults.get(field)) for field in cls._fields])
+
+
+def _struct(cls: Any, name: str, found: dict[str, Any]) -> Any:
+    """Return a struct. Its `__post_init__` runs: msgspec builds structs in no other way."""
+    try:
+        return cls(**found)
+    except Exception as error:
+        raise Undecodable(
+            f"the stored {name!r} cannot be built: {describe_error(error)[:200]}. "
+            f"Fix: give new fields a default, and let __post_init__ take what was stored"
+        ) from error
 
 
 def _default(about: Any, cls: str, field: str, new: Any) -> Any:

@@ -57,7 +57,7 @@ def short(value: Any) -> str:
 
 def unknown_class(cls: type[Any]) -> Refusal:
     """Return the refusal of an unknown class, with a remedy for it."""
-    fix = "pass plain data, attrs, dataclasses, enums or pydantic models, or codec.register(cls, encode=, decode=)"
+    fix = "pass plain data, attrs, dataclasses, structs, enums or pydantic models, or codec.register(cls, encode=, decode=)"
     for base in (bool, int, float, str, bytes, list, dict, set, frozenset, tuple):
         if issubclass(cls, base):
             fix = f"convert it with {base.__name__}(...), or codec.register(cls, encode=, decode=)"

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import attrs
+import msgspec
 
 from replay.codec import generics
 from replay.core.errors import Cancelled, NotSerializable, Undecodable
@@ -53,7 +54,7 @@ class Registry:
             raise TypeError(f"register({cls.__name__}): encode and decode belong together. Fix: pass both, or neither")
         if encode is None and not is_data(cls) and not issubclass(cls, BaseException):
             raise TypeError(
-                f"{cls.__module__}.{cls.__qualname__} is no attrs class, dataclass, enum, NamedTuple, pydantic model or exception. "
+                f"{cls.__module__}.{cls.__qualname__} is no attrs class, dataclass, struct, enum, NamedTuple, pydantic model or exception. "
                 f"Fix: put @serializable above @attrs.frozen or @dataclass, or codec.register(cls, encode=, decode=)"
             )
         name = name or natural_name(cls)
@@ -219,6 +220,7 @@ def is_data(cls: type[Any]) -> bool:
         or issubclass(cls, enum.Enum)
         or (issubclass(cls, tuple) and hasattr(cls, "_fields"))
         or hasattr(cls, "__pydantic_fields__")
+        or issubclass(cls, msgspec.Struct)
     )
 
 

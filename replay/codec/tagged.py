@@ -33,7 +33,7 @@ def serializable(cls: _C) -> _C: ...
 @overload
 def serializable(cls: None = None, *, name: str | None = None) -> Callable[[_C], _C]: ...
 def serializable(cls: Any = None, *, name: str | None = None) -> Any:
-    """Allow a class (attrs, dataclass, enum, NamedTuple, pydantic, exception) to be stored. The outermost decorator.
+    """Allow a class (attrs, dataclass, struct, enum, NamedTuple, pydantic, exception) to be stored. The outermost decorator.
 
     *name* keeps stored text readable after the class was renamed or moved: pass its old `module:QualifiedName`.
     """

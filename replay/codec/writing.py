@@ -21,6 +21,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import attrs
+import msgspec
 
 from replay.codec import exceptions
 from replay.codec.refusal import MAX_DEPTH, Refusal, key_step, too_deep, unknown_class
@@ -170,6 +171,8 @@ class Writer:
                 return self._object(cls, tuple(f.name for f in attrs.fields(cls)))
             if hasattr(cls, "__dataclass_fields__"):
                 return self._object(cls, dataclass_fields(cls))
+            if issubclass(cls, msgspec.Struct):
+                return self._object(cls, cls.__struct_fields__)
             if hasattr(cls, "__pydantic_fields__"):
                 return functools.partial(self._model, self._registry.name_of(cls))
         except NotSerializable as error:
@@ -201,7 +204,8 @@ class Writer:
     def _object(self, cls: type[Any], fields: tuple[str, ...]) -> Write:
         name = self._registry.name_of(cls)
         try:
-            object.__new__(cls)
+            if not issubclass(cls, msgspec.Struct):  # they cannot be built on something else
+                object.__new__(cls)
         except TypeError:  # it is built on list, dict, ...: the fields are not all there is
             raise unknown_class(cls) from None
         known = frozenset(fields) | _recomputed(cls)

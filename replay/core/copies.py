@@ -1,6 +1,6 @@
 """Copies of values for step bodies, matchers and branches: what they change is not seen by the workflow.
 
-Values are copied: containers, and instances of dataclasses, attrs and pydantic classes. Immutable values are not copied,
+Values are copied: containers, and instances of dataclasses, attrs, structs and pydantic classes. Immutable values are not copied,
 because nobody can change them. Other objects (clients, connections, functions) are no values and are passed as they are.
 """
 
@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 import attrs
+import msgspec
 
 Memo = dict[int, Any]
 """Copies by the identity of their originals, so that what is shared stays shared."""
@@ -107,16 +108,17 @@ def _copier(cls: type[Any]) -> Callable[[Any, Memo], Any]:
         return _tuple
     if cls in (set, frozenset):
         return _set
-    if attrs.has(cls) or hasattr(cls, "__dataclass_fields__"):
-        return _fields(cls)
+    if attrs.has(cls):
+        return _fields(tuple(field.name for field in attrs.fields(cls)), _is_frozen(cls), object.__setattr__)
+    if hasattr(cls, "__dataclass_fields__"):
+        return _fields(tuple(cls.__dataclass_fields__), cls.__dataclass_params__.frozen, object.__setattr__)
+    if issubclass(cls, msgspec.Struct):
+        return _fields(cls.__struct_fields__, cls.__struct_config__.frozen, msgspec.structs.force_setattr)
     return _as_it_is
 
 
-def _fields(cls: type[Any]) -> Callable[[Any, Memo], Any]:
-    """Return the function that copies instances of a class with declared fields."""
-    found = attrs.fields(cls) if attrs.has(cls) else cls.__dataclass_fields__.values()
-    names = tuple(field.name for field in found)
-    frozen = _is_frozen(cls)
+def _fields(names: tuple[str, ...], frozen: bool, put: Callable[[Any, str, Any], None]) -> Callable[[Any, Memo], Any]:
+    """Return the function that copies instances of a class with the fields *names*, which *put* sets."""
 
     def copy_fields(value: Any, memo: Memo) -> Any:
         parts = {}
@@ -136,16 +138,13 @@ def _fields(cls: type[Any]) -> Callable[[Any, Memo], Any]:
             return value
         memo[id(value)] = made
         for name, part in parts.items():
-            object.__setattr__(made, name, part)
+            put(made, name, part)
         return made
 
     return copy_fields
 
 
 def _is_frozen(cls: type[Any]) -> bool:
-    parameters = getattr(cls, "__dataclass_params__", None)
-    if parameters is not None and not attrs.has(cls):
-        return bool(parameters.frozen)
     setter: Any = cls.__setattr__
     return "frozen" in getattr(setter, "__name__", "")
 

@@ -10,6 +10,7 @@ from contextvars import Context
 from typing import Any, TypeAlias
 
 import attrs
+import msgspec
 
 from replay.core.requests import Request
 
@@ -52,8 +53,7 @@ class Call:
     context: Context | None = attrs.field(default=None, repr=False)
 
 
-@attrs.frozen(eq=False)
-class Returned:
+class Returned(msgspec.Struct, frozen=True, eq=False):
     """The result of a call: `data` (encoded) and `value` (decoded from it again), or `error`."""
 
     call: Call
@@ -64,45 +64,39 @@ class Returned:
     final: bool = False  # no retry can help (the result cannot be stored)
 
 
-@attrs.frozen
-class StartSteps:
+class StartSteps(msgspec.Struct, frozen=True):
     """Hand calls to the thread pool."""
 
     calls: tuple[Call, ...]
 
 
-@attrs.frozen
-class CancelSteps:
+class CancelSteps(msgspec.Struct, frozen=True):
     """Set `current_step().cancelled` for running bodies; with `abandon` their outcomes are refused from now on."""
 
     calls: tuple[Call, ...]
     abandon: bool
 
 
-@attrs.frozen
-class Publish:
+class Publish(msgspec.Struct, frozen=True):
     """Publish an emitted event on the bus, best effort."""
 
     event: str
     payload: bytes
 
 
-@attrs.frozen
-class Warn:
+class Warn(msgspec.Struct, frozen=True):
     """Log a warning about this execution."""
 
     text: str
 
 
-@attrs.frozen
-class Wait:
+class Wait(msgspec.Struct, frozen=True):
     """Sleep until `until`, a call's return, a message, a drain, or the loss of the lease."""
 
     until: float | None
 
 
-@attrs.frozen
-class WakeUp:
+class WakeUp(msgspec.Struct, frozen=True):
     """Reply of `Wait`.
 
     Attributes:

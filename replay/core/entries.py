@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-import attrs
+import msgspec
 
 
-@attrs.frozen
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """Base of all entries."""
 
     at: float
@@ -20,8 +19,7 @@ class Entry:
     id: str
 
 
-@attrs.frozen
-class AttemptStarted(Entry):
+class AttemptStarted(Entry, frozen=True):
     """A worker began to run the workflow's code (once for each attempt).
 
     `anew`: log indexes of starts whose child failed or was cancelled, and execution ids of the children in their place.
@@ -32,8 +30,7 @@ class AttemptStarted(Entry):
     anew: tuple[tuple[int, str], ...] = ()
 
 
-@attrs.frozen
-class StepDone(Entry):
+class StepDone(Entry, frozen=True):
     """A step returned. `seconds` is how long the last attempt took, `digest` a fingerprint of its arguments."""
 
     result: Any = None
@@ -42,8 +39,7 @@ class StepDone(Entry):
     seconds: float = 0.0
 
 
-@attrs.frozen
-class StepFailed(Entry):
+class StepFailed(Entry, frozen=True):
     """A step failed for good."""
 
     error: Any = None
@@ -52,8 +48,7 @@ class StepFailed(Entry):
     seconds: float = 0.0
 
 
-@attrs.frozen
-class StepRetried(Entry):
+class StepRetried(Entry, frozen=True):
     """An attempt of a step failed; the next one is due at `due`. `details`: its last heartbeat."""
 
     error: Any = None
@@ -63,25 +58,21 @@ class StepRetried(Entry):
     details: Any = None
 
 
-@attrs.frozen
-class StepBegun(Entry):
+class StepBegun(Entry, frozen=True):
     """An at-most-once step is about to run."""
 
 
-@attrs.frozen
-class TimerSet(Entry):
+class TimerSet(Entry, frozen=True):
     """A sleep, or the timeout of a wait, ends at `due`."""
 
     due: float = 0.0
 
 
-@attrs.frozen
-class TimerFired(Entry):
+class TimerFired(Entry, frozen=True):
     """A sleep ended."""
 
 
-@attrs.frozen
-class SignalReceived(Entry):
+class SignalReceived(Entry, frozen=True):
     """A wait took the oldest waiting signal of its name. `again`: the log index of the void receipt that it repeats."""
 
     signal: str = ""
@@ -89,28 +80,24 @@ class SignalReceived(Entry):
     again: int = -1
 
 
-@attrs.frozen
-class WaitTimedOut(Entry):
+class WaitTimedOut(Entry, frozen=True):
     """A wait's timeout came first."""
 
 
-@attrs.frozen
-class BranchChosen(Entry):
+class BranchChosen(Entry, frozen=True):
     """A switch chose a branch (its id)."""
 
     branch: str = ""
 
 
-@attrs.frozen
-class Emitted(Entry):
+class Emitted(Entry, frozen=True):
     """An event was recorded, and is published once after the commit."""
 
     event: str = ""
     payload: Any = None
 
 
-@attrs.frozen
-class ChildStarted(Entry):
+class ChildStarted(Entry, frozen=True):
     """A child execution was created in the same commit (`on_parent_close` is its fate at our end).
 
     Without an id: it was started before the execution continued as new, and is still open.
@@ -121,8 +108,7 @@ class ChildStarted(Entry):
     on_parent_close: str = "cancel"
 
 
-@attrs.frozen
-class ExecutionEnded(Entry):
+class ExecutionEnded(Entry, frozen=True):
     """An execution that was waited for ended; `result` or `error` as its `status` says."""
 
     execution_id: str = ""
@@ -131,43 +117,37 @@ class ExecutionEnded(Entry):
     error: Any = None
 
 
-@attrs.frozen
-class RaceWon(Entry):
+class RaceWon(Entry, frozen=True):
     """A race was decided; the others are cancelled."""
 
     winner: str = ""
 
 
-@attrs.frozen
-class NoteAdded(Entry):
+class NoteAdded(Entry, frozen=True):
     """A line of the user's own."""
 
     text: str = ""
     data: Any = None
 
 
-@attrs.frozen
-class Patched(Entry):
+class Patched(Entry, frozen=True):
     """`ctx.patched(change_id)` was first answered with True."""
 
 
-@attrs.frozen
-class Refused(Entry):
+class Refused(Entry, frozen=True):
     """A command could not be carried out (no branch matched, a value cannot be stored, ...); raised at its yield."""
 
     error: Any = None
 
 
-@attrs.frozen
-class CancelReceived(Entry):
+class CancelReceived(Entry, frozen=True):
     """`Cancelled` is thrown at the current yield. `cause` is `cancel` or `timeout` (of the execution)."""
 
     reason: str | None = None
     cause: str = "cancel"
 
 
-@attrs.frozen
-class AttemptFailed(Entry):
+class AttemptFailed(Entry, frozen=True):
     """An attempt of the workflow failed; the next begins at `due` with the entries `voids` (log indexes) void.
 
     `dissolved`: fibers that the next attempt does without. `cancelled`: children that the failure cancelled.
@@ -182,8 +162,7 @@ class AttemptFailed(Entry):
     cancelled: tuple[str, ...] = ()
 
 
-@attrs.frozen
-class ExecutionClosed(Entry):
+class ExecutionClosed(Entry, frozen=True):
     """The execution ended. `voids`: the entries that a retry must void so that the failed command runs again.
 
     `error`: the error of a clean-up that failed after a cancel. `dissolved` and `cancelled`: as of `AttemptFailed`.
@@ -199,8 +178,7 @@ class ExecutionClosed(Entry):
 # --- written by operators ---------------------------------------------------------------------------
 
 
-@attrs.frozen
-class Retried(Entry):
+class Retried(Entry, frozen=True):
     """An operator had the execution tried again, with the entries `voids` void.
 
     `dissolved`: as of `AttemptFailed`. `anew`: as of `AttemptStarted` (a fork takes it along).
@@ -213,8 +191,7 @@ class Retried(Entry):
     anew: tuple[tuple[int, str], ...] = ()
 
 
-@attrs.frozen
-class Edited(Entry):
+class Edited(Entry, frozen=True):
     """An operator replaced the result of the step recorded at log index `index`."""
 
     by: str = ""
@@ -223,8 +200,7 @@ class Edited(Entry):
     result: Any = None
 
 
-@attrs.frozen
-class Intervened(Entry):
+class Intervened(Entry, frozen=True):
     """An operator acted on the execution as a whole (`force_fail`, `fork`, ...)."""
 
     by: str = ""
@@ -250,7 +226,7 @@ KINDS: dict[str, type[Any]] = {_STORED_KINDS.get(cls, cls.__name__): cls for cls
 
 _KIND_OF = {cls: kind for kind, cls in KINDS.items()}
 
-_FIELDS = {cls: tuple(f.name for f in attrs.fields(cls)) for cls in KINDS.values()}
+_FIELDS: dict[type[Any], tuple[str, ...]] = {cls: cls.__struct_fields__ for cls in KINDS.values()}
 
 _TUPLES = frozenset({"voids", "dissolved", "cancelled", "anew"})
 
@@ -296,8 +272,7 @@ def from_row(row: list[Any]) -> Fact:
         raise ValueError(f"not a log entry of this version: {str(row)[:200]}") from error
 
 
-@attrs.frozen
-class Effective:
+class Effective(msgspec.Struct, frozen=True):
     """The effect of amendments on a log.
 
     Attributes:
@@ -312,15 +287,15 @@ class Effective:
         starts: Log indexes of all starts, void ones included, by the child's execution id.
     """
 
-    changes: dict[int, list[Any] | None] = attrs.Factory(dict)
-    again: dict[str, int] = attrs.Factory(dict)
-    receipts: dict[int, list[Any]] = attrs.Factory(dict)
+    changes: dict[int, list[Any] | None] = msgspec.field(default_factory=dict)
+    again: dict[str, int] = msgspec.field(default_factory=dict)
+    receipts: dict[int, list[Any]] = msgspec.field(default_factory=dict)
     ended: frozenset[str] = frozenset()
     dissolved: frozenset[int] = frozenset()
     cancelled: frozenset[str] = frozenset()
-    replaced: dict[str, str] = attrs.Factory(dict)
-    started_anew: dict[int, str] = attrs.Factory(dict)
-    starts: dict[str, tuple[int, ...]] = attrs.Factory(dict)
+    replaced: dict[str, str] = msgspec.field(default_factory=dict)
+    started_anew: dict[int, str] = msgspec.field(default_factory=dict)
+    starts: dict[str, tuple[int, ...]] = msgspec.field(default_factory=dict)
 
 
 UNAMENDED = Effective()

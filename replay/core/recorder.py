@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import attrs
+import msgspec
 
 from replay.core import entries as e
 from replay.core.commands import Start
@@ -86,7 +86,7 @@ class Recorder:
         try:
             self.entries.append(self._codec.encode(e.to_row(entry)))
         except NotSerializable as refused:
-            plain = attrs.evolve(entry, error=RuntimeError(f"{getattr(entry, 'error', None)} ({refused})"))
+            plain = msgspec.structs.replace(entry, error=RuntimeError(f"{getattr(entry, 'error', None)} ({refused})"))
             self.entries.append(self._codec.encode(e.to_row(plain)))
 
     def end_if_too_long(self, length: int) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any, Literal, Protocol, assert_never
 
 import attrs
+import msgspec
 
 from replay.core import refusals
 from replay.core import requests as r
@@ -377,4 +378,4 @@ def put_schedule(stored: r.Schedule | None, request: r.PutSchedule) -> r.Schedul
     """Return the row to write, None if the stored version is not the expected one."""
     if (0 if stored is None else stored.version) != request.expected:
         return None
-    return attrs.evolve(request.row, version=request.expected + 1)
+    return msgspec.structs.replace(request.row, version=request.expected + 1)

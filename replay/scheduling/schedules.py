@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import msgspec
 
 from replay.client.handles import Handle
 from replay.codec.log_rows import decoded
@@ -143,8 +144,8 @@ class Schedules:
             if row.paused == paused:
                 return row
             if paused:
-                return attrs.evolve(row, paused=True)
-            return attrs.evolve(_from_now_on(row, spec_of(row), now), paused=False)
+                return msgspec.structs.replace(row, paused=True)
+            return msgspec.structs.replace(_from_now_on(row, spec_of(row), now), paused=False)
 
         return self._change(id, "pause" if paused else "resume", change)
 
@@ -183,7 +184,7 @@ class Schedules:
             create = create_of(self._engine, row, spec_of(row), execution_id, None)
             state = state_of(row)
             runs = [[self._engine.ask(r.Ping()), execution_id], *state.get("runs", ())][:KEPT_RUNS]
-            new = attrs.evolve(row, state=dump_state({**state, "runs": runs}))
+            new = msgspec.structs.replace(row, state=dump_state({**state, "runs": runs}))
             if self._engine.ask(r.PutSchedule(new, row.version, (create,))).applied:
                 audit("trigger", "schedule", id)
                 return Handle(self._engine, execution_id)
@@ -266,15 +267,15 @@ class Schedules:
 def _respecified(stored: r.Schedule, old: Spec, spec: Spec, now: float) -> r.Schedule:
     """Return the row with another specification. Its next tick moves only if the times differ."""
     if spec.times() == old.times():
-        return attrs.evolve(stored, spec=dump(spec))
-    return attrs.evolve(_from_now_on(stored, spec, now), spec=dump(spec))
+        return msgspec.structs.replace(stored, spec=dump(spec))
+    return msgspec.structs.replace(_from_now_on(stored, spec, now), spec=dump(spec))
 
 
 def _from_now_on(row: r.Schedule, spec: Spec, now: float) -> r.Schedule:
     """Return the row with its ticks counted from now on. A buffered tick stays buffered."""
     state = {**state_of(row), "decided": now}
     first = next_check(spec.decide(row.id, now, now).next_at, state.get("buffered"), now)
-    return attrs.evolve(row, state=dump_state(state), next_at=first)
+    return msgspec.structs.replace(row, state=dump_state(state), next_at=first)
 
 
 def _fires(spec: Spec, after: float) -> tuple[float, ...]:

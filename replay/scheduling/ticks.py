@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import attrs
+import msgspec
 
 from replay.core import requests as r
 from replay.scheduling.spec import Spec, dump_state, spec_of, state_of, unknown_overlap
@@ -48,7 +48,7 @@ def tick(engine: ClientPort, row: r.Schedule, now: float) -> Sequence[r.Request[
         "skipped": state.get("skipped", 0) + decision.skipped + skipped,
         "buffered": keep,
     }
-    new = attrs.evolve(row, state=dump_state(state), next_at=next_check(decision.next_at, keep, now))
+    new = msgspec.structs.replace(row, state=dump_state(state), next_at=next_check(decision.next_at, keep, now))
     creates = tuple(create_of(engine, row, spec, tick_id(row.id, at), at) for at in fire)
     return [r.PutSchedule(new, row.version, creates, cancels)]
 

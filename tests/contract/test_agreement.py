@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import attrs
+import msgspec
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
@@ -101,14 +101,14 @@ class Blind(MemoryStore):
 
     def _commit(self, request: r.Commit) -> r.Committed:
         x = self._executions.get(request.id)
-        return super()._commit(request if x is None else attrs.evolve(request, expected=x.length))
+        return super()._commit(request if x is None else msgspec.structs.replace(request, expected=x.length))
 
 
 class Sleepy(MemoryStore):
     """Parks although a message has arrived."""
 
     def _conclude(self, x: Any, request: r.Commit) -> r.Committed:
-        return super()._conclude(x, attrs.evolve(request, seen=2**53))
+        return super()._conclude(x, msgspec.structs.replace(request, seen=2**53))
 
 
 class Forgetful(MemoryStore):
@@ -135,7 +135,7 @@ class Trusting(MemoryStore):
     def _renew_leases(self, request: r.RenewLeases) -> r.RenewedLeases:
         def held(each: r.LeaseRef) -> r.LeaseRef:
             x = self._executions.get(each.id)
-            return each if x is None or x.token is None else attrs.evolve(each, token=x.token)
+            return each if x is None or x.token is None else msgspec.structs.replace(each, token=x.token)
 
         return super()._renew_leases(r.RenewLeases(tuple(map(held, request.held)), request.lease))
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import attrs
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -114,7 +115,7 @@ class Driver:
     def keep(self, entries: tuple[bytes, ...], **changes: Any) -> None:
         self.number += 1
         commit = r.Commit("a", self.token, self.length, f"c{self.number}", r.KeepLease(LEASE), entries, seen=self.seen)
-        self.last = attrs.evolve(commit, **changes)
+        self.last = msgspec.structs.replace(commit, **changes)
         if isinstance(self.ask(self.last), r.Committed):
             self.length += len(entries)
 

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-import attrs
+import msgspec
 import pytest
 
 from replay.backends.redis import RedisStore, open_store
@@ -215,12 +215,12 @@ def check_schedules_behind_many(store: RedisStore) -> None:
     store.apply([r.PutSchedule(row, 0) for row in [*rows, *mine]])
     assert [s.id for s in claim(store, "n1").schedules] == ["t0", "t1"]
     later = float(ask(store, r.Ping())) + 1000.0
-    ask(store, r.PutSchedule(attrs.evolve(mine[0], next_at=later), 1))
-    ask(store, r.PutSchedule(attrs.evolve(mine[1], paused=True), 1))
+    ask(store, r.PutSchedule(msgspec.structs.replace(mine[0], next_at=later), 1))
+    ask(store, r.PutSchedule(msgspec.structs.replace(mine[1], paused=True), 1))
     reply = claim(store, "n2")
     assert (reply.schedules, reply.next_due) == ((), later)
     ask(store, r.DropSchedule("t0", 2))
-    ask(store, r.PutSchedule(attrs.evolve(mine[1], workflow="other"), 2))
+    ask(store, r.PutSchedule(msgspec.structs.replace(mine[1], workflow="other"), 2))
     reply = claim(store, "n3")
     assert [(s.id, s.workflow) for s in reply.schedules] == [("t1", "other")]
     assert reply.next_due is None

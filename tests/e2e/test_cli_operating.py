@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import attrs
+import msgspec
 import pytest
 
 from replay import Context, Engine, Flow, workflow
@@ -294,7 +294,7 @@ def test_a_schedule_shows_how_it_is_spread_and_bounded_when_it_ends_and_why_it_d
             row = engine.ask(r.GetSchedule("s"))
             assert row is not None
             spec = row.spec.replace(b"}", b", " + change + b"}")
-            assert engine.ask(r.PutSchedule(attrs.evolve(row, spec=spec), row.version)).applied
+            assert engine.ask(r.PutSchedule(msgspec.structs.replace(row, spec=spec), row.version)).applied
             (problem,) = [record.problem for record in engine.list_schedules()]
             assert problem is not None
             assert f"problem   {problem}\n" in replay("schedule", "show", "s", "--store", store)

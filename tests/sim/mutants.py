@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import attrs
+import msgspec
 
 from replay.backends.memory import MemoryStore
 from replay.core import entries as e
@@ -54,7 +54,7 @@ def plant(owner: type[Any], name: str) -> Callable[[Callable[..., Any]], None]:
 def fencing_is_removed(real: Any, store: Any, request: r.Commit) -> Any:
     x = store._executions.get(request.id)
     if x is not None and x.ended_at is None:
-        x.token, request = request.token, attrs.evolve(request, expected=x.length)
+        x.token, request = request.token, msgspec.structs.replace(request, expected=x.length)
     return real(store, request)
 
 
@@ -63,12 +63,12 @@ def the_expected_length_is_not_compared(real: Any, store: Any, request: r.Commit
     x = store._executions.get(request.id)
     if x is not None and x.last_commit == request.commit_id:
         x.last_commit = ""  # so that a request that was repeated counts again
-    return real(store, request if x is None else attrs.evolve(request, expected=x.length))
+    return real(store, request if x is None else msgspec.structs.replace(request, expected=x.length))
 
 
 @plant(MemoryStore, "_commit")
 def a_wake_up_is_dropped_when_the_inbox_grew(real: Any, store: Any, request: r.Commit) -> Any:
-    return real(store, attrs.evolve(request, seen=2**53))
+    return real(store, msgspec.structs.replace(request, seen=2**53))
 
 
 @plant(MemoryStore, "_claim")
@@ -81,7 +81,7 @@ def signals_are_consumed_before_the_commit(real: Any, store: Any, request: r.Cla
 
 @plant(MemoryStore, "_claim")
 def leases_never_expire(real: Any, store: Any, request: r.Claim) -> Any:
-    return real(store, attrs.evolve(request, lease=1e12))
+    return real(store, msgspec.structs.replace(request, lease=1e12))
 
 
 @plant(MemoryStore, "_close")
@@ -101,16 +101,16 @@ def messages_are_accepted_as_often_as_they_come(real: Any, store: Any, request: 
 @plant(MemoryStore, "_create")
 def a_keyed_start_starts_anew(real: Any, store: Any, request: r.Create) -> Any:
     while request.id in store._executions:
-        request = attrs.evolve(request, id=request.id + "x")
+        request = msgspec.structs.replace(request, id=request.id + "x")
     return real(store, request)
 
 
 @plant(MemoryStore, "_put_schedule")
 def two_workers_may_fire_one_tick(real: Any, store: Any, request: r.PutSchedule) -> Any:
     stored = store._schedules.get(request.row.id)
-    creates = tuple(attrs.evolve(each, id=f"{each.id}-{random.random()}") for each in request.creates)
+    creates = tuple(msgspec.structs.replace(each, id=f"{each.id}-{random.random()}") for each in request.creates)
     version = stored.version if stored is not None else 0
-    return real(store, attrs.evolve(request, creates=creates, expected=version))
+    return real(store, msgspec.structs.replace(request, creates=creates, expected=version))
 
 
 @plant(MemoryStore, "_deliver")
@@ -128,13 +128,13 @@ def a_cancel_does_not_wake_a_parked_execution(real: Any, store: Any, x: Any, cha
 
 @plant(MemoryStore, "_renew_leases")
 def a_beat_does_not_compare_the_token(real: Any, store: Any, request: r.RenewLeases) -> Any:
-    held = [attrs.evolve(h, token=store._executions[h.id].token or h.token) for h in request.held]
-    return real(store, attrs.evolve(request, held=tuple(held)))
+    held = [msgspec.structs.replace(h, token=store._executions[h.id].token or h.token) for h in request.held]
+    return real(store, msgspec.structs.replace(request, held=tuple(held)))
 
 
 @plant(MemoryStore, "_commit")
 def children_of_a_cancelled_parent_go_on(real: Any, store: Any, request: r.Commit) -> Any:
-    return real(store, attrs.evolve(request, cancels=()))
+    return real(store, msgspec.structs.replace(request, cancels=()))
 
 
 @plant(MemoryStore, "_commit")
@@ -156,7 +156,7 @@ def signals_are_dropped_by_continue_as_new(real: Any, store: Any, x: Any, reques
 
 @plant(MemoryStore, "_create")
 def timeouts_of_executions_are_dropped(real: Any, store: Any, request: r.Create) -> Any:
-    return real(store, attrs.evolve(request, timeout=None))
+    return real(store, msgspec.structs.replace(request, timeout=None))
 
 
 @plant(MemoryStore, "_take")
@@ -198,7 +198,7 @@ def results_are_not_recorded(real: Any, recorder: Any, entry: e.StepDone, data: 
 @plant(Recorder, "step_done")
 def the_workflow_sees_another_value_than_is_recorded(real: Any, recorder: Any, entry: e.StepDone, data: bytes) -> None:
     seen = f"{entry.result}!" if isinstance(entry.result, str) else entry.result
-    real(recorder, attrs.evolve(entry, result=seen), data)
+    real(recorder, msgspec.structs.replace(entry, result=seen), data)
 
 
 @plant(Interpreter, "_step_retried")
@@ -209,7 +209,7 @@ def attempts_are_not_counted(real: Any, interpreter: Any, fiber: Fiber, wait: St
 
 @plant(Interpreter, "_step_retried")
 def a_retry_does_not_wait(real: Any, interpreter: Any, fiber: Fiber, wait: StepWait, entry: e.StepRetried) -> None:
-    real(interpreter, fiber, wait, attrs.evolve(entry, due=entry.at) if interpreter.live else entry)
+    real(interpreter, fiber, wait, msgspec.structs.replace(entry, due=entry.at) if interpreter.live else entry)
 
 
 @plant(Interpreter, "_race_won")
@@ -218,7 +218,7 @@ def the_winner_of_a_race_is_not_taken_from_the_log(
 ) -> None:
     if not interpreter.live:
         join.winner = 0
-        entry = attrs.evolve(entry, winner=join.command.names[0])
+        entry = msgspec.structs.replace(entry, winner=join.command.names[0])
     real(interpreter, fiber, join, entry)
 
 
@@ -273,7 +273,9 @@ def a_switch_chooses_again_on_replay(
 ) -> None:
     if not interpreter.live:
         branches = wait.command.branches
-        entry = attrs.evolve(entry, branch=next((b.id for b in branches if b.match(wait.command.value)), entry.branch))
+        entry = msgspec.structs.replace(
+            entry, branch=next((b.id for b in branches if b.match(wait.command.value)), entry.branch)
+        )
     real(interpreter, fiber, wait, entry)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import attrs
+import msgspec
 import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
@@ -77,7 +77,7 @@ def replayed(recorded: Recorded, rows: Sequence[bytes], *, fast: bool, definitio
 
 def next_entries(recorded: Recorded, rows: Sequence[bytes]) -> list[Any]:
     """Visit an execution whose log is *rows*; return the commits and calls of the visit's beginning."""
-    header = attrs.evolve(
+    header = msgspec.structs.replace(
         recorded.header,
         status="running",
         token="t",

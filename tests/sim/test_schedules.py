@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import attrs
+import msgspec
 import pytest
 from cronsim import CronSim
 
@@ -248,11 +248,13 @@ def test_a_schedule_that_a_worker_cannot_read_is_named_once_and_holds_up_no_othe
             row = sim.engine.ask(r.GetSchedule(id))
             assert row is not None
             sim.engine.ask(
-                r.PutSchedule(attrs.evolve(row, spec=json.dumps({**json.loads(row.spec), **damage}).encode()), 1)
+                r.PutSchedule(
+                    msgspec.structs.replace(row, spec=json.dumps({**json.loads(row.spec), **damage}).encode()), 1
+                )
             )
         row = sim.engine.ask(r.GetSchedule("text"))
         assert row is not None
-        sim.engine.ask(r.PutSchedule(attrs.evolve(row, spec=b"?"), 1))
+        sim.engine.ask(r.PutSchedule(msgspec.structs.replace(row, spec=b"?"), 1))
         sim.advance(minutes=3)
         sim.engine.ensure_schedule(job, 0, id="late", interval=60)
         sim.advance(minutes=3)

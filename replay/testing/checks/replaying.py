@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import attrs
+import msgspec
 
 from replay.client.histories import Recorded
 from replay.codec import TaggedJson
@@ -33,7 +33,7 @@ def replay(
     amended = e.effective(decoded) if recorded.header.amendments else e.Effective()
     header = recorded.header
     if upto is not None and upto < len(recorded.rows):  # a prefix has no later attempts
-        header = attrs.evolve(header, attempt=1 + sum(row[0] == "AttemptFailed" for row in decoded))
+        header = msgspec.structs.replace(header, attempt=1 + sum(row[0] == "AttemptFailed" for row in decoded))
     patches = {row[3] for row in codec.decode_rows(recorded.rows) if row[0] == "Patched"}
     input = codec.decode(recorded.header.input)
     interpreter = Interpreter(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import attrs
+import msgspec
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -380,12 +380,12 @@ def comparable(reply: Any) -> Any:
     if isinstance(reply, r.Found):
         return reply.headers, reply.cursor is None
     if isinstance(reply, r.Claims):  # what became due at one instant has no order
-        return attrs.evolve(
+        return msgspec.structs.replace(
             reply,
             outbox=(),
             claimed=tuple(sorted(reply.claimed, key=lambda each: each.header.id)),
             schedules=tuple(sorted(reply.schedules, key=lambda each: each.id)),
         )
     if hasattr(reply, "woken"):
-        return attrs.evolve(reply, woken=frozenset(reply.woken))
+        return msgspec.structs.replace(reply, woken=frozenset(reply.woken))
     return reply
