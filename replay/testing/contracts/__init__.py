@@ -6,9 +6,11 @@ class TestMyQueue(QueueContract):
         return lambda: open_queue("mine://localhost", namespace=a_fresh_name)
 """
 
+import pkgutil
+
 import pytest
 
-pytest.register_assert_rewrite(*(f"{__name__}.{name}" for name in ("bus", "leases", "lists", "queue", "store")))
+pytest.register_assert_rewrite(*(f"{__name__}.{module.name}" for module in pkgutil.iter_modules(__path__)))
 
 from replay.testing.contracts.bus import BusContract  # noqa: E402  rewriting must be asked for first
 from replay.testing.contracts.queue import QueueContract  # noqa: E402

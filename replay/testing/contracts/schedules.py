@@ -11,6 +11,31 @@ from replay.testing.contracts.asking import Asking
 class SchedulePromises:
     """Tests of `s`, a store as `StoreContract` gives it."""
 
+    def test_of_two_ticks_of_one_schedule_one_is_applied(self, s: Asking) -> None:
+        """Guarded by the version; creations happen with it or not at all."""
+        row = r.Schedule("s", "w", b"{}", next_at=s.clock.now() + 5.0)
+        assert s.ask(r.PutSchedule(row, 0)).applied
+        assert not s.ask(r.PutSchedule(row, 0)).applied
+        assert s.claims("n1").next_due == pytest.approx(row.next_at)
+        s.wait(6.0)
+        (due,) = s.claims("n2").schedules
+        first = s.ask(r.PutSchedule(row, due.version, (r.Create("tick-1", "w", b"1"),)))
+        second = s.ask(r.PutSchedule(row, due.version, (r.Create("tick-2", "w", b"1"),)))
+        assert (first.applied, second.applied) == (True, False)
+        assert s.ask(r.Get("tick-1")) is not None
+        assert s.ask(r.Get("tick-2")) is None
+
+    def test_paused_and_dropped_schedules_are_not_due(self, s: Asking) -> None:
+        """And are listed by id."""
+        past = s.clock.now() - 1.0
+        for id in ("b", "a"):
+            s.ask(r.PutSchedule(r.Schedule(id, "w", b"{}", next_at=past, paused=id == "a"), 0))
+        assert [row.id for row in s.ask(r.ListSchedules())] == ["a", "b"]
+        assert [row.id for row in s.claims("n1").schedules] == ["b"]
+        assert s.ask(r.DropSchedule("b", 1)).applied
+        assert s.ask(r.GetSchedule("b")) is None
+        assert s.claims("n2").schedules == ()
+
     def test_due_schedules_of_unknown_workflows_never_hide_known_ones(self, s: Asking) -> None:
         """A deployment dropped a workflow and left its 5,000 schedules behind, due for longer than all others."""
         now = s.clock.now()
