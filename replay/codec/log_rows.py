@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from typing import Any
 
@@ -81,8 +82,14 @@ def inspected(rows: list[bytes], codec: Codec) -> tuple[e.Fact | Unreadable, ...
     return tuple(found)
 
 
-_PLAIN: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "tuple[int, ...]": (tuple,)}
+_PLAIN: dict[Any, tuple[type, ...]] = {int: (int,), float: (int, float), str: (str,), tuple[int, ...]: (tuple,)}
 """Types of the fields that displays compute with, by their annotations. Other fields are values of users."""
+
+
+@functools.cache
+def _plain_fields(cls: type[e.Entry]) -> tuple[tuple[str, tuple[type, ...]], ...]:
+    """Return the fields of *cls* that displays compute with, each with the types that it may have."""
+    return tuple((field.name, _PLAIN[field.type]) for field in msgspec.structs.fields(cls) if field.type in _PLAIN)
 
 
 def _checked(entry: e.Fact) -> e.Fact:
@@ -91,10 +98,9 @@ def _checked(entry: e.Fact) -> e.Fact:
     Raises:
         Undecodable: A field that displays compute with is of another type.
     """
-    for field in msgspec.structs.fields(entry):
-        expected, value = _PLAIN.get(str(field.type)), getattr(entry, field.name)
-        if expected is not None and not isinstance(value, expected):
-            raise Undecodable(f"its field {field.name!r} is not of type {field.type}")
+    for name, expected in _plain_fields(type(entry)):
+        if not isinstance(getattr(entry, name), expected):
+            raise Undecodable(f"its field {name!r} is not of type {expected[-1].__name__}")
     return entry
 
 
