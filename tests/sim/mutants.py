@@ -128,8 +128,9 @@ def a_cancel_does_not_wake_a_parked_execution(real: Any, store: Any, x: Any, cha
 
 @plant(MemoryStore, "_renew_leases")
 def a_beat_does_not_compare_the_token(real: Any, store: Any, request: r.RenewLeases) -> Any:
-    held = [msgspec.structs.replace(h, token=store._executions[h.id].token or h.token) for h in request.held]
-    return real(store, msgspec.structs.replace(request, held=tuple(held)))
+    holders = {h.id: x.token for h in request.held if (x := store._executions.get(h.id)) is not None}
+    held = tuple(msgspec.structs.replace(h, token=holders.get(h.id) or h.token) for h in request.held)
+    return real(store, msgspec.structs.replace(request, held=held))
 
 
 @plant(MemoryStore, "_commit")

@@ -16,6 +16,7 @@ from replay.testing import Simulation, VirtualClock, assert_recovers, assert_rep
 from replay.testing.checks.recovery import wrong
 from replay.testing.checks.sweep import try_seeds
 from replay.testing.contracts.asking import Asking
+from replay.testing.contracts.cancels import CancelPromises
 from replay.testing.contracts.leases import LeasePromises
 from tests.sim.mutants import MUTANTS
 
@@ -251,10 +252,11 @@ def a_hidden_input_is_found() -> None:
     raise AssertionError("a step that is told the wall clock passes as replay-safe")
 
 
-def the_store_keeps_its_promises_about_leases() -> None:
-    for promise in (name for name in dir(LeasePromises) if name.startswith("test_")):
-        clock = VirtualClock()
-        getattr(LeasePromises(), promise)(Asking(MemoryStore(clock), clock))
+def the_store_keeps_its_promises_about_leases_and_cancels() -> None:
+    for promises in (LeasePromises(), CancelPromises()):
+        for promise in (name for name in dir(promises) if name.startswith("test_")):
+            clock = VirtualClock()
+            getattr(promises, promise)(Asking(MemoryStore(clock), clock))
 
 
 def a_long_step_of_a_living_worker_runs_once() -> None:
@@ -287,7 +289,7 @@ CHECKS = [
     an_event_is_published_once,
     a_choice_is_recorded,
     a_hidden_input_is_found,
-    the_store_keeps_its_promises_about_leases,
+    the_store_keeps_its_promises_about_leases_and_cancels,
     a_long_step_of_a_living_worker_runs_once,
     a_signal_that_comes_while_a_step_runs_is_received,
     signals_outlive_continue_as_new_in_their_order,
@@ -312,7 +314,7 @@ def test_a_planted_bug_is_found(mutant: str, record_property: Any) -> None:
         for check in CHECKS:
             try:
                 check()
-            except (AssertionError, ReplayError) as found:
+            except (AssertionError, ReplayError, pytest.fail.Exception) as found:
                 record_property("found by", f"{check.__name__}: {str(found)[:200]}")
                 return
     pytest.fail(f"not found: {mutant}")
