@@ -31,6 +31,8 @@ RETRY_CAP = 5.0  # seconds: so that an idle worker is back soon after a long out
 FAREWELL = 0.5  # seconds for the broker to answer our goodbye
 DELETION = 30.0  # seconds that deleting a queue may take; RabbitMQ waits 5 for the leader that is missing
 
+_chance = random.SystemRandom()  # our own: the global generator may be seeded by the application, or by a test
+
 _REFUSED, _MISSING, _DIFFERENT, _CRASHED = 403, 404, 406, 541  # reply codes of AMQP
 
 
@@ -277,7 +279,7 @@ class Connection:
             self._attempt = 0
         else:
             self._health.down(self.role, brief(why))
-        pause = min(RETRY_CAP, FIRST_RETRY * 2**self._attempt) * random.uniform(0.5, 1.0)
+        pause = min(RETRY_CAP, FIRST_RETRY * 2**self._attempt) * _chance.uniform(0.5, 1.0)
         self._attempt = min(self._attempt + 1, 10)
         self.reconnects += 1
         self._timer = self.loop.call_later(pause, self.open)

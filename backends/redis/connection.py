@@ -26,6 +26,9 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.01, 0.5
 _PASSING = ("BUSY", "NOREPLICAS", "MISCONF", "OOM", "Script attempted to access a non local key")
 """Beginnings of temporary refusals without a class in redis-py. A refused call applied nothing."""
 
+_chance = random.SystemRandom()
+"""Chance of this module's own: the global generator may be seeded by the application, or by a test."""
+
 _MISSING = object()
 
 
@@ -88,7 +91,7 @@ class Connection:
                 ) from trouble
             if tries:
                 pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2**tries, until - moment)
-                self._closed.wait(pause * random.uniform(0.5, 1.0))
+                self._closed.wait(pause * _chance.uniform(0.5, 1.0))
             tries += 1
             if self._closed.is_set():
                 raise StoreUnavailable(f"the store {self.url.shown} was closed meanwhile") from trouble

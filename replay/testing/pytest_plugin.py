@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+import traceback
 from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,9 @@ import pytest
 if TYPE_CHECKING:
     from replay.engine import Engine
     from replay.testing.simulation.simulation import Simulation
+
+_STATISTICS = "replay.testing.scenario.statistics"
+"""Module of the statistics, which a test that draws scenarios has loaded."""
 
 _MADE: pytest.StashKey[list[Any]] = pytest.StashKey()
 """Simulations made by a test."""
@@ -44,8 +48,11 @@ def pytest_runtest_makereport(
     """Add the timelines of a failed test's simulations to its report, and the command that runs their seed again."""
     report = yield
     made = item.stash.get(_MADE, [])
-    if call.excinfo is not None and report.failed and (told := _shared_state(call.excinfo.value)) is not None:
-        report.longrepr = told
+    if call.excinfo is not None and report.failed:
+        if (told := _shared_state(call.excinfo.value)) is not None:
+            report.longrepr = told
+        elif (first := _unrepeated(call.excinfo.value)) is not None:
+            report.sections.append(("failure that did not repeat", first))
     if report.when == "call" and report.failed and made:
         for sim in made:
             report.sections.append((f"simulation, seed {sim.seed}", sim.timeline(100)))
@@ -57,28 +64,38 @@ def pytest_runtest_makereport(
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Warn of a test whose scenarios reached nothing."""
-    name = "replay.testing.scenario.statistics"
-    if name in sys.modules:
-        sys.modules[name].fruitful.clear()
+    if _STATISTICS in sys.modules:
+        sys.modules[_STATISTICS].fruitful.clear()
     result = yield
-    if name in sys.modules:
-        for complaint in sys.modules[name].vacuous():
-            item.warn(sys.modules[name].VacuousScenarios(complaint))
+    if _STATISTICS in sys.modules:
+        for complaint in sys.modules[_STATISTICS].vacuous():
+            item.warn(sys.modules[_STATISTICS].VacuousScenarios(complaint))
     return result
 
 
 def _shared_state(error: BaseException) -> str | None:
-    """Return what to say instead of Hypothesis' "flaky" errors about a scenario that does not repeat, None for other errors."""
+    """Return the message that replaces Hypothesis' "flaky" errors about a scenario that does not repeat, None for other errors."""
     runner = sys.modules.get("replay.testing.scenario.runner")
-    flaky = any(cls.__name__ == "Flaky" and cls.__module__.startswith("hypothesis") for cls in type(error).__mro__)
+    inner = _first_failure(error, runner.ScenarioFailed) if runner is not None else None
+    return None if inner is None else str(inner.unrepeatable())  # type: ignore[attr-defined]
+
+
+def _unrepeated(error: BaseException) -> str | None:
+    """Return the failure that the same choices of a scenario did not repeat, in a few lines."""
+    inner = _first_failure(error) if getattr(sys.modules.get(_STATISTICS), "fruitful", None) else None
+    return None if inner is None else "".join(traceback.format_exception(inner, limit=-3, chain=False))
+
+
+def _first_failure(error: BaseException, kind: type[BaseException] = BaseException) -> BaseException | None:
+    """Return the failure of this *kind* that Hypothesis calls flaky, None if *error* is of another nature."""
+    if not any(cls.__name__ == "Flaky" and cls.__module__.startswith("hypothesis") for cls in type(error).__mro__):
+        return None
     seen: set[int] = set()
-    while runner is not None and flaky and id(error) not in seen:
+    while id(error) not in seen:
         seen.add(id(error))
         inner = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error.__cause__ or error.__context__
-        if isinstance(inner, runner.ScenarioFailed):
-            return str(inner.unrepeatable())
-        if inner is None:
-            break
+        if inner is None or isinstance(inner, kind):
+            return inner
         error = inner
     return None
 

@@ -70,7 +70,7 @@ def test_a_machine_of_ones_own_holds() -> None:
 
 def test_a_machine_of_ones_own_can_fail_and_tells_the_timeline() -> None:
     with pytest.raises(AssertionError) as found:
-        run_state_machine_as_test(Wrong, settings=SETTINGS)
+        run_state_machine_as_test(Wrong, settings=settings(SETTINGS, max_examples=100, derandomize=True, database=None))
     assert "runs charge" in "".join(getattr(found.value, "__notes__", []))
 
 

@@ -11,7 +11,7 @@ import attrs
 from replay.definition import Workflow
 from replay.ports import Clock, Store
 from replay.testing.checks.recovery import Result, differs, id_of, result_of, unfinished, wrong
-from replay.testing.checks.world import World
+from replay.testing.checks.world import World, seed_chance
 from replay.testing.simulation.effects import Ledger
 from replay.testing.simulation.faults import Faults, Injected
 from replay.testing.simulation.quiet_logs import quiet_workers
@@ -106,6 +106,7 @@ def _run(
     world: World = World(),  # noqa: B008 - it is immutable
 ) -> Seed:
     with world.run() as watch:
+        seed_chance(seed)
         options = {**options, "watch": watch, "steps": steps, "store": store}
         return _run_in_its_world(workflow, input, seed, options, signals, others, world, same=same)
 

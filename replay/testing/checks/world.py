@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import random
 import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -31,17 +32,18 @@ class World:
 
     @contextlib.contextmanager
     def run(self) -> Iterator[EffectWatch | None]:
-        """Enclose one run; gives the watch for its simulation."""
+        """Enclose one run; gives the watch for its simulation. The global random generator is afterwards as it was before."""
         ledger = self.effects if isinstance(self.effects, Ledger) else None
         if ledger is not None:
             ledger.clear()
-        if self.setup is not None:
-            self.setup()
-        try:
-            yield EffectWatch(ledger) if self.effects is not False else None
-        finally:
-            if self.teardown is not None:
-                self.teardown()
+        with _chance_restored():
+            if self.setup is not None:
+                self.setup()
+            try:
+                yield EffectWatch(ledger) if self.effects is not False else None
+            finally:
+                if self.teardown is not None:
+                    self.teardown()
 
     def problem(self, handle: Any) -> str | None:
         """Call `check`; return its complaint, None if it has none."""
@@ -52,6 +54,25 @@ class World:
         except AssertionError as error:
             return f"check={_name(self.check)} fails: {_said(error)}"
         return f"check={_name(self.check)} returns False" if answer is False else None
+
+
+@contextlib.contextmanager
+def _chance_restored() -> Iterator[None]:
+    """Restore the global random generator at the end.
+
+    Bodies, hooks and threads of the test's process may use it. Hypothesis refuses strategies that leave it changed, and a run is
+    one: without this a scenario would fail by chance.
+    """
+    state = random.getstate()
+    try:
+        yield
+    finally:
+        random.setstate(state)
+
+
+def seed_chance(seed: int) -> None:
+    """Seed the global random generator for one run, so that real bodies draw the same in a repetition."""
+    random.seed(f"run {seed}")  # no number: those are the seeds of shifted environments, which must differ
 
 
 def _takes_one(fn: Callable[..., Any]) -> bool:

@@ -18,7 +18,7 @@ from replay.definition import Signal, Workflow
 from replay.ports import Clock, Store
 from replay.testing.checks.recovery import wrong
 from replay.testing.checks.replaying import suspects
-from replay.testing.checks.world import World
+from replay.testing.checks.world import World, seed_chance
 from replay.testing.scenario.plan import Choices, target_of, token
 from replay.testing.scenario.statistics import count, reached
 from replay.testing.scenario.step_outcomes import StepOutcomes
@@ -187,6 +187,7 @@ class ScenarioRunner:
         plan["input"] = draw(inputs if inputs is not None else st.none())
         plan["workers"] = draw(st.integers(1, options.max_workers))
         plan["seed"] = draw(st.integers(0, 999))
+        seed_chance(plan["seed"])
         plan["disturbance"] = disturbance = draw(st.sampled_from(list(DISTURBANCES if options.crashes else ["none"])))
         crash = None
         if disturbance == "one crash":

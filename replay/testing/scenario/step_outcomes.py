@@ -54,7 +54,7 @@ class StepOutcomes(Stubs):
         self.chosen: dict[str, str] = {}
         self._strategies = {k: v for k, v in steps.items() if isinstance(v, st.SearchStrategy)}
         self._choices = choices
-        self._failures = failures
+        self._failures = bool(choices.fact(failures))
         self._outcomes: dict[str, StepOutcome] = {}
         self._values: dict[str, Any] = {}
 
