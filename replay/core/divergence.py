@@ -148,7 +148,5 @@ def _ended(status: str, error: BaseException | None) -> tuple[str, str]:
 
 def _attempted(fiber: Fiber | None, root: Fiber) -> tuple[str, str]:
     if fiber is None:
-        return ("nothing in that member" if root.command is not None else "nothing: it has ended"), root.where()
-    if fiber.command is None:
-        return "nothing yet", fiber.where()
+        return ("nothing yet" if root.command is None else "nothing in that member"), root.where()
     return f"{type(fiber.command).__name__}({fiber.id!r})", fiber.where()

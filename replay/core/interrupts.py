@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 
-ENDS_A_TEST = ("hypothesis", "_pytest")
-"""Packages whose exceptions steer a test (`skip`, `fail`, a draw without data)."""
+TEST_PACKAGES = ("hypothesis", "_pytest")
+"""Packages whose exceptions steer a test (`assume`, `skip`, `fail`, a draw without data): no code of the user's failed."""
 
 
 def ends_the_process(error: BaseException) -> bool:
@@ -13,7 +13,11 @@ def ends_the_process(error: BaseException) -> bool:
 
     Both reach the main thread alone. There, simulations run; workers have threads of their own.
     """
-    if isinstance(error, Exception) or threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread():
         return False
-    cls = type(error)
-    return issubclass(cls, KeyboardInterrupt) or cls.__module__.partition(".")[0] in ENDS_A_TEST
+    return issubclass(type(error), KeyboardInterrupt) or steers_a_test(error)
+
+
+def steers_a_test(error: BaseException) -> bool:
+    """Tell whether *error* comes from a test framework. A base tells it: pytest's `skip` and `fail` pose as builtins."""
+    return any(cls.__module__.partition(".")[0] in TEST_PACKAGES for cls in type(error).__mro__)

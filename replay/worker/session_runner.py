@@ -8,6 +8,7 @@ from typing import Any
 from replay.core import requests as r
 from replay.core.effects import CancelSteps, Publish, StartSteps, Wait, Warn
 from replay.core.errors import Fenced
+from replay.core.interrupts import ends_the_process
 from replay.core.session import Session
 from replay.core.settings import SessionSettings
 from replay.definition import Workflow
@@ -143,6 +144,8 @@ class SessionRunner:
         except StopIteration:
             self._finish(activation)
         except Exception as failure:
+            if ends_the_process(failure):
+                raise
             self._abort(activation, failure)
 
     def _finish(self, activation: Activation) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from datetime import datetime
 from typing import Any, Optional, Protocol, TypedDict
 
 import pytest
@@ -366,6 +367,11 @@ def helper(ctx: Context) -> Any:
     yield ctx.note("x")
 
 
+class Later:
+    def __await__(self) -> Any:
+        yield
+
+
 @pytest.mark.parametrize(
     ("value", "hint"),
     [
@@ -374,6 +380,7 @@ def helper(ctx: Context) -> Any:
         (lambda ctx: ctx.rollback, "yielded ctx.rollback itself at .*`yield ctx.rollback"),
         (lambda ctx: ctx.now(), r"ctx.now\(\), .* give their answers without"),
         (lambda ctx: workflow("other")(helper), "helper itself at .*`yield from helper.ctx, "),
+        (lambda ctx: Later(), "yielded an awaitable at .*Fix: run it as a step: `yield ctx.step"),
     ],
 )
 def test_yielding_what_is_meant_otherwise_names_what_to_write(value: Any, hint: str) -> None:
@@ -433,6 +440,17 @@ def begun(ctx: Context) -> Any:
         (lambda ctx: ctx.map("m", act, [], limit=0), "must be a whole number, at least 1, not 0"),
         (lambda ctx: ctx.all([helper(ctx)] * 2), r"stands there twice. Fix: call helper\(...\) anew"),
         (lambda ctx: ctx.race(a=begun(ctx)), r"has begun already. Fix: call helper\(...\) anew"),
+        (lambda ctx: ctx.race(), "ctx.race needs at least one member; an empty race would never end"),
+        (lambda ctx: ctx.all(5), "ctx.all takes commands, generators, one iterable of them or one mapping, not 5"),
+        (lambda ctx: ctx.switch("s", 1, [Branch("b", 1), Branch("b", 2)]), "branch ids must differ, not .'b', 'b'."),
+        (
+            lambda ctx: ctx.step("s", act).down(5),
+            r"step 's': .down\(...\) takes a function of the step's result, not 5",
+        ),
+        (lambda ctx: ctx.step("s", act).retry(Retry(on=5)), "take exception classes, not 5"),
+        (lambda ctx: ctx.child("c", act), "child 'c': pass a workflow .decorated with @workflow., not <function act"),
+        (lambda ctx: ctx.child("c", taker, on_parent_close="stay"), "is 'cancel', 'abandon' or 'wait', not 'stay'"),
+        (lambda ctx: ctx.sleep_until(datetime(2026, 1, 1)), "has no time zone. Fix: add tzinfo=timezone.utc"),
     ],
 )
 def test_what_a_command_cannot_take_is_refused_where_it_is_built(build: Any, hint: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from replay.core.effects import Call, Returned
+from replay.core.interrupts import steers_a_test
 from replay.core.requests import Load
 from replay.engine import Engine
 from replay.ports import Codec
@@ -15,9 +16,6 @@ from replay.testing.simulation.stubs import Hangs, KitRefusal, Takes
 from replay.testing.simulation.timeline import short
 from replay.worker import Worker
 from replay.worker.steps import run_call
-
-ENDS_THE_TEST = ("hypothesis", "_pytest")
-"""Packages whose exceptions steer a test (`assume`, `skip`): a step must not record them."""
 
 
 def run_body(
@@ -61,8 +59,7 @@ def _refuse(call: Call, execution_id: str) -> NoReturn:
 
 
 def _ends_the_test(error: BaseException) -> bool:
-    package = type(error).__module__.partition(".")[0]
-    return isinstance(error, Crash | KitRefusal | KeyboardInterrupt) or package in ENDS_THE_TEST
+    return isinstance(error, Crash | KitRefusal | KeyboardInterrupt) or steers_a_test(error)
 
 
 class LaunchRules:
