@@ -76,7 +76,10 @@ def _is_read_after(flow: Flow, value: ast.Name, command: ast.Call) -> bool:
     """Return whether a name is read in a later statement, before it is bound again."""
     end = max(getattr(each, "end_lineno", 0) or 0 for each in (command, *_statement(flow, command)))
     later = [node for node in flow.nodes() if isinstance(node, ast.Name) and node.id == value.id and node.lineno > end]
-    return bool(later) and isinstance(later[0].ctx, ast.Load)
+    if not later or isinstance(later[0].ctx, ast.Load):
+        return bool(later)
+    bound = list(_statement(flow, later[0]))[-1]  # cart = f(cart): the value is read before the name is bound
+    return any(isinstance(node.ctx, ast.Load) for node in later if node in set(ast.walk(bound)))
 
 
 def _statement(flow: Flow, node: ast.AST) -> Iterator[ast.AST]:

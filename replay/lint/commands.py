@@ -178,17 +178,15 @@ def _same_ids(flow: Flow, command: ast.Call) -> Iterator[Hit]:
 
 def _late_lambdas(flow: Flow, command: ast.Call) -> Iterator[Hit]:
     """Find lambdas and nested functions over loop variables in a command that is yielded after the loop."""
-    variables = _loop_variables_at_yield(flow, command)
+    variables = loop_variables_at_yield(flow, command)
     if not variables:
         return
     for node in ast.walk(command):
         if isinstance(node, ast.Lambda):
-            parameters = {a.arg for a in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)}
-            used = {each.id for each in ast.walk(node.body) if isinstance(each, ast.Name)} - parameters
-            for name in sorted(used & variables):
+            for name in sorted(free_names(node) & variables):
                 yield "RW206", node, f"the lambda sees the last value of loop variable {name!r}"
         elif isinstance(node, ast.Name) and (nested := _nested(flow, node)) is not None:
-            for name in sorted(_free(nested) & variables):
+            for name in sorted(free_names(nested) & variables):
                 yield "RW206", node, f"{nested.name}() sees the last value of loop variable {name!r}"
 
 
@@ -200,19 +198,20 @@ def _nested(flow: Flow, node: ast.Name) -> Function | None:
     return found[1].functions[-1]
 
 
-def _free(function: Function) -> set[str]:
+def free_names(function: Function | ast.Lambda) -> set[str]:
     """Return the names that a function reads from around it. A default argument is its own."""
     arguments = function.args
     own = {a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)}
     names = [each for each in ast.walk(function) if isinstance(each, ast.Name)]
-    own |= {each.id for each in names if isinstance(each.ctx, ast.Store)}
+    if not isinstance(function, ast.Lambda):
+        own |= {each.id for each in names if isinstance(each.ctx, ast.Store)}
     defaults = {
         each for default in (*arguments.defaults, *arguments.kw_defaults) if default for each in ast.walk(default)
     }
     return {each.id for each in names if each not in defaults} - own
 
 
-def _loop_variables_at_yield(flow: Flow, command: ast.Call) -> set[str]:
+def loop_variables_at_yield(flow: Flow, command: ast.Call) -> set[str]:
     """Return the loop variables that change between a command and its yield. A loop that yields is not counted: it waits."""
     variables: set[str] = set()
     for node in flow.source.up(command):

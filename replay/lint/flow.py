@@ -102,15 +102,30 @@ class Flow:
         if found is None:
             return False
         scope, binding = found
-        if (scope, node.id) in self.contexts:
-            return True
-        return binding.is_parameter and (node.id == "ctx" or self._is_context_annotation(binding))
+        return self._holds_context(scope, node.id, binding)
 
     def _is_context_annotation(self, binding: Binding) -> bool:
         note = binding.annotation
         if isinstance(note, ast.Constant):
             return note.value in ("Context", "replay.Context")
         return note is not None and self.source.resolve(note) in _CONTEXT
+
+    def context_at(self, node: ast.AST) -> str | None:
+        """Return the name of the context where *node* stands, None if it has none there."""
+        scope: Scope | None = self.source.scope_of(node)
+        seen: set[str] = set()
+        while scope is not None:
+            for name, binding in scope.names.items():
+                if name not in seen and self._holds_context(scope, name, binding):
+                    return name
+            seen |= {*scope.names}
+            scope = scope.parent
+        return None
+
+    def _holds_context(self, scope: Scope, name: str, binding: Binding) -> bool:
+        if (scope, name) in self.contexts:
+            return True
+        return binding.is_parameter and (name == "ctx" or self._is_context_annotation(binding))
 
     def command(self, node: ast.AST | None) -> str | None:
         """Return the kind of command that an expression builds (`step`, with chained methods), None if it builds none."""

@@ -18,6 +18,7 @@ _KEEPS_ORDER = {
     f"builtins.{name}" for name in ("list", "tuple", "enumerate", "iter", "zip", "map", "filter", "reversed")
 }
 _LOSES_ORDER = {f"builtins.{name}" for name in ("sorted", "set", "frozenset", "len", "sum", "min", "max", "any", "all")}
+_CHOOSING = ("builtins.sorted", "builtins.min", "builtins.max")
 _TYING = {f"builtins.{name}" for name in ("len", "abs", "type", "bool", "int", "round")} | {
     f"builtins.str.{name}" for name in ("lower", "upper", "casefold", "strip")
 }
@@ -38,13 +39,15 @@ def check(flow: Flow) -> Iterator[Hit]:
 
 
 def _ties(flow: Flow, node: ast.Call) -> Iterator[Hit]:
-    """Find `sorted(a_set, key=...)` whose key may be equal for two elements."""
+    """Find `sorted`, `min` or `max` of a set with a key that may be equal for two elements."""
     key = next((each.value for each in node.keywords if each.arg == "key"), None)
-    if key is None or flow.source.resolve(node.func) != "builtins.sorted" or not node.args:
+    name = flow.source.resolve(node.func)
+    if key is None or name not in _CHOOSING or len(node.args) != 1:
         return
     what = unordered(flow, node.args[0])
     if what is not None and _may_tie(flow, key):
-        yield "RW111", node, f"{what} is sorted by {ast.unparse(key)}, which may be equal for two elements"
+        done = "sorted" if name == "builtins.sorted" else f"asked for its {name.removeprefix('builtins.')}"
+        yield "RW111", node, f"{what} is {done} by {ast.unparse(key)}, which may be equal for two elements"
 
 
 def _may_tie(flow: Flow, key: ast.expr) -> bool:

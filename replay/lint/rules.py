@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import attrs
 
 Severity = Literal["error", "warning"]
+
+Position: TypeAlias = tuple[int, int]
+"""Line, counted from 1, and byte in it, counted from 0: as `ast` gives them."""
+
+
+@attrs.frozen(order=True)
+class Edit:
+    """Replacement of the text between two positions of a file.
+
+    Attributes:
+        start: The first position.
+        end: The position after the last.
+        text: The new text.
+    """
+
+    start: Position
+    end: Position
+    text: str
 
 
 @attrs.frozen
@@ -32,6 +50,7 @@ class Finding:
         line: Counted from 1.
         column: Counted from 1.
         workflow: Name of the workflow function whose code (or helper's code) this is.
+        edits: Edits that correct it, empty unless there is one correction alone (`replay lint --fix`).
     """
 
     code: str
@@ -41,6 +60,7 @@ class Finding:
     line: int
     column: int
     workflow: str
+    edits: tuple[Edit, ...] = attrs.field(default=(), eq=False, repr=False)
 
     @property
     def severity(self) -> Severity:
@@ -53,7 +73,8 @@ class Finding:
 
     def json(self) -> dict[str, Any]:
         """Return the finding as plain data."""
-        return {**attrs.asdict(self), "severity": self.severity}
+        shown = attrs.asdict(self, filter=lambda attribute, _: attribute.name != "edits")
+        return {**shown, "severity": self.severity, "fixable": bool(self.edits)}
 
 
 _RULES = (

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FunctionType, MappingProxyType, ModuleType
 from typing import Any
 
-from replay.lint import bodies, commands, growth, hidden, order, state
+from replay.lint import bodies, commands, fixes, growth, hidden, order, state
 from replay.lint.flow import Flow, flows, workflow_functions
 from replay.lint.rules import RULES, Finding
 from replay.lint.source import Function, Source
@@ -95,7 +95,8 @@ def _check(flow: Flow) -> Iterator[Finding]:
             if flow.source.is_allowed(code, node):
                 continue
             line, column = _place(node)
-            yield Finding(code, message, RULES[code].remedy, flow.source.filename, line, column, flow.workflow)
+            edits = fixes.fix_of(flow, code, node)
+            yield Finding(code, message, RULES[code].remedy, flow.source.filename, line, column, flow.workflow, edits)
 
 
 def _place(node: ast.AST) -> tuple[int, int]:

@@ -400,6 +400,8 @@ def test_ties_in_a_sorted_set_are_found() -> None:
             sorted(orders, key=lambda order: order.priority)  # !RW111
             sorted(orders, key=lambda order: (order.priority, order.day))  # !RW111
             sorted(orders, key=str.lower)  # !RW111
+            min(orders, key=len), max(orders, key=lambda order: order.day)  # !RW111
+            max(sorted(orders), key=len), max(orders), min(orders, "a", key=len)
             sorted(orders)
             sorted(list(orders), key=str)
             sorted(orders, key=str)
@@ -484,6 +486,8 @@ def test_an_argument_that_a_step_changes_is_found() -> None:
             other = yield ctx.step("filled", filled, other, "lamp")
             yield ctx.step("own", own, cart)
             yield ctx.step("reads", reads, cart)
+            yield ctx.step("fill", fill, other, 1)  # !RW306
+            other = yield ctx.step("filled", filled, other, "lamp")
             order = yield ctx.step("new", reads, cart)
             return cart, order, other
     """)
@@ -778,6 +782,7 @@ def test_a_finding_says_where_what_and_how_to_mend_it() -> None:
         "column": 21,
         "workflow": "late",
         "severity": "error",
+        "fixable": True,
     }
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import pytest
@@ -13,7 +15,8 @@ from click.testing import CliRunner
 
 from replay import Context, workflow
 from replay.cli.commands.lint import lint_command
-from replay.lint import RULES, Finding, lint_function, lint_module
+from replay.lint import RULES, Finding, lint_function, lint_module, lint_source
+from replay.lint.fixes import _FIXES
 
 DOCS = Path(__file__).parents[2] / "docs" / "lint.md"
 
@@ -249,3 +252,27 @@ def test_the_page_lists_every_rule_as_it_is() -> None:
     for rule in RULES.values():
         assert f"| {rule.code} | {rule.severity} | {rule.name} | {rule.reason} | {rule.remedy} |" in page
     assert page.count("\n| RW") == len(RULES)
+
+
+SURROUNDINGS = "import decimal, hashlib, os, random, threading, time, uuid\nfrom replay import workflow\n"
+
+
+def sections() -> dict[str, str]:
+    page = DOCS.read_text(encoding="utf-8")
+    found = re.findall(r"^### (RW\d{3}) (.+?)( †)?\n(.*?)(?=^##)", page, re.DOTALL | re.MULTILINE)
+    assert {code: name for code, name, *_ in found} == {code: rule.name for code, rule in RULES.items()}
+    assert {code for code, _, dagger, _ in found if dagger} == set(_FIXES)
+    return {code: text for code, _, _, text in found}
+
+
+@pytest.mark.parametrize("code", RULES)
+def test_each_rule_has_its_section_whose_examples_are_wrong_and_right_as_they_say(code: str) -> None:
+    (example,) = re.findall(r"```text\n(.*?)```", sections()[code], re.DOTALL)
+    if "@workflow" not in example:
+        example = "@workflow\ndef orders(ctx, order):\n" + indent(example, "    ")
+    if "yield" not in example:
+        example += "    yield ctx.sleep(1)\n"
+    wrong = {(n, code) for n, line in enumerate(example.splitlines(), 1) if line.endswith(f"# {code}")}
+    found = lint_source(SURROUNDINGS + example, "docs.py")
+    assert {(f.line - SURROUNDINGS.count("\n"), f.code) for f in found} == wrong, [f.text() for f in found]
+    assert wrong

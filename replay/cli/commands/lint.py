@@ -14,6 +14,7 @@ import click
 from replay.cli import exit_codes
 from replay.definition import Workflow
 from replay.engine import Engine
+from replay.lint.fixes import fix_files
 from replay.lint.rules import RULES, Finding
 from replay.lint.scan import lint_function, lint_module
 
@@ -36,6 +37,7 @@ def _codes(context: click.Context, parameter: click.Parameter, value: str | None
     "--select", callback=_codes, metavar="CODES", help="Only these rules: RW101,RW2 (a beginning names many)."
 )
 @click.option("--ignore", callback=_codes, metavar="CODES", help="Not these rules.")
+@click.option("--fix", is_flag=True, help="Correct the files where one correction alone is possible.")
 @click.pass_context
 def lint_command(
     context: click.Context,
@@ -43,19 +45,23 @@ def lint_command(
     as_json: bool,
     select: frozenset[str] | None,
     ignore: frozenset[str] | None,
+    fix: bool,
 ) -> None:
     """Find code that makes a workflow unsafe to replay. Exit code 4 if there are errors.
 
     TARGET is a file, a folder or a module; these are read, not imported. MODULE:OBJECT is imported, to follow helpers into
-    other modules.
+    other modules. With --fix the findings that are left are printed, and count for the exit code.
     """
     shown = (frozenset(RULES) if select is None else select) - (ignore or frozenset())
     findings = [f for f in dict.fromkeys(_findings(targets)) if f.code in shown]
+    fixed = set(fix_files(findings)) if fix else set()
+    findings = [finding for finding in findings if finding not in fixed]
     for finding in findings:
         click.echo(json.dumps(finding.json(), ensure_ascii=False) if as_json else finding.text())
     errors = sum(finding.severity == "error" for finding in findings)
     if not as_json:
-        click.echo(f"{errors} errors, {len(findings) - errors} warnings", err=True)
+        corrected = f", {len(fixed)} fixed" if fix else ""
+        click.echo(f"{errors} errors, {len(findings) - errors} warnings{corrected}", err=True)
     context.exit(exit_codes.CHECK_FAILED if errors else exit_codes.OK)
 
 
