@@ -58,3 +58,22 @@ class Execution:
         if self.arrivals <= seen:
             return ()
         return tuple(m for m in self.inbox.values() if m.seq > seen)
+
+    def put_in(self, message: r.Message) -> None:
+        """Put *message* into the inbox. An earlier end of the same execution is out of date."""
+        if message.kind == "ended":
+            self.take_out(self.ends.get(message.name))
+            self.ends[message.name] = message.seq
+        self.inbox[message.seq] = message
+
+    def take_out(self, seq: int | None) -> None:
+        """Take the message *seq* out of the inbox, if it is there."""
+        message = None if seq is None else self.inbox.pop(seq, None)
+        if message is not None and message.kind == "ended":
+            del self.ends[message.name]
+
+    def remember(self, message_id: str) -> None:
+        """Remember an accepted message id, and the newest `ACCEPTED_LIMIT` of them."""
+        self.dedupe[message_id] = self.arrivals
+        while next(iter(self.dedupe.values())) <= self.arrivals - r.ACCEPTED_LIMIT:
+            del self.dedupe[next(iter(self.dedupe))]

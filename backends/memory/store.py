@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import heapq
-import itertools
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -12,15 +11,16 @@ from typing import Any
 import msgspec
 
 from replay.backends import common
+from replay.backends.memory.claims import Claims
+from replay.backends.memory.due_times import DueTimes, Lane
 from replay.backends.memory.execution import Execution
+from replay.backends.memory.schedules import Schedules
 from replay.clock import SystemClock
 from replay.core import refusals
 from replay.core import requests as r
 from replay.core import transitions as t
 from replay.core.errors import ExecutionEnded, ReplayError, StoreUnavailable, UnknownExecution
 from replay.ports import Clock
-
-_Lane = tuple[str, str, str]
 
 
 def is_hot(x: Execution, request: r.Commit) -> bool:
@@ -47,12 +47,10 @@ class MemoryStore:
         self._clock = clock or SystemClock()
         self._lock = threading.RLock()
         self._executions: dict[str, Execution] = {}
-        self._due: dict[_Lane, list[tuple[float, int, str]]] = {}
-        self._timers: list[tuple[float, int, str]] = []  # of executions with a priority
-        self._order = itertools.count()
+        self._due = DueTimes(self._executions)
         self._purges: list[tuple[float, str]] = []
-        self._claims: dict[str, tuple[float, list[str]]] = {}
-        self._schedules: dict[str, r.Schedule] = {}
+        self._claims = Claims(self._executions)
+        self._schedules = Schedules()
         self._workers: dict[str, tuple[r.WorkerRow, float]] = {}
         self._counts: dict[str, dict[str, int]] = {}
         self._woken: dict[str, None] = {}
@@ -75,9 +73,9 @@ class MemoryStore:
             r.Delete: self._delete,
             r.Purge: self._purge,
             r.PutSchedule: self._put_schedule,
-            r.DropSchedule: self._drop_schedule,
+            r.DropSchedule: lambda request: self._schedules.drop(request, self._now),
             r.GetSchedule: lambda request: self._schedules.get(request.id),
-            r.ListSchedules: self._list_schedules,
+            r.ListSchedules: self._schedules.page,
             r.Register: self._register,
             r.Workers: self._list_workers,
             r.Ping: lambda request: self._now,
@@ -102,24 +100,10 @@ class MemoryStore:
         """Answer no more: what is started now would never run."""
         self._closed = True
 
-    # --- due ----------------------------------------------------------------------------------------
+    # --- changes ------------------------------------------------------------------------------------
 
     def _set_due(self, x: Execution, due: float | None) -> None:
-        x.due_at = due
-        x.stamp = next(self._order)  # never used again, not even for another execution of this id
-        if due is not None:
-            lane = (x.queue, x.workflow, x.version)
-            heapq.heappush(self._due.setdefault(lane, []), (due, x.stamp, x.id))
-            if x.priority > 0 and due > self._now - r.PRIORITY_STEP:
-                heapq.heappush(self._timers, (due, x.stamp, x.id))
-
-    def _move_ahead(self) -> None:
-        """Put executions whose instant has come where their priority belongs."""
-        while self._timers and self._timers[0][0] <= self._now:
-            due, stamp, id = heapq.heappop(self._timers)
-            x = self._executions.get(id)
-            if x is not None and x.stamp == stamp:
-                self._set_due(x, due - x.priority * r.PRIORITY_STEP)
+        self._due.put(x, due, self._now)
 
     def _apply(self, x: Execution, change: t.Change) -> None:
         """Apply *change* to its execution; parents and watchers are notified of an end."""
@@ -133,11 +117,11 @@ class MemoryStore:
         if change.entries:
             x.log.extend(change.entries)
         for seq in change.consumed:
-            self._take_out(x, seq)
+            x.take_out(seq)
         if change.message is not None:
-            self._put_in(x, change.message)
+            x.put_in(change.message)
         if change.accepted:
-            self._remember(x, change.accepted)
+            x.remember(change.accepted)
         if "due_at" in fields:
             self._set_due(x, x.due_at)
         if change.wakes:
@@ -150,15 +134,6 @@ class MemoryStore:
             counts = self._counts.setdefault(workflow, {})
             counts[old] -= 1
             counts[new] = counts.get(new, 0) + 1
-
-    def _peek(self, lane: _Lane) -> tuple[float, int, str] | None:
-        heap = self._due.get(lane)
-        while heap:
-            x = self._executions.get(heap[0][2])
-            if x is not None and x.stamp == heap[0][1]:
-                return heap[0]
-            heapq.heappop(heap)
-        return None
 
     # --- executions ----------------------------------------------------------------------------------
 
@@ -184,67 +159,33 @@ class MemoryStore:
         now = self._now
         lanes = [(q, w, v) for q in request.queues for w, v in request.workflows]
         if request.nonce in self._claims:
-            claimed = self._held(request.nonce)
+            claimed = self._claims.held(request.nonce)
         else:
             if request.revive:
                 self._revive(set(lanes))
-            self._move_ahead()
+            self._due.move_ahead(now)
             claimed = self._take(request, lanes)
-            self._forget_claims()
+            self._claims.forget(now)
             if claimed:
-                self._claims[request.nonce] = (now + request.lease, [x.id for x in claimed])
-        dues = [first[0] for first in map(self._peek, lanes) if first is not None]
-        due, later = self._due_schedules({w for w, _ in request.workflows}) if self._schedules else ((), [])
-        dues += later
+                self._claims.add(request.nonce, now + request.lease, claimed)
+        schedules, later = self._schedules.due({w for w, _ in request.workflows}, now)
+        dues = [*self._due.next_of_each(lanes), *later]
         return r.Claims(
             now,
             tuple(r.Claimed(x.header(), tuple(x.inbox.values())) for x in claimed),
             max(min(dues), now) if dues else None,
-            due,
+            schedules,
         )
 
-    def _held(self, nonce: str) -> list[Execution]:
-        held = (self._executions.get(id) for id in self._claims[nonce][1])
-        return [x for x in held if x is not None and x.token == nonce]
-
-    def _forget_claims(self) -> None:
-        """Forget claims whose leases have run out, oldest first; one whose leases were renewed goes to the end."""
-        while self._claims:
-            nonce = next(iter(self._claims))
-            until, ids = self._claims[nonce]
-            if until > self._now:
-                return
-            held = self._held(nonce)
-            del self._claims[nonce]
-            if held:
-                renewed = max(x.due_at or 0.0 for x in held)
-                self._claims[nonce] = (max(renewed, self._now + 1.0), ids)
-
-    def _due_schedules(self, workflows: set[str]) -> tuple[tuple[r.Schedule, ...], list[float]]:
-        """Return the schedules of *workflows* that are due, up to a claim's limit, and when others will be."""
-        timed = [
-            (s.next_at, s.id)
-            for s in self._schedules.values()
-            if s.next_at is not None and not s.paused and s.workflow in workflows
-        ]
-        due = heapq.nsmallest(r.SCHEDULES_LIMIT, (each for each in timed if each[0] <= self._now))
-        return tuple(self._schedules[id] for _, id in due), [at for at, _ in timed if at > self._now]
-
-    def _revive(self, lanes: set[_Lane]) -> None:
+    def _revive(self, lanes: set[Lane]) -> None:
         for x in self._executions.values():
             if t.is_revived(x) and (x.queue, x.workflow, x.version) in lanes:
                 self._set_due(x, self._now)
 
-    def _take(self, request: r.Claim, lanes: list[_Lane]) -> list[Execution]:
+    def _take(self, request: r.Claim, lanes: list[Lane]) -> list[Execution]:
         now = self._now
         claimed: list[Execution] = []
-        while len(claimed) < request.limit:
-            firsts = [(first, lane) for lane in lanes if (first := self._peek(lane)) is not None and first[0] <= now]
-            if not firsts:
-                break
-            (_, _, id), lane = min(firsts)
-            heapq.heappop(self._due[lane])
-            x = self._executions[id]
+        while len(claimed) < request.limit and (x := self._due.take(lanes, now)) is not None:
             cancel_waits = any(m.kind == "cancel" for m in x.inbox.values())
             change = t.claim(x, request, cancel_waits, now)
             self._apply(x, change)
@@ -311,22 +252,6 @@ class MemoryStore:
         change = t.notify(x, ended, payload, self._now)
         if change is not None:
             self._apply(x, change)
-
-    def _put_in(self, x: Execution, message: r.Message) -> None:
-        if message.kind == "ended":
-            self._take_out(x, x.ends.get(message.name))  # an earlier end of the same execution is out of date
-            x.ends[message.name] = message.seq
-        x.inbox[message.seq] = message
-
-    def _take_out(self, x: Execution, seq: int | None) -> None:
-        message = None if seq is None else x.inbox.pop(seq, None)
-        if message is not None and message.kind == "ended":
-            del x.ends[message.name]
-
-    def _remember(self, x: Execution, message_id: str) -> None:
-        x.dedupe[message_id] = x.arrivals
-        while next(iter(x.dedupe.values())) <= x.arrivals - r.ACCEPTED_LIMIT:
-            del x.dedupe[next(iter(x.dedupe))]
 
     def _renew_leases(self, request: r.RenewLeases) -> r.RenewedLeases:
         lost, news = [], []
@@ -435,27 +360,14 @@ class MemoryStore:
     # --- schedules and workers ------------------------------------------------------------------------------------
 
     def _put_schedule(self, request: r.PutSchedule) -> r.ScheduleWritten:
-        stored = self._schedules.get(request.row.id)
-        row = t.put_schedule(stored, request)
+        row = self._schedules.put(request)
         if row is None:
-            return r.ScheduleWritten(False, stored, self._now)
-        self._schedules[row.id] = row
+            return r.ScheduleWritten(False, self._schedules.get(request.row.id), self._now)
         for id in request.cancels:
             self._cancel_quietly(id)
         for create in request.creates:
             self._create(create)
         return r.ScheduleWritten(True, row, self._now, tuple(self._woken))
-
-    def _drop_schedule(self, request: r.DropSchedule) -> r.ScheduleWritten:
-        stored = self._schedules.get(request.id)
-        if stored is None or stored.version != request.expected:
-            return r.ScheduleWritten(stored is None, stored, self._now)
-        del self._schedules[request.id]
-        return r.ScheduleWritten(True, None, self._now)
-
-    def _list_schedules(self, request: r.ListSchedules) -> tuple[r.Schedule, ...]:
-        ids = sorted(id for id in self._schedules if id > request.after)
-        return tuple(self._schedules[id] for id in ids[: request.limit])
 
     def _register(self, request: r.Register) -> float:
         self._workers[request.row.name] = (
