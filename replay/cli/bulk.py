@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
@@ -10,7 +10,7 @@ import click
 
 from replay.cli import exit_codes, output
 from replay.cli.filters import Filters, check_statuses, pages
-from replay.core.errors import ExecutionEnded, OperatorRefused, UnknownExecution
+from replay.core.errors import ExecutionEnded, OperatorRefused, ReplayError, UnknownExecution
 from replay.engine import Engine
 
 
@@ -23,12 +23,14 @@ class Action:
         done: The outcome in words, such as `cancel requested`.
         statuses: Statuses of the matches, unless `--status` names others.
         accepted: Statuses that `--status` may name; the same as `statuses` by default.
+        act_on_all: Acts on many ids at once and returns the refusals by id; None: one after the other.
     """
 
     act: Callable[[str], Any]
     done: str
     statuses: tuple[str, ...]
     accepted: tuple[str, ...] = attrs.field(default=attrs.Factory(lambda self: self.statuses, takes_self=True))
+    act_on_all: Callable[[list[str]], Mapping[str, ReplayError]] | None = None
 
 
 def one_or_many(
@@ -55,11 +57,11 @@ def _many(engine: Engine, action: Action, filters: Filters, *, yes: bool, as_jso
     count = done = 0
     with output.bar(action.done if yes else "counting", None) as advance:
         for page in pages(engine, filters):
-            for each in page:
-                count += 1
-                if yes:
-                    done += _accepted(action, each.id)
-            advance(len(page))
+            ids = [each.id for each in page]
+            count += len(ids)
+            if yes:
+                done += _accepted(action, ids)
+            advance(len(ids))
     if as_json:
         output.emit_json({"count": count, "done": done, "yes": yes})
     elif yes:
@@ -69,10 +71,19 @@ def _many(engine: Engine, action: Action, filters: Filters, *, yes: bool, as_jso
     return exit_codes.OK if done == count or not yes else exit_codes.FAILURE
 
 
-def _accepted(action: Action, id: str) -> bool:
-    try:
-        action.act(id)
-    except (OperatorRefused, ExecutionEnded, UnknownExecution) as refusal:  # it changed since it was listed
+def _accepted(action: Action, ids: list[str]) -> int:
+    """Apply *action* to *ids*, print the refusals, and return the number of the others."""
+    refused = _one_by_one(action, ids) if action.act_on_all is None else action.act_on_all(ids)
+    for id, refusal in refused.items():
         click.echo(f"{id}: {refusal}", err=True)
-        return False
-    return True
+    return len(ids) - len(refused)
+
+
+def _one_by_one(action: Action, ids: list[str]) -> dict[str, ReplayError]:
+    refused: dict[str, ReplayError] = {}
+    for id in ids:
+        try:
+            action.act(id)
+        except (OperatorRefused, ExecutionEnded, UnknownExecution) as refusal:  # it changed since it was listed
+            refused[id] = refusal
+    return refused

@@ -5,10 +5,9 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any
 
+from replay.client.groups import Groups
 from replay.client.handles import WorkflowInfo
 from replay.client.inspection import Inspection
-from replay.client.messaging import Messaging
-from replay.client.starting import Starting
 from replay.client.waiting import Waiting
 from replay.codec import TaggedJson
 from replay.core.ids import check_id
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from replay.describe import Description
 
 
-class Client(Starting, Waiting, Messaging, Inspection):
+class Client(Groups, Waiting, Inspection):
     """The methods of an `Engine` that need no worker."""
 
     @classmethod

@@ -38,18 +38,36 @@ class Messaging(ClientBase):
             SignalRefused: The workflow does not take the signal, or the payload is of another type.
             UnknownExecution, ExecutionEnded: No execution can receive it.
         """
-        id, name = id_of(execution), signal_id(signal)
+        id = id_of(execution)
+        name, data = self._signal_data(signal, payload, dedupe_id)
+        if self._checks_signals():
+            self._check_signal(self.header(id), name, payload)
+        self._deliver(self._signal_request(id, name, data, dedupe_id))
+
+    def _signal_data(self, signal: Signal[T] | str, payload: T | None, dedupe_id: str | None) -> tuple[str, bytes]:
+        """Check the arguments of a signal; return its id and the encoded payload."""
+        name = signal_id(signal)
         if dedupe_id is not None:
             _check_dedupe_id(dedupe_id)
         if isinstance(signal, Signal):
             signal.check(cast("T", payload))
-        data = self.encode(payload, f"the payload of signal {name!r}")
-        if any(w.signals is not None for w in self._workflows.values()):
-            header = self.header(id)
-            known = self._workflows.get((header.workflow, header.version))
-            if known is not None:
-                known.check_signal(name, payload)
-        self._deliver(r.Deliver(id, dedupe_id or self.new_id(), "signal", name, data))
+        return name, self.encode(payload, f"the payload of signal {name!r}")
+
+    def _checks_signals(self) -> bool:
+        """Tell whether a workflow known here lists the signals that it takes."""
+        return any(w.signals is not None for w in self._workflows.values())
+
+    def _check_signal(self, header: r.Header, name: str, payload: Any) -> None:
+        """Check a signal against the execution's workflow, if that is known here. Raises `SignalRefused`."""
+        known = self._workflows.get((header.workflow, header.version))
+        if known is not None:
+            known.check_signal(name, payload)
+
+    def _signal_request(self, id: str, name: str, data: bytes, dedupe_id: str | None) -> r.Deliver:
+        return r.Deliver(id, dedupe_id or self.new_id(), "signal", name, data)
+
+    def _cancel_request(self, id: str, reason: bytes) -> r.Deliver:
+        return r.Deliver(id, self.new_id(), "cancel", "", reason)
 
     def cancel(self, execution: str | Handle[Any], reason: str | None = None) -> None:
         """Ask an execution to stop: `Cancelled` is thrown at its current yield. A second cancel changes nothing.
@@ -59,13 +77,16 @@ class Messaging(ClientBase):
             NotSerializable, PayloadTooLarge: The reason cannot be stored.
         """
         id = id_of(execution)
-        self._deliver(r.Deliver(id, self.new_id(), "cancel", "", self.encode(reason, "the reason")))
+        self._deliver(self._cancel_request(id, self.encode(reason, "the reason")))
         self.announce_end(id)
 
     def _deliver(self, request: r.Deliver) -> None:
         """Deliver a message. If the execution is running, notify its worker."""
         if not self.ask(request).woken:
-            self._bus.publish("news", request.id.encode())
+            self._tell_news(request.id)
+
+    def _tell_news(self, id: str) -> None:
+        self._bus.publish("news", id.encode())
 
     def on(self, event: Event[T] | str, handler: Callable[[T], object]) -> Callable[[], None]:
         """Call `handler(payload)` for each *event* that an execution emits. Best effort.

@@ -123,7 +123,14 @@ class Operator:
 
     def cancel(self, execution: str | Handle[Any], reason: str | None = None) -> None:
         """Ask an execution to stop. See `Engine.cancel`."""
-        self._engine.cancel(id_of(execution), f"{reason or 'cancelled'} (by {self._by})")
+        self._engine.cancel(id_of(execution), self._reason(reason))
+
+    def cancel_many(self, executions: Iterable[str], reason: str | None = None) -> dict[str, ReplayError]:
+        """Ask many executions to stop; return the refusals by id. See `Engine.cancel_many`."""
+        return self._engine.cancel_many(executions, self._reason(reason))
+
+    def _reason(self, reason: str | None) -> str:
+        return f"{reason or 'cancelled'} (by {self._by})"
 
     def force_fail(self, execution: str | Handle[Any], reason: str) -> Execution:
         """End an execution as `failed` at once. Nothing is cleaned up.

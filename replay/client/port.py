@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeVar
 from replay.client.records import Detail, Execution, Page
 from replay.core import requests as r
 from replay.core.entries import Fact
+from replay.core.errors import ReplayError
 from replay.definition import Signal, Workflow
 from replay.ports import Codec, Store
 
@@ -99,4 +100,8 @@ class ClientPort(Protocol):
 
     def cancel(self, execution: str, reason: str | None = None) -> None:
         """See `Engine.cancel`."""
+        ...
+
+    def cancel_many(self, executions: Iterable[str], reason: str | None = None) -> dict[str, ReplayError]:
+        """See `Engine.cancel_many`."""
         ...

@@ -71,19 +71,31 @@ class Starting(ClientBase):
 
     def _start(self, create: r.Create) -> Handle[Any]:
         created = self.ask(create)
+        self._check_created(create, created)
         if created.fresh:
             self.announce(create.queue)
-        elif created.header.workflow != create.workflow:
+        return Handle(cast("ClientPort", self), create.id)
+
+    def _check_created(self, create: r.Create, created: r.Created | Exception) -> None:
+        """Check that the execution under the id of *create* is the one that was asked for.
+
+        Raises:
+            ValueError: The id belongs to an execution of another workflow.
+        """
+        if isinstance(created, Exception):
+            raise created
+        if created.fresh:
+            return
+        if created.header.workflow != create.workflow:
             raise ValueError(
                 f"execution id {create.id!r} belongs to workflow {created.header.workflow!r}, not {create.workflow!r}"
             )
-        elif created.header.input != create.input:
+        if created.header.input != create.input:
             log.warning(
                 "execution %r was started before with another input; it keeps that one",
                 create.id,
                 extra={"execution_id": create.id},
             )
-        return Handle(cast("ClientPort", self), create.id)
 
     def make_create(
         self,

@@ -90,3 +90,9 @@ def charge() -> None:
 @workflow
 def fails_at(ctx: Context, step: str) -> Flow[Any]:
     return (yield from ctx.step(step, charge))
+
+
+@workflow
+def takes_any(ctx: Context, value: Any) -> Flow[Any]:
+    yield ctx.note("taken")
+    return value

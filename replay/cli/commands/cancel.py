@@ -24,5 +24,10 @@ def cancel_command(
     """Ask an execution to stop; it may clean up first. Filters select all matches that have not ended."""
     with open_engine(store, namespace) as engine:
         operator = Operator(engine, by=by)
-        action = Action(lambda id: operator.cancel(id, reason or None), "cancel requested", OPEN)
+        action = Action(
+            lambda id: operator.cancel(id, reason or None),
+            "cancel requested",
+            OPEN,
+            act_on_all=lambda ids: operator.cancel_many(ids, reason or None),
+        )
         return one_or_many(engine, action, execution, filters, yes=yes, as_json=as_json)
