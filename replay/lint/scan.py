@@ -6,7 +6,6 @@ import ast
 import importlib.util
 import inspect
 import linecache
-import sysconfig
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import FunctionType, MappingProxyType, ModuleType
@@ -14,6 +13,7 @@ from typing import Any
 
 from replay.lint import bodies, commands, fixes, growth, hidden, order, state
 from replay.lint.flow import Flow, flows, workflow_functions
+from replay.lint.modules import Modules, is_installed
 from replay.lint.rules import RULES, Finding
 from replay.lint.source import Function, Source
 
@@ -26,8 +26,7 @@ def lint_source(source: str, filename: str) -> list[Finding]:
     Raises:
         SyntaxError: The text is not Python.
     """
-    parsed = Source(source, filename)
-    return _tidy(finding for function in workflow_functions(parsed) for finding in _scan(parsed, function))
+    return _tidy(_scan(Source(source, filename), None))
 
 
 def lint_function(fn: Any) -> list[Finding]:
@@ -45,13 +44,17 @@ def lint_function(fn: Any) -> list[Finding]:
 
 
 def lint_module(module_name_or_path: str) -> list[Finding]:
-    """Check a file, all Python files below a folder, or a module by its dotted name. Only its parent packages are imported.
+    """Check a file, all Python files below a folder, or a module by its dotted name, with helpers in other files.
+
+    They are read. Only the parent packages of a dotted name are imported.
 
     Raises:
         FileNotFoundError: There is no such file or module.
         SyntaxError: A file is not Python.
     """
-    return [finding for path in _files(module_name_or_path) for finding in lint_source(_text(path), str(path))]
+    modules = Modules()
+    files = ((path, _text(path)) for path in _files(module_name_or_path))
+    return _tidy(finding for path, text in files for finding in _scan(Source(text, str(path)), modules))
 
 
 def _files(target: str) -> list[Path]:
@@ -81,12 +84,23 @@ def _text(path: Path) -> str:
         return file.read()
 
 
-# --- one function ----------------------------------------------------------------------------------------
+# --- one file ----------------------------------------------------------------------------------------
 
 
-def _scan(source: Source, function: Function) -> Iterator[Finding]:
-    for flow in flows(source, function):
-        yield from _check(flow)
+def _scan(source: Source, modules: Modules | None) -> Iterator[Finding]:
+    """Check the workflows of a file; with *modules* also their helpers in other files."""
+    for function in workflow_functions(source):
+        todo: list[tuple[Source, Function, str | None]] = [(source, function, None)]
+        seen: set[Function] = set()
+        while todo:
+            where, code, helper_of = todo.pop()
+            if code in seen:
+                continue
+            seen.add(code)
+            for flow in flows(where, code, helper_of):
+                yield from _check(flow)
+                if modules is not None:
+                    todo += ((*found, flow.workflow) for found in modules.helpers(flow))
 
 
 def _check(flow: Flow) -> Iterator[Finding]:
@@ -180,11 +194,7 @@ def _is_global(flow: Flow, node: ast.expr) -> bool:
 def _is_own(function: FunctionType) -> bool:
     """Return whether a function is the user's own: neither of the standard library nor of an installed package."""
     path = Path(function.__code__.co_filename)
-    return path.suffix == ".py" and not any(path.is_relative_to(folder) for folder in _INSTALLED)
-
-
-_INSTALLED = tuple({Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
-"""Folders of code that is not the user's own."""
+    return path.suffix == ".py" and not is_installed(path)
 
 
 def _look_up(node: ast.expr, names: Mapping[str, Any]) -> Any:

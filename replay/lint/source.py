@@ -220,7 +220,8 @@ class _Binder(ast.NodeVisitor):
         for alias in node.names:
             origin = f"{'.' * node.level}{node.module or ''}"
             target = self.source.module if alias.name == "*" and node.module == "replay" else self.scope
-            target.bind(alias.asname or alias.name).imports.append(f"{origin}.{alias.name}")
+            dot = "" if origin.endswith(".") else "."  # from . import clocks
+            target.bind(alias.asname or alias.name).imports.append(f"{origin}{dot}{alias.name}")
         self.generic_visit(node)
 
     def visit_Global(self, node: ast.Global | ast.Nonlocal) -> None:

@@ -49,8 +49,8 @@ def lint_command(
 ) -> None:
     """Find code that makes a workflow unsafe to replay. Exit code 4 if there are errors.
 
-    TARGET is a file, a folder or a module; these are read, not imported. MODULE:OBJECT is imported, to follow helpers into
-    other modules. With --fix the findings that are left are printed, and count for the exit code.
+    TARGET is a file, a folder or a module; these are read, not imported. MODULE:OBJECT is imported. Helpers are followed into other
+    files. With --fix the findings that are left are printed, and count for the exit code.
     """
     shown = (frozenset(RULES) if select is None else select) - (ignore or frozenset())
     findings = [f for f in dict.fromkeys(_findings(targets)) if f.code in shown]
