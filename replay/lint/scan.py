@@ -38,9 +38,7 @@ def lint_function(fn: Any) -> list[Finding]:
         TypeError: The argument is neither a function nor a workflow.
         OSError: The source is not available.
     """
-    function = _unwrapped(fn)
-    parsed, node = _parsed_function(function)
-    return _tidy(_scan_across(parsed, node, function, set(), None))
+    return _tidy(finding for flow in flows_of(fn) for finding in _check(flow))
 
 
 def lint_module(module_name_or_path: str) -> list[Finding]:
@@ -150,21 +148,33 @@ def _parsed_function(function: Callable[..., Any]) -> tuple[Source, Function]:
     raise OSError(f"the source of {function.__qualname__} is not in {filename}. Fix: lint its file instead")
 
 
-def _scan_across(
+def flows_of(fn: Any) -> Iterator[Flow]:
+    """Yield the flows of a workflow (the decorated object or its function), with its helpers here and in other modules.
+
+    Raises:
+        TypeError: The argument is neither a function nor a workflow.
+        OSError: The source is not available.
+    """
+    function = _unwrapped(fn)
+    parsed, node = _parsed_function(function)
+    yield from _flows_across(parsed, node, function, set(), None)
+
+
+def _flows_across(
     source: Source, node: Function, function: FunctionType, seen: set[Any], helper_of: str | None
-) -> Iterator[Finding]:
-    """Check a function, with its helpers in other modules."""
+) -> Iterator[Flow]:
+    """Yield the flows of a function, with its helpers in other modules."""
     if function.__code__ in seen:
         return
     seen.add(function.__code__)
     for flow in flows(source, node, helper_of):
-        yield from _check(flow)
+        yield flow
         for helper in _imported_helpers(flow, MappingProxyType(function.__globals__)):
             try:
                 other, found = _parsed_function(helper)
             except (OSError, SyntaxError):
                 continue
-            yield from _scan_across(other, found, helper, seen, flow.workflow)
+            yield from _flows_across(other, found, helper, seen, flow.workflow)
 
 
 def _imported_helpers(flow: Flow, names: Mapping[str, Any]) -> Iterator[FunctionType]:

@@ -1,4 +1,4 @@
-"""Fixtures for workflow tests: `replay_sim`, `replay_engine`, and the options `--rw-seeds`, `--rw-seed`.
+"""Fixtures for workflow tests: `replay_sim`, `replay_engine`, and the options `--rw-seeds`, `--rw-seed`, `--rw-coverage`.
 
 pytest loads this module in every project that has replay installed. Fixtures therefore import the rest at their first use.
 The entry point is called `replay_workflows`: the name `replay` belongs to pytest-replay.
@@ -33,6 +33,41 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--rw-seeds", type=_positive, default=1, metavar="N", help="run tests that use replay_sim with N seeds"
     )
     group.addoption("--rw-seed", type=int, default=None, metavar="S", help="run them with this seed alone")
+    group.addoption(
+        "--rw-coverage",
+        action="store_true",
+        help="report the commands, branches, failures, timeouts and compensations of workflows that the tests ran",
+    )
+    group.addoption(
+        "--rw-coverage-of",
+        action="append",
+        default=[],
+        metavar="MODULE[:OBJECT]",
+        help="report these workflows, also those that no test runs (may be repeated)",
+    )
+    group.addoption(
+        "--rw-coverage-min", type=_percent, metavar="PERCENT", help="fail the run if less of the workflows is covered"
+    )
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Begin to record coverage, if it is asked for."""
+    minimum: float | None = config.getoption("--rw-coverage-min")
+    if config.getoption("--rw-coverage") or config.getoption("--rw-coverage-of") or minimum is not None:
+        from replay.testing.coverage.plugin import DurableCoverage
+
+        config.pluginmanager.register(DurableCoverage(config), "replay_durable_coverage")
+
+
+def _percent(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a percentage from 0 to 100")
+    return value
 
 
 def _positive(text: str) -> int:
