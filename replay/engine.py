@@ -15,10 +15,12 @@ import attrs
 from replay.client.waiting import LOCAL_POLL_INTERVAL
 from replay.clock import SystemClock
 from replay.codec import TaggedJson
+from replay.core import requests as r
 from replay.core.errors import ConfigError, StoreUnavailable
 from replay.core.ids import check_id
 from replay.core.settings import PAYLOAD_LIMIT
 from replay.core.times import duration
+from replay.deferred import connect
 from replay.definition import Workflow, register
 from replay.observability.telemetry import instrument_if_configured
 from replay.ports import Bus, Clock, Codec, Queue, Store
@@ -137,13 +139,14 @@ class Engine(SchedulingClient):
 
         Raises:
             ConfigError: No workflows were given.
-            StoreUnavailable: The engine is closed.
+            StoreUnavailable: The engine is closed, or the store cannot be reached.
         """
         self._check_open()
         if self._runner is not None:
             return
         if not self._workflows:
             raise ConfigError("a worker needs workflows. Fix: Engine(..., workflows=[...])")
+        connect(self.store)
         instrument_if_configured(self)
         runner = self._runner = Runner(self.make_worker(), codec=self.codec, clock=self._clock)
         subscribe = self._bus.subscribe
@@ -256,6 +259,14 @@ class Engine(SchedulingClient):
         self._check_open()
         if self._runner is not None and self._runner.failure is not None:
             raise RuntimeError("the embedded worker stopped") from self._runner.failure
+
+    def ping(self) -> float:
+        """Return the store's time, seconds since the epoch: it answers.
+
+        Raises:
+            StoreUnavailable: It does not. An engine without a worker connects at its first request, such as this one.
+        """
+        return self.ask(r.Ping())
 
     def recover(self) -> None:
         """Make the embedded worker claim now. Seldom needed: every claim takes over what crashed workers left."""

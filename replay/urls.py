@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 import attrs
 
 from replay.core.errors import ConfigError
+from replay.deferred import DeferredStore
 from replay.ports import Bus, Clock, Queue, Store
 from replay.redaction import masked
 
@@ -36,6 +37,15 @@ def open_store(url: str, *, namespace: str = "default", **options: Any) -> Store
         ConfigError: The scheme is unknown, or the rest of the URL is wrong.
     """
     return cast("Store", _opener("stores", url)(url, namespace=namespace, **options))
+
+
+def _deferred(url: str, *, namespace: str, **options: Any) -> Store:
+    """Return the store of *url*. A server's is connected at its first request, if its backend has `prepare_store`."""
+    module = _BUILT_IN["stores"].get(_scheme(url))
+    prepare = None if module is None else getattr(import_module(module), "prepare_store", None)
+    if prepare is None:
+        return open_store(url, namespace=namespace, **options)
+    return DeferredStore(prepare(url, namespace=namespace, **options))
 
 
 def open_queue(url: str, *, namespace: str = "default") -> Queue:
@@ -98,9 +108,11 @@ def open_parts(
 ) -> Connections:
     """Open the parts that are given by URL. If one cannot be opened, the others are closed again.
 
+    Servers are connected at their first use.
+
     Raises:
         ConfigError: A URL is wrong.
-        StoreUnavailable: Nothing answers there.
+        StoreUnavailable: A file cannot be opened.
     """
     with ExitStack() as stack:
 
@@ -115,7 +127,7 @@ def open_parts(
             )
         if isinstance(found, str):
             timed: dict[str, Any] = {} if clock is None else {"clock": clock}
-            found = own(open_store(found, namespace=namespace, **timed))
+            found = own(_deferred(found, namespace=namespace, **timed))
         if bus is None and isinstance(store, str) and has_bus(store):
             bus = store
         shared = bus is not None

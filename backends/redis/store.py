@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -245,7 +245,16 @@ def open_store(
     understood = read_url(
         url, shards=shards, ack_replicas=ack_replicas, deadline=deadline, socket_timeout=socket_timeout
     )
+    return _open(understood, namespace=namespace, clock=clock, connect=connect)
+
+
+def prepare_store(url: str, *, namespace: str = "default", clock: Clock | None = None) -> Callable[[], RedisStore]:
+    """Check the URL without connecting; return the function that opens the store. Raises `ConfigError`."""
+    return partial(_open, read_url(url), namespace=namespace, clock=clock)
+
+
+def _open(url: RedisUrl, **options: Any) -> RedisStore:
     try:
-        return RedisStore(understood, namespace=namespace, clock=clock, connect=connect)
+        return RedisStore(url, **options)
     except Unusable as error:
         raise ConfigError(str(error)) from error

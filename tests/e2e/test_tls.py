@@ -64,8 +64,11 @@ def test_executions_run_over_rediss(redis_port: int, authority: Path) -> None:
 
 
 def test_a_server_of_an_unknown_authority_is_refused(redis_port: int) -> None:
-    with pytest.raises(StoreUnavailable, match=r"(?i)certificate"):
-        Engine(f"rediss://localhost:{redis_port}/0?deadline=2")
+    with (
+        Engine(f"rediss://localhost:{redis_port}/0?deadline=2") as engine,
+        pytest.raises(StoreUnavailable, match=r"(?i)certificate"),
+    ):
+        engine.ping()
 
 
 def test_hints_travel_over_amqps(authority: Path) -> None:
