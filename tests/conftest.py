@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,11 @@ def serving(make: Callable[[], Any]) -> Iterator[Any]:
 pytest_plugins = ["pytester"]
 
 load_profile()
+
+for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+    # A shell starts what runs in its background, or under nohup, with these ignored, and all processes of the tests would inherit it.
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 SERVERS = {"redis_server", "redis_cluster", "redis_sentinel", "rabbitmq_server"}
 

@@ -93,7 +93,7 @@ def _tuple(value: Any, memo: Memo) -> Any:
 
 def _set(value: Any, memo: Memo) -> Any:
     items = [_copy(item, memo) for item in value]
-    if type(value) is frozenset and all(any(new is old for old in value) for new in items):
+    if type(value) is frozenset and all(new is old for new, old in zip(items, value, strict=True)):
         return value
     return type(value)(items)
 
@@ -102,12 +102,10 @@ def _copier(cls: type[Any]) -> Callable[[Any, Memo], Any]:
     """Return the function that copies instances of *cls*."""
     if issubclass(cls, type | BaseException):
         return _as_it_is
-    if hasattr(cls, "__deepcopy__") or (issubclass(cls, BUILT_ON) and cls is not set):
+    if hasattr(cls, "__deepcopy__") or issubclass(cls, BUILT_ON):
         return _deep
     if issubclass(cls, tuple):
         return _tuple
-    if cls in (set, frozenset):
-        return _set
     if attrs.has(cls):
         return _fields(tuple(field.name for field in attrs.fields(cls)), _is_frozen(cls), object.__setattr__)
     if hasattr(cls, "__dataclass_fields__"):

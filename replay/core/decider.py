@@ -93,13 +93,11 @@ class Decider:
     def next_entry(self, now: float) -> tuple[e.Fact, tuple[int, ...]] | None:
         """Return the next entry to record and the inbox messages that it consumes, None if nothing can be decided.
 
-        A cancel is decided by the session, which gives running steps a moment first.
+        The workflow's code has not ended. A cancel is decided by the session, which gives running steps a moment first.
         """
-        interpreter = self.interpreter
-        if interpreter.outcome is not None:
-            return None
-        while interpreter.fresh:
-            fiber = interpreter.fresh.popleft()
+        fresh = self.interpreter.fresh
+        while fresh:
+            fiber = fresh.popleft()
             entry = self._take_up(fiber, now)
             if entry is not None:
                 return entry, ()
@@ -314,13 +312,13 @@ class Decider:
         wait = None if fiber is None else fiber.wait
         if fiber is None or id(wait) != identity:
             return None
-        match wait:
-            case StepWait():
-                return (fiber, wait) if wait.retry_at == due and not wait.in_flight else None
-            case TimerWait() | SignalWait() | ChildWait():
-                return (fiber, wait) if wait.due == due else None
+        match wait:  # what stood at this place in memory may have ended, and another wait be in its place
+            case StepWait() if wait.retry_at == due and not wait.in_flight:
+                return fiber, wait
+            case TimerWait() | SignalWait() | ChildWait() if wait.due == due:
+                return fiber, wait
             case _:
-                return None  # of an ended wait, in whose place in memory another one is
+                return None
 
     def _next_timer(self, now: float) -> tuple[e.Fact, tuple[int, ...]] | None:
         timers = self._timers

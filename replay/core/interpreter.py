@@ -327,10 +327,10 @@ class Interpreter:
 
     def _timer_set(self, entry: e.TimerSet) -> None:
         fiber, wait = self._waiting(entry, FiberWait, Sleep, WaitForSignal, WaitForExecution)
+        assert isinstance(wait, TimerWait | SignalWait | ChildWait)  # by its command
         if isinstance(wait, ChildWait):
             wait.rows += (self.position,)
-        if isinstance(wait, TimerWait | SignalWait | ChildWait):
-            wait.due = entry.due
+        wait.due = entry.due
         self._scheduler.notice(fiber)
 
     def _branch_chosen(self, fiber: Fiber, wait: AnswerWait, entry: e.BranchChosen) -> None:

@@ -207,7 +207,7 @@ class Session:
         self._decider.asked_again = amended.ended
         try:
             interpreter.feed_log(rows, self._codec.decode_rows)
-        except ValueError as error:
+        except (ValueError, IndexError) as error:  # IndexError: a row that is too short
             if isinstance(error, Undecodable):
                 raise
             raise Undecodable(f"execution {self.id!r}: {text_of(error)}") from error

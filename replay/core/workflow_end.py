@@ -8,7 +8,7 @@ import attrs
 
 from replay.core.commands import ContinueAsNew
 from replay.core.entries import CancelReceived
-from replay.core.errors import Cancelled, CompensationFailed, WorkflowExit
+from replay.core.errors import Cancelled, WorkflowExit
 
 
 @attrs.frozen
@@ -35,8 +35,6 @@ def outcome_of(value: Any, error: BaseException | None, cancelled: CancelReceive
         return Outcome("again", again=value)
     if error is not None and not isinstance(error, Exception):
         error = WorkflowExit.of(error)
-    if isinstance(error, CompensationFailed):
-        return Outcome("compensation_failed", error=error)
     if error is not None:
         return Outcome("failed", error=error)
     return Outcome("completed", value)

@@ -199,9 +199,12 @@ def test_an_interrupt_exits_with_130(store: str) -> None:
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT, env=environment
     ) as process:
         assert process.stdout is not None
-        process.stdout.readline()  # it watches
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=PATIENCE)
+        try:
+            process.stdout.readline()  # it watches
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=PATIENCE)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert b"Traceback" not in errors
 

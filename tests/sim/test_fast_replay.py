@@ -192,6 +192,8 @@ NAMES = ["a", "a#2", "a#3", "r", "_x", "__x", "rollback:a", "", "x" * 201, 7, "p
 @example(["a", "forgotten", "a", "a"], 9)
 @example(["a", "a", "a#2", "a#3", "r", "_x"], 9)
 @example(["a", "rollback:a", "rollback:a"], 9)
+@example(["a", "differs", "a"], 9)
+@example(["a", "exit", "a"], 9)
 def test_the_fast_path_numbers_and_refuses_ids_as_the_general_way_does(names: list[Any], cut: int) -> None:
     header = r.Header("x-1", "ids", "", "default", "running", CODEC.encode(names), 0.0, 0.0)
     rows = [["Began", 1.0, 0, "", "w", 1]]
@@ -230,6 +232,18 @@ def test_each_difference_between_log_and_code_is_treated_alike_in_both_ways(inde
     assert seen == replayed(recorded, stored, fast=False, definition=ids)
     assert (seen["error"] is not None) == (place in (0, 2, 3))
     assert len(seen["warnings"]) == (place == 5)
+
+
+def test_a_step_that_once_was_retried_is_replayed_alike_in_both_ways() -> None:
+    """Its policy has been taken out of the code since."""
+    header = r.Header("x-1", "ids", "", "default", "running", CODEC.encode(["a", "b"]), 0.0, 0.0)
+    rows: list[list[Any]] = [["Began", 1.0, 0, "", "w", 1], ["StepRetried", 2.0, 0, "a", None, 1, 3.0, 0.0]]
+    rows += [["StepDone", 4.0, 0, id, 2, None, 2, 0.0] for id in ("a", "b")]
+    stored = [CODEC.encode(row) for row in rows]
+    recorded = Recorded(header, stored)
+    seen = replayed(recorded, stored, fast=True, definition=ids)
+    assert seen == replayed(recorded, stored, fast=False, definition=ids)
+    assert seen["outcome"][:2] == ("completed", [2, 2])
 
 
 # --- the recorder's short cut -----------------------------------------------------------------------------------------

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from typing import Any
+import threading
+from typing import Any, NamedTuple
 
 import attrs
 import pytest
@@ -136,3 +137,54 @@ def test_clients_are_passed_as_they_are_also_within_containers() -> None:
     client = Client()
     assert own(client) is client
     assert own([client])[0] is client
+
+
+class Pair(NamedTuple):
+    first: Any
+    second: Any
+
+
+class Refusing:
+    """A container whose copying fails, as that of one with a lock does."""
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        raise TypeError("no copies")
+
+
+@dataclasses.dataclass
+class Lazy:
+    items: list[int]
+    cache: Any = dataclasses.field(init=False, compare=False)
+
+
+@attrs.define
+class Single:
+    items: list[int]
+
+    def __copy__(self) -> Single:
+        raise TypeError("there is one")
+
+
+class Meta(type):
+    pass
+
+
+def test_named_tuples_keep_their_class_and_unset_fields_stay_unset() -> None:
+    pair = own(Pair([1], "x"))
+    assert (type(pair), pair) == (Pair, Pair([1], "x"))
+    frozen = frozenset({1, (1, Frozen("x"))})
+    assert own(frozen) is frozen
+    client = frozenset({Client()})
+    assert own(client) is client
+    lazy = Lazy([1])
+    copy = own(lazy)
+    assert copy == lazy
+    assert copy.items is not lazy.items
+    assert not hasattr(copy, "cache")
+
+
+def test_what_cannot_be_copied_is_passed_as_it_is() -> None:
+    locked = collections.deque([threading.Lock()])
+    error = ValueError([1])
+    for value in (Refusing(), locked, Single([1]), error, Meta("made", (), {})):
+        assert own(value) is value

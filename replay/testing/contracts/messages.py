@@ -40,6 +40,20 @@ class MessagePromises:
         with pytest.raises(UnknownExecution):
             s.ask(r.Watch("nobody", "early"))
 
+    def test_a_watcher_that_does_not_live_is_notified_of_nothing(self, s: Asking) -> None:
+        """Neither one that ended, nor one that never was."""
+        for id in ("watched", "ended"):
+            s.create(id)
+        s.claim("n1")
+        s.commit("ended", "n1", 0, r.End("completed", b"1"))
+        for _ in range(2):
+            for watcher in ("ended", "nobody"):
+                assert not s.ask(r.Watch("watched", watcher)).duplicate
+            if s.get("watched").ended_at is None:
+                s.commit("watched", "n1", 0, r.End("completed", b"1"))
+        assert s.ask(r.Inbox("ended")) == ()
+        assert s.ask(r.Get("nobody")) is None
+
     def test_of_another_execution_one_end_waits_and_the_last_one_counts(self, s: Asking) -> None:
         """Once it is consumed, watching again tells again; an end after an operator's retry replaces what still waits."""
         s.create("parent")
