@@ -23,7 +23,7 @@ from replay.client.records import Detail, Status
 from replay.demo import orders as shop
 from replay.engine import Engine
 
-PATIENCE = 60.0
+PATIENCE = 300.0
 """Seconds without progress until the demo gives up."""
 
 ORDERS_PER_SLOT = 20
