@@ -45,7 +45,7 @@ def test_the_order_approval_of_the_readme() -> None:
     by_id = {node.id: node for node in found.nodes}
     assert by_id["reserve"].has_compensation
     assert by_id["approved"].signal == "approved"
-    assert by_id["approved"].timeout == 4
+    assert by_id["approved"].timeout == 3600
     assert any(
         edge.source == "approved" and edge.label == "timeout" and edge.target == "rollback" for edge in found.edges
     )

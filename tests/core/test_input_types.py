@@ -15,6 +15,7 @@ import pydantic
 import pytest
 
 from replay import Context, Engine, Flow, workflow
+from tests.servers.process import PATIENCE
 
 
 class Size(enum.Enum):
@@ -127,8 +128,8 @@ def onboard(ctx: Context, item: Item) -> Flow[str]:
 
 def test_starts_and_schedules_convert_and_refuse_alike() -> None:
     with Engine("memory://", workflows=[onboard], worker=True) as engine:
-        assert engine.start("onboard", {"sku": "a"}).result(30) == "a"
-        assert engine.schedule("onboard", {"sku": "b"}, delay=0).result(30) == "b"
+        assert engine.start("onboard", {"sku": "a"}).result(PATIENCE) == "a"
+        assert engine.schedule("onboard", {"sku": "b"}, delay=0).result(PATIENCE) == "b"
         assert engine.ensure_schedule("onboard", {"sku": "c"}, id="nightly", cron="@daily").input == Item("c")
         for call in (
             lambda: engine.start("onboard", 7),

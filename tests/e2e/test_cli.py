@@ -126,7 +126,9 @@ def test_start_signal_wait_and_cancel(tmp_path: Path) -> None:
     worker = Worker(url, tmp_path)
     try:
         assert (
-            replay("start", "tests.e2e.app:five_steps", "2", "--store", url, "--wait", "--wait-timeout", "30s").strip()
+            replay(
+                "start", "tests.e2e.app:five_steps", "2", "--store", url, "--wait", "--wait-timeout", f"{PATIENCE}s"
+            ).strip()
             == "110"
         )
         assert replay("start", "tests.e2e.app:waits", "--store", url, "--id", "w").strip() == "w"

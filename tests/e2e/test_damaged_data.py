@@ -13,6 +13,7 @@ import pytest
 from replay import Context, Engine, Flow, workflow
 from replay.codec.log_rows import Unreadable
 from tests.e2e.commands import replay
+from tests.servers.process import PATIENCE
 
 
 def one() -> int:
@@ -29,8 +30,8 @@ def path(tmp_path: Path) -> Path:
     """A store with one completed execution `x`, an execution `y` beside it and a schedule `s`."""
     path = tmp_path / "x.db"
     with Engine(f"sqlite:///{path}", workflows=[steps_once], worker=True) as engine:
-        engine.start(steps_once, id="x").result(20)
-        engine.start(steps_once, id="y").result(20)
+        engine.start(steps_once, id="x").result(PATIENCE)
+        engine.start(steps_once, id="y").result(PATIENCE)
         engine.ensure_schedule(steps_once, id="s", interval=3600)
     return path
 
@@ -92,7 +93,7 @@ def test_a_damaged_schedule_has_a_problem_and_hides_no_other(path: Path, field: 
 
 def test_a_damaged_registration_hides_no_worker(path: Path) -> None:
     with Engine(f"sqlite:///{path}", workflows=[steps_once], worker=True) as engine:
-        engine.start(steps_once).result(20)
+        engine.start(steps_once).result(PATIENCE)
         for garbage in GARBAGE:
             change(path, "UPDATE worker SET info=?", garbage)
             assert engine.operator.stuck() == ()

@@ -8,6 +8,7 @@ import pytest
 
 from replay import Context, Engine, Flow, workflow
 from tests.e2e.commands import replay
+from tests.servers.process import PATIENCE
 from tests.servers.redis import RedisServer
 
 SIZE = 20_000
@@ -25,7 +26,7 @@ def server() -> Iterator[RedisServer]:
     with RedisServer() as server:
         with Engine(server.url, workflows=[echoes], worker=True) as engine:
             for handle in [engine.start(echoes, "x" * SIZE, id=f"done-{i}") for i in range(10)]:
-                handle.result(60)
+                handle.result(PATIENCE)
         with Engine(server.url, workflows=[echoes]) as engine:
             for i in range(10):
                 engine.start(echoes, "y" * SIZE, id=f"pending-{i}")

@@ -13,6 +13,7 @@ from replay.backends.memory.store import MemoryStore
 from replay.client.groups import EACH_HINT, GROUP
 from replay.core import requests as r
 from replay.core.errors import ExecutionEnded, UnknownExecution
+from tests.servers.process import PATIENCE
 
 Go = Signal("go", int)
 
@@ -49,7 +50,7 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
 
 def test_many_starts_give_handles_in_the_order_of_the_inputs(engine: Engine) -> None:
     handles = engine.start_many(returns, range(GROUP + 50))
-    assert [handle.result(timeout=60) for handle in handles] == list(range(GROUP + 50))
+    assert [handle.result(PATIENCE) for handle in handles] == list(range(GROUP + 50))
 
 
 def test_many_starts_with_keys_start_nothing_twice(engine: Engine) -> None:
@@ -72,10 +73,10 @@ def test_one_wrong_input_starts_nothing(engine: Engine) -> None:
 def test_many_signals_reach_all_that_can_take_them(engine: Engine) -> None:
     handles = engine.start_many(waits, range(5))
     done = engine.start(returns, 1)
-    done.result(timeout=60)
+    done.result(PATIENCE)
     refused = engine.signal_many([*(handle.id for handle in handles), done.id, "nobody"], "go", 10)
     assert {id: type(error) for id, error in refused.items()} == {done.id: ExecutionEnded, "nobody": UnknownExecution}
-    assert [handle.result(timeout=60) for handle in handles] == [10, 11, 12, 13, 14]
+    assert [handle.result(PATIENCE) for handle in handles] == [10, 11, 12, 13, 14]
 
 
 def test_a_signal_that_a_workflow_does_not_take_is_refused_for_its_executions_alone(engine: Engine) -> None:
@@ -91,18 +92,18 @@ def test_many_signals_with_a_dedupe_id_arrive_once(engine: Engine) -> None:
     (handle,) = engine.start_many(waits, [1])
     for _ in range(2):
         assert engine.signal_many([handle, handle], Go, 10, dedupe_id="webhook-1") == {}
-    assert handle.result(timeout=60) == 11
+    assert handle.result(PATIENCE) == 11
 
 
 def test_many_cancels_end_what_runs_and_tell_of_what_has_ended(engine: Engine) -> None:
     handles = engine.start_many(waits, range(3))
     done = engine.start(returns, 1)
-    done.result(timeout=60)
+    done.result(PATIENCE)
     refused = engine.cancel_many([handle.id for handle in (*handles, done)], "closed")
     assert set(refused) == {done.id}
     for handle in handles:
         with pytest.raises(Exception, match="closed"):
-            handle.result(timeout=60)
+            handle.result(PATIENCE)
 
 
 def test_a_group_is_one_call_of_the_store_and_few_hints(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from replay import Context, Engine, ExecutionFailed, Flow, Handle, Retry, Signal, workflow
+from tests.servers.process import PATIENCE
 
 LATE = Signal("late", int)
 TRIES: Counter[int] = Counter()
@@ -84,19 +85,19 @@ def fail(engine: Engine, flow: Any) -> Handle[Any]:
     BROKEN.add(0)
     handle = engine.start(flow)
     with pytest.raises(ExecutionFailed):
-        handle.result(timeout=60)
+        handle.result(PATIENCE)
     BROKEN.clear()
     return handle
 
 
 def test_a_race_whose_first_member_failed_is_run_again_by_a_policy(engine: Engine) -> None:
-    assert engine.start(raced).result(timeout=60) == ["work", 1]
+    assert engine.start(raced).result(PATIENCE) == ["work", 1]
 
 
 def test_a_race_whose_first_member_failed_is_run_again_by_an_operator(engine: Engine) -> None:
     handle = fail(engine, raced_by_operator)
     engine.operator.retry(handle.id)
-    assert handle.result(timeout=60) == ["work", 0]
+    assert handle.result(PATIENCE) == ["work", 0]
 
 
 @pytest.mark.parametrize("child_first", [False, True])
@@ -108,11 +109,11 @@ def test_children_that_a_failed_sibling_cancelled_start_anew(engine: Engine, chi
         broken = next(id for id, execution in before.items() if execution.input == 0)
         if engine.get_execution(broken).status == "failed":
             engine.operator.retry(broken)
-        assert engine.wait(broken, timeout=60) == 0
+        assert engine.wait(broken, PATIENCE) == 0
     for id, execution in before.items():
         if execution.input:
             with pytest.raises(Exception, match="cancel"):
-                engine.wait(id, timeout=60)
+                engine.wait(id, PATIENCE)
     engine.operator.retry(handle.id)
     anew: set[str] = set()
     while len(anew) < 2:
@@ -120,9 +121,9 @@ def test_children_that_a_failed_sibling_cancelled_start_anew(engine: Engine, chi
         anew = {tree.execution.id for tree in children if tree.execution.input} - before.keys()
     for id in anew:
         engine.signal(id, LATE, 7)
-    assert handle.result(timeout=60) == [0, 7, 7]
+    assert handle.result(PATIENCE) == [0, 7, 7]
 
 
 def test_all_failures_of_one_attempt_are_void(engine: Engine) -> None:
-    assert engine.start(nested).result(timeout=60) == [0, 1]
+    assert engine.start(nested).result(PATIENCE) == [0, 1]
     assert TRIES[0] == 2

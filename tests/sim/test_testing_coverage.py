@@ -164,7 +164,7 @@ def test_scenarios_take_every_arm_and_a_worker_counts_too(pytester: pytest.Pytes
 
         def test_idle(replay_engine):
             engine = replay_engine([shop.idle])
-            engine.start_and_wait(shop.idle, wait_timeout=30)
+            engine.start_and_wait(shop.idle, wait_timeout=300)
         """,
     )
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "--rw-coverage")
