@@ -49,6 +49,7 @@ from replay.core.outcomes import Completed, Err, Ok, Received, TimedOut, Winner
 from replay.core.scheduler import Child, Scheduler
 from replay.core.waits import (
     AnswerWait,
+    AnyWait,
     ChildWait,
     FiberWait,
     JoinWait,
@@ -104,7 +105,7 @@ class Interpreter:
         self._scheduler = scheduler = Scheduler(start, context, self._cursor, rollback_on_failure=rollback_on_failure)
         self.context = context
         self.fibers: dict[int, Fiber] = scheduler.fibers
-        self.fresh: deque[Fiber] = scheduler.fresh
+        self.fresh: deque[tuple[Fiber, AnyWait]] = scheduler.fresh
         self.children: dict[str, Child] = scheduler.children
         self.unwanted: list[str] = scheduler.unwanted
         self.root: Fiber = scheduler.root
@@ -299,12 +300,12 @@ class Interpreter:
         wait.rows += (self.position,)
         if wait.first_at is None:
             wait.first_at = entry.at - entry.seconds
-        self._scheduler.notice(fiber)
+        self._scheduler.notice(fiber, wait)
 
     def _step_begun(self, fiber: Fiber, wait: StepWait) -> None:
         wait.begun = "live" if self.live else "recorded"
         wait.rows += (self.position,)
-        self._scheduler.notice(fiber)
+        self._scheduler.notice(fiber, wait)
 
     def _check_arguments(self, fiber: Fiber, wait: StepWait, recorded: int | None) -> None:
         if self._digest is None or recorded is None or self.live:
@@ -331,7 +332,7 @@ class Interpreter:
         if isinstance(wait, ChildWait):
             wait.rows += (self.position,)
         wait.due = entry.due
-        self._scheduler.notice(fiber)
+        self._scheduler.notice(fiber, wait)
 
     def _branch_chosen(self, fiber: Fiber, wait: AnswerWait, entry: e.BranchChosen) -> None:
         switch: Any = wait.command
@@ -362,7 +363,7 @@ class Interpreter:
             self._scheduler.resume(fiber, entry.execution_id)
             return
         wait.execution_id = entry.execution_id
-        self._scheduler.notice(fiber)
+        self._scheduler.notice(fiber, wait)
 
     def _note_child(self, entry: e.ChildStarted, *, notifies_us: bool) -> None:
         self.children[entry.execution_id] = Child(
@@ -410,7 +411,7 @@ class Interpreter:
         """Note that the log is at its end: from now on entries are made, not read."""
         self._cursor.live = True
         self.context.replaying = False
-        self.fresh.extend(fiber for _, fiber in sorted(self.fibers.items()) if fiber.wait is not None)
+        self.fresh.extend((fiber, wait) for _, fiber in sorted(self.fibers.items()) if (wait := fiber.wait) is not None)
 
     def fail(self, error: BaseException) -> None:
         """End the workflow with *error*, wherever its code is."""

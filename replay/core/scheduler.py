@@ -25,6 +25,7 @@ from replay.core.interrupts import ends_the_process
 from replay.core.numbering import CommandIds
 from replay.core.waits import (
     AnswerWait,
+    AnyWait,
     ChildWait,
     JoinWait,
     RollbackWait,
@@ -71,7 +72,7 @@ class Scheduler:
     Attributes:
         outcome: The result of the workflow's code, None until it has ended.
         fibers: The fibers that have not ended, by number.
-        fresh: Fibers that blocked since the decider looked (live only).
+        fresh: Fibers that blocked since the decider looked (live only), with the wait that each had then.
         cancelled: The cancel that the execution received.
         children: Open children by execution id.
         unwanted: Children to cancel.
@@ -91,7 +92,7 @@ class Scheduler:
         self.context = context
         self.outcome: Outcome | None = None
         self.fibers: dict[int, Fiber] = {}
-        self.fresh: deque[Fiber] = deque()
+        self.fresh: deque[tuple[Fiber, AnyWait]] = deque()
         self.cancelled: CancelReceived | None = None
         self.children: dict[str, Child] = {}
         self.unwanted: list[str] = []
@@ -193,12 +194,12 @@ class Scheduler:
                 if self.compensations.enter(fiber):
                     self._undo_next()
             case _:
-                self.notice(fiber)
+                self.notice(fiber, wait)
 
-    def notice(self, fiber: Fiber) -> None:
-        """Queue *fiber* for the decider, if the log has ended."""
+    def notice(self, fiber: Fiber, wait: AnyWait) -> None:
+        """Queue *fiber*, which has *wait*, for the decider, if the log has ended."""
         if self._cursor.live:
-            self.fresh.append(fiber)
+            self.fresh.append((fiber, wait))
 
     def finish(self, fiber: Fiber, value: Any, error: BaseException | None) -> None:
         """End *fiber*, whose code returned *value* or raised *error*."""
@@ -339,7 +340,7 @@ class Scheduler:
         if join.cancelled is not None:
             self.resume(fiber, error=join.cancelled)
         else:
-            self.notice(fiber)  # `RaceWon` is to be recorded
+            self.notice(fiber, join)  # `RaceWon` is to be recorded
 
     # --- rollback -------------------------------------------------------------------------------------------
 
@@ -355,8 +356,8 @@ class Scheduler:
         if step is not None:
             fiber = self.compensations.under_way
             fiber.id = step.id
-            fiber.wait = StepWait(step)
-            self.notice(fiber)
+            wait = fiber.wait = StepWait(step)
+            self.notice(fiber, wait)
 
     def undoing_failed(self, fiber: Fiber, cause: BaseException, trace: FailureTrace) -> None:
         """End the workflow, for the current compensation of *fiber* has failed for good."""

@@ -366,10 +366,9 @@ class Session:
     def _start_steps(self) -> Steps:
         calls = []
         while self._decider.starts:
-            fiber = self._decider.starts.popleft()
-            wait = fiber.wait
-            if not isinstance(wait, StepWait):
-                continue
+            fiber, wait = self._decider.starts.popleft()
+            if fiber.wait is not wait:
+                continue  # it was cancelled before the step began
             again, details = self._amended.again.get(fiber.id, 0), self._progress.details(fiber.id, wait)
             calls.append(self._running.start(self.header, fiber, wait, again, details))
         if calls:
@@ -397,7 +396,7 @@ class Session:
         fiber, wait = self._interpreter.fibers[call.fiber], call.wait
         wait.in_flight = False
         if self._stop_by is not None and isinstance(error, Exception | Cancelled):
-            self._interpreter.fresh.append(fiber)
+            self._interpreter.fresh.append((fiber, wait))
             return  # the body stopped as asked: the cancel decides
         first = wait.first_at if wait.first_at is not None else (call.started or self.now)
         delay = None

@@ -19,11 +19,18 @@ from tests.asking import ask
 
 
 class OneWorker:
+    """Args: *beside*: another worker, whose store and clock it shares."""
+
     def __init__(
-        self, *workflows: Any, store: type[MemoryStore] = MemoryStore, codec: Codec | None = None, **options: Any
+        self,
+        *workflows: Any,
+        store: type[MemoryStore] = MemoryStore,
+        beside: OneWorker | None = None,
+        codec: Codec | None = None,
+        **options: Any,
     ) -> None:
-        self.clock = VirtualClock()
-        self.store = store(self.clock)
+        self.clock = VirtualClock() if beside is None else beside.clock
+        self.store = store(self.clock) if beside is None else beside.store
         self.codec = codec if codec is not None else TaggedJson()
         self.codec.trust("tests", *{workflow.fn.__module__ for workflow in workflows})
         self.options = WorkerOptions(**options)

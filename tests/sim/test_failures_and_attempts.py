@@ -200,6 +200,45 @@ def test_a_failed_child_with_a_key_is_replaced_for_the_one_that_created_it() -> 
     ]
 
 
+def test_a_keyed_child_that_failed_is_replaced_also_where_its_start_is_void() -> None:
+    @workflow(retry=Retry(2, initial=1, jitter=0))
+    def rolls_back(ctx: Context) -> Flow[Any]:
+        try:
+            yield from ctx.step("a", act, 1).down(SEEN.append)
+            return (yield from ctx.child("kid", child, idempotency_key="one"))
+        except ExecutionFailed:
+            yield from ctx.rollback()
+            raise
+
+    world = OneWorker(rolls_back, child)
+    world.create("x", "rolls_back")
+    settle_attempts(world)
+    assert world.result("x") == "c"
+    assert SEEN == [1]
+
+
+def test_rollbacks_of_two_members_undo_a_step_once_and_go_on_in_another_process() -> None:
+    @workflow
+    def both(ctx: Context) -> Flow[Any]:
+        def rolls_back() -> Any:
+            report = yield from ctx.rollback()
+            return report.undone
+
+        yield from ctx.step("a", act, "a").down(first_fails).retry(Retry(2, initial=50, jitter=0))
+        return (yield from ctx.all([rolls_back(), rolls_back()]))
+
+    world = OneWorker(both, cache_size=0)
+    world.create("x", "both")
+    world.settle()
+    assert world.status("x") == "retrying"
+    world.deliver("x")  # wakes a session that replays the log
+    world.settle()
+    world.wait(60)
+    world.settle()
+    assert world.result("x") == [("a",), ()]
+    assert TRIES["a"] == 2
+
+
 def test_a_failed_child_with_a_key_of_somebody_else_is_never_replaced() -> None:
     world = OneWorker(keyed, child, owner)
     world.create("o", "owner")

@@ -71,6 +71,51 @@ def test_a_cancel_that_comes_before_the_commit_starts_no_step() -> None:
     assert world.status("x") == "cancelled"
 
 
+@workflow
+def tidying(ctx: Context) -> Flow[Any]:
+    try:
+        yield from ctx.step("a", act, 1)
+    except Cancelled:
+        yield from ctx.step("tidy", act, 2)
+        yield from ctx.child("kid", one_step)
+        raise
+
+
+def test_the_clean_up_after_such_a_cancel_runs_once_and_takes_each_answer_once() -> None:
+    world = OneWorker(tidying, one_step, store=Interleaving)
+    cancels = [r.Deliver("x", "c", "cancel", "", b'"why"')]
+    world.store.before = lambda store, commit: cancels and MemoryStore.apply(store, [cancels.pop()])  # type: ignore[attr-defined]
+    world.create("x", "tidying")
+    (call,) = world.turn()  # it was started twice: once for the step that the cancel took back
+    assert call.id == "tidy"
+    world.returns(call)
+    world.settle()
+    assert world.status("x") == "cancelled"
+
+
+def test_a_wait_that_begins_with_a_cancel_in_the_inbox_leaves_no_answer_behind() -> None:
+    @workflow
+    def begins_anew(ctx: Context, again: bool) -> Flow[str]:
+        if not again:
+            return "done"
+        try:
+            yield from ctx.sleep(1000)
+        except Cancelled:
+            yield from ctx.child("kid", one_step)
+            yield from ctx.sleep(50)
+        return "never"
+
+    world = OneWorker(begins_anew)
+    world.create("x", "begins_anew", True)
+    world.settle()
+    world.worker.close()
+    world = OneWorker(begins_anew, one_step, beside=world)
+    world.deliver("x", "cancel")
+    world.settle()
+    assert world.status("x") == "sleeping"
+    assert world.store.apply([r.Inbox("x")]) == [()]
+
+
 def test_a_message_during_the_pause_before_an_attempt_waits_with_it() -> None:
     @workflow(retry=Retry(2, initial=50, jitter=0))
     def retried(ctx: Context) -> Flow[Any]:
@@ -136,6 +181,27 @@ def test_the_result_of_a_step_that_lost_its_race_is_refused() -> None:
     world.settle()
     assert world.result("x") == "a"
     assert [row[3] for row in world.log("x") if row[0] == "StepDone"] == ["a/a"]
+
+
+def test_the_execution_goes_on_while_the_loser_of_a_race_still_runs() -> None:
+    @workflow
+    def going_on(ctx: Context) -> Flow[str]:
+        won = yield from ctx.race(a=ctx.step("a", act, 1), b=ctx.step("b", act, 2))
+        yield from ctx.step("next", act)
+        return won.name
+
+    world = OneWorker(going_on)
+    world.create("x", "going_on")
+    first, second = world.turn()
+    world.returns(first)
+    (call,) = world.turn()
+    assert (call.id, second.abandoned) == ("next", True)
+    world.returns(second)
+    world.turn()
+    world.returns(call)
+    world.settle()
+    assert world.result("x") == "a"
+    assert [row[3] for row in world.log("x") if row[0] == "StepDone"] == ["a/a", "next"]
 
 
 def test_results_of_both_members_in_one_turn_give_one_winner() -> None:
@@ -239,7 +305,7 @@ def test_changes_asked_of_during_one_replay_are_answered_by_the_log() -> None:
     @workflow
     def patched(ctx: Context) -> Flow[list[bool]]:
         yield from ctx.step("a", act)
-        answers = [ctx.patched("old"), ctx.patched("new"), ctx.patched("newer")]
+        answers = [ctx.patched("old") and ctx.patched("old"), ctx.patched("new"), ctx.patched("newer")]
         yield from ctx.step("b", act)
         return [*answers, ctx.patched("newest"), ctx.patched("latest")]
 
