@@ -20,11 +20,13 @@ T = TypeVar("T")
 # The built-in backends, so that a plain checkout works before it is installed. The same as in setup.cfg.
 _MEMORY = "replay.backends.memory"
 _SQLITE = "replay.backends.sqlite"
+_POSTGRES = "replay.backends.postgres"
 _REDIS = "replay.backends.redis"
 _RABBITMQ = "replay.backends.rabbitmq"
 _REDISES = dict.fromkeys(("redis", "rediss", "redis+sentinel", "redis+cluster"), _REDIS)
+_POSTGRESES = dict.fromkeys(("postgresql", "postgres"), _POSTGRES)
 _BUILT_IN = {
-    "stores": {"memory": _MEMORY, "sqlite": _SQLITE, **_REDISES},
+    "stores": {"memory": _MEMORY, "sqlite": _SQLITE, **_POSTGRESES, **_REDISES},
     "queues": {"memory": _MEMORY, "amqp": _RABBITMQ, "amqps": _RABBITMQ},
     "buses": {"memory": _MEMORY, **_REDISES},
 }

@@ -12,6 +12,7 @@ from hypothesis import settings
 from tests.budgets import load_profile
 
 if TYPE_CHECKING:
+    from tests.servers.postgres import PostgresServer
     from tests.servers.rabbitmq import RabbitServer
     from tests.servers.redis import RedisCluster, RedisSentinel, RedisServer
 
@@ -37,7 +38,7 @@ for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
-SERVERS = {"redis_server", "redis_cluster", "redis_sentinel", "rabbitmq_server"}
+SERVERS = {"postgres_server", "redis_server", "redis_cluster", "redis_sentinel", "rabbitmq_server"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -45,12 +46,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         parameters = getattr(item, "callspec", None)
         named = {value for value in parameters.params.values() if isinstance(value, str)} if parameters else set()
-        if SERVERS & {*getattr(item, "fixturenames", ())} or any(name.startswith("redis") for name in named):
+        if SERVERS & {*getattr(item, "fixturenames", ())} or any(
+            name.startswith(("redis", "postgres")) for name in named
+        ):
             item.add_marker("server")
 
 
 def pytest_report_header() -> str:
     return f"budgets: profile {settings.get_current_profile_name()!r}"
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL whose commits survive a `kill`; a test of durability starts its own."""
+    from tests.servers.postgres import PostgresServer
+
+    yield from serving(PostgresServer)
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from replay.backends.memory import MemoryStore
 from replay.backends.memory import store as memory
+from replay.backends.postgres import open_store as open_postgres
 from replay.backends.redis import open_store
 from replay.backends.redis import store as redis
 from replay.backends.redis.constants import CONSTANTS
@@ -36,6 +37,9 @@ KINDS = [
     "sqlite of many",
     "sqlite by age",
     "example",
+    "postgres",
+    "postgres of many",
+    "postgres by age",
     "redis",
     "redis by age",
     "redis in four shards",
@@ -56,6 +60,13 @@ def make_store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pyte
         monkeypatch.setattr(sqlite_find, "FEW", -1)
     if request.param.startswith("sqlite"):
         return lambda clock: SqliteStore(tmp_path / f"{uuid.uuid4().hex}.db", clock=clock, synchronous="NORMAL")
+    if request.param == "postgres of many":
+        monkeypatch.setattr("replay.backends.postgres.find._is_few", lambda query, _: query.parent_id is not None)
+    if request.param == "postgres by age":
+        monkeypatch.setattr("replay.backends.postgres.find.FEW", -1)
+    if request.param.startswith("postgres"):
+        server = request.getfixturevalue("postgres_server")
+        return lambda clock: open_postgres(server.url, namespace=uuid.uuid4().hex, clock=clock)
     if request.param == "redis by age":
         monkeypatch.setattr(redis, "load_scripts", scripts_by_age)
     if request.param == "example":

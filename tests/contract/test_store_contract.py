@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from replay.backends.memory import MemoryStore
+from replay.backends.postgres import open_store as open_postgres
 from replay.backends.redis import open_store
 from replay.backends.sqlite import SqliteStore
 from replay.backends.sqlite import find as sqlite_find
@@ -38,6 +39,21 @@ class TestSqliteStoreOfMany(StoreContract):
     def make_store(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], SqliteStore]:
         monkeypatch.setattr(sqlite_find, "_is_few", lambda query, _: query.parent_id is not None)
         return lambda clock: SqliteStore(tmp_path / "store.db", clock=clock)
+
+
+class TestPostgresStore(StoreContract):
+    @pytest.fixture
+    def make_store(self, postgres_server: Any) -> Callable[[Any], Any]:
+        return lambda clock: open_postgres(postgres_server.url, namespace=uuid.uuid4().hex, clock=clock)
+
+
+class TestPostgresStoreOfMany(StoreContract):
+    """No status has so few executions that lists need no other index."""
+
+    @pytest.fixture
+    def make_store(self, postgres_server: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], Any]:
+        monkeypatch.setattr("replay.backends.postgres.find._is_few", lambda query, _: query.parent_id is not None)
+        return lambda clock: open_postgres(postgres_server.url, namespace=uuid.uuid4().hex, clock=clock)
 
 
 class TestRedisStore(StoreContract):

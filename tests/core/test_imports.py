@@ -15,6 +15,7 @@ from replay import version as version_module
 HEAVY = (
     "redis",
     "pika",
+    "psycopg",
     "hypothesis",
     "pytest",
     "rich",

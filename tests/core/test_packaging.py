@@ -40,7 +40,7 @@ def test_the_wheel_holds_backends_scripts_types_and_the_demo(built: Path) -> Non
     tracked = subprocess.run(
         ["git", "ls-files", "replay", "backends"], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    files = [name for name in tracked.stdout.split() if name.endswith((".py", ".lua", ".csv", "py.typed"))]
+    files = [name for name in tracked.stdout.split() if name.endswith((".py", ".lua", ".sql", ".csv", "py.typed"))]
     expected = {name if name.startswith("replay/") else f"replay/{name}" for name in files}
     assert expected - names == set()
     assert {name.partition("/")[0] for name in names if ".dist-info" not in name} == {"replay"}
@@ -53,6 +53,7 @@ def test_the_sdist_holds_what_the_wheel_is_built_from(built: Path) -> None:
     assert {"setup.cfg", "pyproject.toml", "README.md", "LICENSE", "replay/py.typed"} <= names
     assert "replay/backends/redis/lua/scripts/commit.lua" in names
     assert "replay/backends/redis/lua/lib/base.lua" in names
+    assert "replay/backends/postgres/migrations/0001_tables.sql" in names
 
 
 def test_the_wheel_runs_where_it_is_unpacked(built: Path, tmp_path: Path) -> None:

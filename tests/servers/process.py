@@ -50,7 +50,7 @@ def find_program(name: str, package: str, *directories: str) -> str:
     if found is None:
         raise MissingServer(
             f"{name!r} is not installed and these tests run against the real server (they are never skipped). "
-            f"Fix: apt-get install {package}  (macOS: brew install redis rabbitmq; or run tests/run as root)"
+            f"Fix: apt-get install {package}  (macOS: brew install redis rabbitmq postgresql; or run tests/run as root)"
         )
     return found
 
