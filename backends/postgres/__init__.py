@@ -1,24 +1,46 @@
-"""The PostgreSQL store: `postgresql://HOST/DATABASE` (extra `postgres`, which is imported when a store is opened)."""
+"""The PostgreSQL store: `postgresql://HOST/DATABASE`. psycopg (extra `postgres`) is imported when something is opened."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
+from replay.backends.postgres.url import PostgresUrl, read_url
 from replay.core.errors import ConfigError
+from replay.ports import Clock
 
-__all__ = ["open_store"]
+if TYPE_CHECKING:
+    from replay.backends.postgres.store import PostgresStore
+
+__all__ = ["open_store", "prepare_store"]
 
 
-def open_store(url: str, **options: Any) -> Any:
-    """See `replay.backends.postgres.store.open_store`.
+def open_store(url: str, *, namespace: str = "default", clock: Clock | None = None) -> PostgresStore:
+    """Open `postgresql://user@host:5432/database`; `?schema=` names another schema than `replay`.
 
     Raises:
-        ConfigError: psycopg is not installed, or see there.
+        ConfigError: The URL is malformed, psycopg is missing, the server refuses us, or the tables may not be made.
+        StoreUnavailable: Nothing answers there.
     """
+    return prepare_store(url, namespace=namespace, clock=clock)()
+
+
+def prepare_store(url: str, *, namespace: str = "default", clock: Clock | None = None) -> Callable[[], PostgresStore]:
+    """Check the URL without connecting; return the function that opens the store. Raises `ConfigError`."""
+    found = read_url(url)
+    _need_driver()
+    return partial(_open, found, namespace=namespace, clock=clock)
+
+
+def _open(url: PostgresUrl, **options: Any) -> PostgresStore:
+    from replay.backends.postgres.store import PostgresStore
+
+    return PostgresStore(url, **options)
+
+
+def _need_driver() -> None:
     try:
         import psycopg  # noqa: F401
     except ImportError as error:
         raise ConfigError(f"PostgreSQL needs psycopg ({error}). Fix: pip install 'replay-engine[postgres]'") from error
-    from replay.backends.postgres.store import open_store as open_now
-
-    return open_now(url, **options)

@@ -16,7 +16,7 @@ import psycopg
 from replay.backends.postgres import schema
 from replay.backends.postgres.connection import Database, refusal
 from replay.backends.postgres.operations import Operations
-from replay.backends.postgres.url import PostgresUrl, read_url
+from replay.backends.postgres.url import PostgresUrl
 from replay.core import requests as r
 from replay.core.errors import ReplayError, StoreUnavailable
 from replay.ports import Clock
@@ -277,13 +277,3 @@ class PostgresStore(Operations):
 
 
 _inherited: list[object] = []  # kept from being closed, see `_check_open`
-
-
-def open_store(url: str, *, namespace: str = "default", clock: Clock | None = None) -> PostgresStore:
-    """Open `postgresql://user@host:5432/database`; `?schema=` names another schema than `replay`.
-
-    Raises:
-        ConfigError: The URL is malformed, the server refuses us, or the tables are missing and may not be made.
-        StoreUnavailable: Nothing answers there.
-    """
-    return PostgresStore(read_url(url), namespace=namespace, clock=clock)

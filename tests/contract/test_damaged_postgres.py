@@ -10,8 +10,8 @@ from typing import Any
 import psycopg
 import pytest
 
+from replay.backends.postgres import open_store
 from replay.backends.postgres.schema import COLUMNS
-from replay.backends.postgres.store import PostgresStore, open_store
 from replay.core import requests as r
 from replay.core.errors import Undecodable
 from tests.asking import ask
@@ -28,7 +28,7 @@ class Damaged:
 
     def __init__(self, server: PostgresServer) -> None:
         self.schema = f"d{uuid.uuid4().hex[:20]}"
-        self.store: PostgresStore = open_store(server.url_of(schema=self.schema))
+        self.store = open_store(server.url_of(schema=self.schema))
         self.connection = server.connect()
 
     def write(self, table: str, column: str, value: Any) -> bool:
