@@ -205,7 +205,8 @@ class Decider:
                 return e.StepFailed(now, fiber.number, fiber.id, lost, None, wait.failures + 1)
         if wait.retry_at is not None and wait.retry_at > now:
             self._set_timer(fiber, wait, wait.retry_at)
-        elif not wait.in_flight:
+        else:
+            assert not wait.in_flight, "a step is taken up once"
             wait.in_flight = True
             self.starts.append((fiber, wait))
         return None

@@ -6,7 +6,7 @@ the workflow itself, `id` is the command's. The log is the audit trail: nothing 
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, assert_never, cast
 
 import msgspec
 
@@ -216,6 +216,9 @@ Fact: TypeAlias = (
 )  # fmt: skip
 """The closed union of entries: every `match` over it ends in `assert_never`."""
 
+Amendment: TypeAlias = AttemptStarted | AttemptFailed | ExecutionClosed | Retried | Edited
+"""Entries that change what earlier ones say, or name what is to be changed."""
+
 _STORED_KINDS: dict[type[Any], str] = {
     AttemptStarted: "Began", BranchChosen: "Chosen", RaceWon: "Raced", NoteAdded: "Noted", ExecutionClosed: "Ended",
 }  # fmt: skip
@@ -314,7 +317,7 @@ class _Amendments:
         self.children: dict[int, str] = {}
         self.replaced: dict[str, str] = {}
 
-    def apply(self, entry: Fact) -> None:
+    def apply(self, entry: Amendment) -> None:
         match entry:
             case AttemptFailed() | ExecutionClosed():
                 self.cancelled.update(entry.cancelled)
@@ -329,7 +332,7 @@ class _Amendments:
                 original = self.changes.get(index) or self._rows[index]
                 self.changes[index] = ["StepDone", *original[1:4], entry.result, *original[5:]]
             case _:
-                pass
+                assert_never(entry)
 
     def _void(self, voids: tuple[int, ...], dissolved: tuple[int, ...]) -> None:
         self.dissolved.update(dissolved)
@@ -348,7 +351,7 @@ class _Amendments:
                 self.changes[index] = [*row[:4], execution_id, *row[5:]]
 
 
-_AMENDING = frozenset(kind for kind, cls in KINDS.items() if cls in (*_LENGTH_OF_0_1, Edited))
+_AMENDING = frozenset(kind for kind, cls in KINDS.items() if cls in Amendment.__args__)
 
 
 def effective(rows: list[list[Any]]) -> Effective:
@@ -356,7 +359,7 @@ def effective(rows: list[list[Any]]) -> Effective:
     amendments = _Amendments(rows)
     for row in rows:
         if row[0] in _AMENDING:
-            amendments.apply(from_row(row))
+            amendments.apply(cast("Amendment", from_row(row)))
     changes = amendments.changes
     void = [(index, rows[index]) for index in sorted(changes) if changes[index] is None]
     receipts = {index: row for index, row in void if row[0] == "SignalReceived" and row[6] < 0}

@@ -372,8 +372,6 @@ class Interpreter:
 
     def _execution_ended(self, entry: e.ExecutionEnded) -> None:
         self.children.pop(entry.execution_id, None)
-        if not entry.id:
-            return  # nobody waited: it is only noted that the child is no longer open
         fiber, wait = self._waiting(entry, ChildWait)
         timed = isinstance(wait.command, WaitForExecution) and wait.command.timeout is not None
         match entry.status:

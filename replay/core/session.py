@@ -24,6 +24,7 @@ from replay.core.errors import (
     Cancelled,
     Fenced,
     NonDeterminism,
+    StepTimeout,
     Undecodable,
     UnknownExecution,
     describe_error,
@@ -314,12 +315,14 @@ class Session:
                 self._stop_by = None
                 reason = self._codec.decode(decider.cancel.payload)
                 self._recorder.record(e.CancelReceived(self.now, 0, "", reason), (decider.cancel.seq,))
+                self._give_up_losers()
                 continue
             if ended:
                 break
             if decider.deadline is not None and self._is_overdue() and interpreter.cancelled is None:
                 reason = f"the execution did not end within its timeout ({round(self._allowed(), 3):g} s after it was created)"
                 self._recorder.record(e.CancelReceived(self.now, 0, "", reason, "timeout"))
+                self._give_up_losers()
                 continue
             decided = decider.next_entry(self.now)
             if decided is None:
@@ -330,6 +333,17 @@ class Session:
         if interpreter.unwanted:
             self._recorder.cancels += [id for id in interpreter.unwanted if id in interpreter.children]
             interpreter.unwanted.clear()
+
+    def _give_up_losers(self) -> None:
+        """Fail the steps that a lost race or a failed `all` still waits for: a cancel's grace is over, or the time was."""
+        assert self._interpreter is not None
+        for fiber in self._interpreter.waits():
+            wait = fiber.wait
+            if isinstance(wait, StepWait) and wait.settling:
+                error = StepTimeout(
+                    f"step {fiber.id!r} had not ended when its execution was cancelled; its thread is abandoned"
+                )
+                self._recorder.record(e.StepFailed(self.now, fiber.number, fiber.id, error, None, wait.failures + 1))
 
     def _allowed(self) -> float:
         return (self.header.deadline or 0.0) - self.header.created_at

@@ -11,6 +11,7 @@ from replay import Cancelled, Context, ExecutionFailed, Flow, NotACommand, Retry
 from replay.core import requests as r
 from replay.core.errors import CompensationFailed
 from replay.core.failures import MAX_CAUSES, FailureTrace, FailureTraces
+from replay.worker.steps import run_call
 from tests.sim.one_worker import OneWorker
 
 TRIES: Counter[str] = Counter()
@@ -72,6 +73,27 @@ def test_a_member_that_has_not_run_yet_is_cancelled_at_its_first_yield(join: str
     assert ["member bad/ failed" if join == "all" else "another member won the race"] == SEEN
 
 
+@pytest.mark.parametrize("how", ["fails", "is cancelled", "is lost"])
+def test_generators_of_members_that_never_begin_are_closed(how: str) -> None:
+    generators: list[Any] = []
+
+    @workflow
+    def limited(ctx: Context) -> Flow[Any]:
+        generators[:] = [member(ctx), member(ctx)]
+        first = ctx.step("first", fail) if how == "fails" else ctx.sleep(1000)
+        yield from ctx.all([first, *generators], limit=1)
+
+    world = OneWorker(limited)
+    world.create("x", "limited")
+    world.settle()
+    if how == "is cancelled":
+        world.deliver("x", "cancel")
+        world.settle()
+    elif how == "is lost":
+        world.worker.close()
+    assert [generator.gi_frame for generator in generators] == [None, None]
+
+
 def test_a_member_that_returns_a_generator_is_told_to_delegate_to_it() -> None:
     def returning(ctx: Context) -> Any:
         yield from ctx.note("x")
@@ -106,6 +128,46 @@ def test_the_compensation_of_a_loser_that_ended_well_is_kept_and_of_one_that_fai
         world.returns(slow)
         world.settle()
         assert world.result("x") == ["quick", undone]
+
+
+@workflow
+def racing_for_ever(ctx: Context) -> Flow[Any]:
+    won = yield from ctx.race(quick=ctx.step("quick", act), slow=ctx.step("slow", act).down(SEEN.append))
+    return won.name
+
+
+@workflow
+def failing_for_ever(ctx: Context) -> Flow[Any]:
+    def nested() -> Any:
+        yield from ctx.all(ctx.step("slow", act))
+
+    yield from ctx.all(ctx.step("quick", fail), nested())
+
+
+@pytest.mark.parametrize("flow", [racing_for_ever, failing_for_ever], ids=lambda flow: flow.key)
+@pytest.mark.parametrize("how", ["cancel", "timeout", "cancel while no worker runs"])
+def test_a_loser_whose_step_hangs_does_not_hold_up_the_end_of_its_execution(flow: Any, how: str) -> None:
+    world = OneWorker(flow, lease=1000.0)
+    world.create("x", flow.key, timeout=100.0)
+    quick, slow = world.turn()
+    world.returns(quick)
+    world.turn()
+    assert not slow.abandoned, "a retry or rollback must know what became of it"
+    if how == "cancel":
+        world.deliver("x", "cancel", notice=True)
+        world.turn()
+        assert slow.cancelled.is_set()
+        world.wait(10)  # longer than `cancel_grace`
+    elif how == "timeout":
+        world.wait(200)
+    else:
+        world.deliver("x", "cancel")
+        world.wait(2000)
+        world = OneWorker(flow, beside=world)
+        world.worker.post(run_call(slow, world.codec, 1000))  # nobody's
+    assert world.turn() == []
+    assert world.status("x") == ("failed" if how == "timeout" else "cancelled")
+    assert slow.abandoned or how.endswith("runs")
 
 
 # --- attempts of the workflow -------------------------------------------------------------------------------------------

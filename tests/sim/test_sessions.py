@@ -93,6 +93,23 @@ def test_the_clean_up_after_such_a_cancel_runs_once_and_takes_each_answer_once()
     assert world.status("x") == "cancelled"
 
 
+def test_a_clean_up_without_steps_starts_none() -> None:
+    @workflow
+    def napping_on(ctx: Context) -> Flow[Any]:
+        try:
+            yield from ctx.step("a", act, 1)
+        except Cancelled:
+            yield from ctx.sleep(10)
+            raise
+
+    world = OneWorker(napping_on, store=Interleaving)
+    cancels = [r.Deliver("x", "c", "cancel", "", b'"why"')]
+    world.store.before = lambda store, commit: cancels and MemoryStore.apply(store, [cancels.pop()])  # type: ignore[attr-defined]
+    world.create("x", "napping_on")
+    assert world.turn() == []
+    assert world.status("x") == "sleeping"
+
+
 def test_a_wait_that_begins_with_a_cancel_in_the_inbox_leaves_no_answer_behind() -> None:
     @workflow
     def begins_anew(ctx: Context, again: bool) -> Flow[str]:
@@ -211,6 +228,17 @@ def test_results_of_both_members_in_one_turn_give_one_winner() -> None:
     world.settle()
     assert world.result("x") == "a"
     assert [row[3] for row in world.log("x") if row[0] == "StepDone"] == ["a/a"]
+
+
+def test_a_result_that_is_delivered_twice_counts_once() -> None:
+    world = OneWorker(two_steps)
+    world.create("x", "two_steps")
+    (call,) = world.turn()
+    world.returns(call)
+    world.returns(call)
+    world.settle()
+    assert world.result("x") == 3
+    assert [row[3] for row in world.log("x") if row[0] == "StepDone"] == ["a", "b"]
 
 
 # --- watching ---------------------------------------------------------------------------------------------------------
