@@ -42,6 +42,7 @@ from replay.definition import Event, Signal, Workflow, workflow
 from replay.version import installed_version
 
 if TYPE_CHECKING:
+    from replay.async_engine import AsyncEngine, AsyncHandle
     from replay.client.handles import Handle, StartResult, WorkflowInfo
     from replay.client.operator import Operator, Stuck
     from replay.client.records import Detail, Execution, Page, Status, StepRecord, Tree
@@ -58,6 +59,8 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "AsyncEngine",
+    "AsyncHandle",
     "Branch",
     "Cancelled",
     "Command",
@@ -127,6 +130,8 @@ __all__ = [
 ]
 
 _LAZY = {
+    "AsyncEngine": "async_engine",
+    "AsyncHandle": "async_engine",
     "Branch": "core.commands",
     "Command": "core.commands",
     "Completed": "core.outcomes",

@@ -255,7 +255,8 @@ class Engine(SchedulingClient):
                 "this engine is closed. Fix: go on with one that is open; what was started is stored"
             )
 
-    def _check_alive(self) -> None:
+    def check_alive(self) -> None:
+        """Check that waiting makes sense. Raises `StoreUnavailable` if closed, `RuntimeError` if the worker has failed."""
         self._check_open()
         if self._runner is not None and self._runner.failure is not None:
             raise RuntimeError("the embedded worker stopped") from self._runner.failure

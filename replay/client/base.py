@@ -77,9 +77,23 @@ class ClientBase:
         (reply,) = self.store.apply([request])
         if isinstance(reply, Exception):
             raise reply
+        self.announce_reply(request, reply)
+        return cast("T", reply)
+
+    def announce_reply(self, request: r.Request[Any], reply: Any) -> None:
+        """Wake the workers and the waiting callers whom a reply of the store concerns. Best effort, never raises."""
         for queue in getattr(reply, "woken", ()):
             self.announce(queue)
-        return cast("T", reply)
+        match request:
+            case r.Create(queue=queue) if reply.fresh:
+                self.announce(queue)
+            case r.Deliver(id=id, kind=kind):
+                if not reply.woken:  # it may be running
+                    self.announce_news(id)
+                if kind == "cancel":
+                    self.announce_end(id)
+            case _:
+                pass
 
     def header(self, id: str) -> r.Header:
         """Return the header of an execution. Raises `UnknownExecution`."""
@@ -101,6 +115,10 @@ class ClientBase:
             if self._queue.connected:
                 return
         self._bus.publish(f"ready:{queue}", b"")
+
+    def announce_news(self, id: str) -> None:
+        """Make the worker that runs an execution look at its inbox."""
+        self._bus.publish("news", id.encode())
 
     def announce_end(self, id: str) -> None:
         """Wake the callers that wait for an execution."""

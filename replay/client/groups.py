@@ -69,7 +69,7 @@ class Groups(Starting, Messaging):
         for group in _groups(creates):
             replies = self.store.apply(group)
             for create, reply in zip(group, replies, strict=True):
-                self._check_created(create, reply)
+                self.check_created(create, reply)
             self._hint(create.queue for create, reply in zip(group, replies, strict=True) if reply.fresh)
         return [Handle(cast("ClientPort", self), create.id) for create in creates]
 
@@ -95,13 +95,14 @@ class Groups(Starting, Messaging):
             NotSerializable, PayloadTooLarge, SignalRefused, ValueError, TypeError: The signal is wrong. Nobody has it.
             StoreUnavailable: The store cannot be reached. Some may have it; with a *dedupe_id* a second call is safe.
         """
-        name, data = self._signal_data(signal, payload, dedupe_id)
+        requests = [
+            self.make_signal(id, signal, payload, dedupe_id=dedupe_id) for id in dict.fromkeys(map(id_of, executions))
+        ]
         refused: dict[str, ReplayError] = {}
-        for ids in _groups(dict.fromkeys(map(id_of, executions))):
-            wrong = self._unfit_signals(ids, name, payload)
+        for group in _groups(requests):
+            wrong = self._unfit_signals(group, payload)
             refused |= wrong
-            fit = [id for id in ids if id not in wrong]
-            refused |= self._deliver_group([self._signal_request(id, name, data, dedupe_id) for id in fit])
+            refused |= self._deliver_group([each for each in group if each.id not in wrong])
         return refused
 
     def cancel_many(
@@ -116,25 +117,26 @@ class Groups(Starting, Messaging):
             NotSerializable, PayloadTooLarge: The reason cannot be stored. Nothing was cancelled.
             StoreUnavailable: The store cannot be reached. Some may have been cancelled; a second call is safe.
         """
-        data = self.encode(reason, "the reason")
+        requests = [self.make_cancel(id, reason) for id in dict.fromkeys(map(id_of, executions))]
         refused: dict[str, ReplayError] = {}
-        for ids in _groups(dict.fromkeys(map(id_of, executions))):
-            refused |= self._deliver_group([self._cancel_request(id, data) for id in ids])
-            for id in ids:
-                self.announce_end(id)
+        for group in _groups(requests):
+            refused |= self._deliver_group(group)
+            for request in group:
+                self.announce_end(request.id)
         return refused
 
-    def _unfit_signals(self, ids: Sequence[str], name: str, payload: Any) -> dict[str, ReplayError]:
+    def _unfit_signals(self, requests: Sequence[r.Deliver], payload: Any) -> dict[str, ReplayError]:
         """Return the executions whose workflow is known here and refuses the signal, with the refusals."""
-        if not self._checks_signals():
+        if not self.lists_signals:
             return {}
         refused: dict[str, ReplayError] = {}
-        for id, header in zip(ids, self.store.apply([r.Get(id) for id in ids]), strict=True):
+        headers = self.store.apply([r.Get(request.id) for request in requests])
+        for request, header in zip(requests, headers, strict=True):
             try:
                 if isinstance(header, r.Header):
-                    self._check_signal(header, name, payload)
+                    self.check_signal(header, request.name, payload)
             except ReplayError as refusal:
-                refused[id] = refusal
+                refused[request.id] = refusal
         return refused
 
     def _deliver_group(self, requests: Sequence[r.Deliver]) -> dict[str, ReplayError]:
@@ -146,7 +148,7 @@ class Groups(Starting, Messaging):
             elif reply.woken:
                 woken += reply.woken
             else:
-                self._tell_news(request.id)
+                self.announce_news(request.id)
         self._hint(woken)
         return refused
 

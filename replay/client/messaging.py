@@ -38,36 +38,37 @@ class Messaging(ClientBase):
             SignalRefused: The workflow does not take the signal, or the payload is of another type.
             UnknownExecution, ExecutionEnded: No execution can receive it.
         """
-        id = id_of(execution)
-        name, data = self._signal_data(signal, payload, dedupe_id)
-        if self._checks_signals():
-            self._check_signal(self.header(id), name, payload)
-        self._deliver(self._signal_request(id, name, data, dedupe_id))
+        request = self.make_signal(id_of(execution), signal, payload, dedupe_id=dedupe_id)
+        if self.lists_signals:
+            self.check_signal(self.header(request.id), request.name, payload)
+        self.ask(request)
 
-    def _signal_data(self, signal: Signal[T] | str, payload: T | None, dedupe_id: str | None) -> tuple[str, bytes]:
-        """Check the arguments of a signal; return its id and the encoded payload."""
+    def make_signal(
+        self, id: str, signal: Signal[T] | str, payload: T | None = None, *, dedupe_id: str | None = None
+    ) -> r.Deliver:
+        """Return the request that `signal` sends. `check_signal` checks it against the execution's workflow."""
         name = signal_id(signal)
         if dedupe_id is not None:
             _check_dedupe_id(dedupe_id)
         if isinstance(signal, Signal):
             signal.check(cast("T", payload))
-        return name, self.encode(payload, f"the payload of signal {name!r}")
+        data = self.encode(payload, f"the payload of signal {name!r}")
+        return r.Deliver(id, dedupe_id or self.new_id(), "signal", name, data)
 
-    def _checks_signals(self) -> bool:
-        """Tell whether a workflow known here lists the signals that it takes."""
+    @property
+    def lists_signals(self) -> bool:
+        """Whether a workflow known here lists the signals that it takes."""
         return any(w.signals is not None for w in self._workflows.values())
 
-    def _check_signal(self, header: r.Header, name: str, payload: Any) -> None:
+    def check_signal(self, header: r.Header, name: str, payload: Any) -> None:
         """Check a signal against the execution's workflow, if that is known here. Raises `SignalRefused`."""
         known = self._workflows.get((header.workflow, header.version))
         if known is not None:
             known.check_signal(name, payload)
 
-    def _signal_request(self, id: str, name: str, data: bytes, dedupe_id: str | None) -> r.Deliver:
-        return r.Deliver(id, dedupe_id or self.new_id(), "signal", name, data)
-
-    def _cancel_request(self, id: str, reason: bytes) -> r.Deliver:
-        return r.Deliver(id, self.new_id(), "cancel", "", reason)
+    def make_cancel(self, id: str, reason: str | None = None) -> r.Deliver:
+        """Return the request that `cancel` sends."""
+        return r.Deliver(id, self.new_id(), "cancel", "", self.encode(reason, "the reason"))
 
     def cancel(self, execution: str | Handle[Any], reason: str | None = None) -> None:
         """Ask an execution to stop: `Cancelled` is thrown at its current yield. A second cancel changes nothing.
@@ -76,17 +77,7 @@ class Messaging(ClientBase):
             UnknownExecution, ExecutionEnded: There is nothing to cancel.
             NotSerializable, PayloadTooLarge: The reason cannot be stored.
         """
-        id = id_of(execution)
-        self._deliver(self._cancel_request(id, self.encode(reason, "the reason")))
-        self.announce_end(id)
-
-    def _deliver(self, request: r.Deliver) -> None:
-        """Deliver a message. If the execution is running, notify its worker."""
-        if not self.ask(request).woken:
-            self._tell_news(request.id)
-
-    def _tell_news(self, id: str) -> None:
-        self._bus.publish("news", id.encode())
+        self.ask(self.make_cancel(id_of(execution), reason))
 
     def on(self, event: Event[T] | str, handler: Callable[[T], object]) -> Callable[[], None]:
         """Call `handler(payload)` for each *event* that an execution emits. Best effort.

@@ -70,13 +70,10 @@ class Starting(ClientBase):
         return self._start(create)
 
     def _start(self, create: r.Create) -> Handle[Any]:
-        created = self.ask(create)
-        self._check_created(create, created)
-        if created.fresh:
-            self.announce(create.queue)
+        self.check_created(create, self.ask(create))
         return Handle(cast("ClientPort", self), create.id)
 
-    def _check_created(self, create: r.Create, created: r.Created | Exception) -> None:
+    def check_created(self, create: r.Create, created: r.Created | Exception) -> None:
         """Check that the execution under the id of *create* is the one that was asked for.
 
         Raises:
@@ -170,13 +167,20 @@ class Starting(ClientBase):
         Raises:
             ValueError: Not exactly one of *at* and *delay* was given.
         """
-        if (at is None) == (delay is None):
-            raise ValueError(
-                "pass exactly one of at= (aware datetime or epoch seconds) and delay= (seconds or timedelta)"
-            )
-        now = self.ask(r.Ping())
-        when = instant(at, "schedule(at=)") if at is not None else now + duration(delay, "schedule(delay=)")
+        wait = begins_after(at, delay)
+        when = instant(at, "schedule(at=)") if wait is None else self.ask(r.Ping()) + wait
         return self._start(self.make_create(workflow, input, at=when, **options))
+
+
+def begins_after(at: Any, delay: Any) -> float | None:
+    """Return *delay* as seconds, None where *at* says when to begin.
+
+    Raises:
+        ValueError: Not exactly one of *at* and *delay* was given.
+    """
+    if (at is None) == (delay is None):
+        raise ValueError("pass exactly one of at= (aware datetime or epoch seconds) and delay= (seconds or timedelta)")
+    return None if delay is None else duration(delay, "schedule(delay=)")
 
 
 _MAIN = re.compile(rb'"__main__:([^"]*)"')

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from replay.client.base import ClientBase
@@ -47,7 +48,7 @@ class Waiting(ClientBase):
         header = self._poll_end(id, limit)
         if header is None:
             raise TimeoutError(f"execution {id!r} did not end within {limit:g} s; it runs on. Wait again, or cancel it")
-        return self._result(header)
+        return self.result_of(header)
 
     def _poll_end(self, id: str, limit: float | None) -> r.Header | None:
         """Return the header of an execution that has ended; None if it did not within *limit* seconds."""
@@ -61,9 +62,10 @@ class Waiting(ClientBase):
     def _await_end(self, header: r.Header, deadline: float | None) -> r.Header | None:
         id = header.id
         woken = threading.Event()
-        unsubscribe = self._bus.subscribe(f"ended:{id}", lambda _: woken.set())
+        unsubscribe = self.on_end(id, woken.set)
         try:
-            pause, most = (WAIT_POLL, WAIT_POLL) if self._receives_events() else (FIRST_POLL, LOCAL_POLL_INTERVAL)
+            most = self.longest_poll
+            pause = most if self._receives_events() else FIRST_POLL
             while True:
                 try:
                     header = self.header(id)
@@ -71,7 +73,7 @@ class Waiting(ClientBase):
                     log.debug("waiting for %r: the store cannot be reached, trying again", id)
                 if header.ended_at is not None:
                     return header
-                self._check_alive()
+                self.check_alive()
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
                     return None
@@ -85,10 +87,20 @@ class Waiting(ClientBase):
         """Tell whether completion events reach this process, so that polling is only a fallback."""
         return self._bus_is_shared
 
-    def _check_alive(self) -> None:
+    def check_alive(self) -> None:
         """Raise if the wait is pointless, because the worker in this process has failed."""
 
-    def _result(self, header: r.Header) -> Any:
+    def on_end(self, id: str, call: Callable[[], None]) -> Callable[[], None]:
+        """Call *call* when an execution has ended, from a thread of the bus. Best effort. Return what unsubscribes it."""
+        return self._bus.subscribe(f"ended:{id}", lambda _: call())
+
+    @property
+    def longest_poll(self) -> float:
+        """Longest pause between two polls of a waiting caller, seconds."""
+        return WAIT_POLL if self._receives_events() else LOCAL_POLL_INTERVAL
+
+    def result_of(self, header: r.Header) -> Any:
+        """Return the result of an execution that has ended, or raise as `wait` does."""
         if header.status == "completed":
             try:
                 return self.codec.decode(header.result or b"null")

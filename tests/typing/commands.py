@@ -10,6 +10,8 @@ from typing import Any, Literal, assert_type
 import attrs
 
 from replay import (
+    AsyncEngine,
+    AsyncHandle,
     Branch,
     Completed,
     Context,
@@ -181,6 +183,18 @@ def client(engine: Engine, order: Order) -> None:
     engine.start(no_input)
     engine.signal(handle, Approved, Approval("ann"))
     engine.on(Shipped, lambda shipped: assert_type(shipped, Order))
+
+
+async def async_client(engine: AsyncEngine, order: Order) -> None:
+    handle = await engine.start(small, order, idempotency_key="k")
+    assert_type(handle, AsyncHandle[str])
+    assert_type(await handle.result(timeout=3), str)
+    assert_type((await engine.start_and_wait(large, order)).data, int)
+    assert_type(await engine.schedule(small, order, delay=3), AsyncHandle[str])
+    await engine.signal(handle, Approved, Approval("ann"))
+    assert_type(await engine.run(price, order), int)
+    await engine.start(small, 3)  # type: ignore[misc]
+    await handle.signal(Approved, 5)  # type: ignore[misc]
 
 
 def parts(
