@@ -2,23 +2,44 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 from replay.client.handles import Handle, id_of
-from replay.client.records import Status
+from replay.client.records import Execution, Status
 
 if TYPE_CHECKING:
-    from replay.async_engine.engine import AsyncEngine
     from replay.definition import Signal
 
 T = TypeVar("T")
 S = TypeVar("S")
 
 
+class AsyncClientPort(Protocol):
+    """The part of `AsyncEngine` that handles need."""
+
+    async def wait(self, execution: str, timeout: Any = None) -> Any:
+        """See `AsyncEngine.wait`."""
+        ...
+
+    async def get_execution(self, execution: str) -> Execution:
+        """See `AsyncEngine.get_execution`."""
+        ...
+
+    async def signal(
+        self, execution: str, signal: Signal[Any] | str, payload: Any = None, *, dedupe_id: str | None = None
+    ) -> None:
+        """See `AsyncEngine.signal`."""
+        ...
+
+    async def cancel(self, execution: str, reason: str | None = None) -> None:
+        """See `AsyncEngine.cancel`."""
+        ...
+
+
 class AsyncHandle(Generic[T]):
     """A reference to an execution, returned by `AsyncEngine.start`."""
 
-    def __init__(self, engine: AsyncEngine, id: str) -> None:
+    def __init__(self, engine: AsyncClientPort, id: str) -> None:
         self._engine = engine
         self.id = id
 
