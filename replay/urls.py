@@ -27,8 +27,8 @@ _REDISES = dict.fromkeys(("redis", "rediss", "redis+sentinel", "redis+cluster"),
 _POSTGRESES = dict.fromkeys(("postgresql", "postgres"), _POSTGRES)
 _BUILT_IN = {
     "stores": {"memory": _MEMORY, "sqlite": _SQLITE, **_POSTGRESES, **_REDISES},
-    "queues": {"memory": _MEMORY, "amqp": _RABBITMQ, "amqps": _RABBITMQ},
-    "buses": {"memory": _MEMORY, **_REDISES},
+    "queues": {"memory": _MEMORY, **_POSTGRESES, "amqp": _RABBITMQ, "amqps": _RABBITMQ},
+    "buses": {"memory": _MEMORY, **_POSTGRESES, **_REDISES},
 }
 
 
@@ -62,6 +62,10 @@ def open_bus(url: str, *, namespace: str = "default") -> Bus:
 
 def has_bus(url: str) -> bool:
     """Tell whether the store's URL also names a bus."""
+    module = _BUILT_IN["buses"].get(_scheme(url))
+    may = None if module is None else getattr(import_module(module), "has_bus", None)
+    if may is not None and not may(url):
+        return False
     return _scheme(url) in _BUILT_IN["buses"] or bool(entry_points(group="replay.buses", name=_scheme(url)))
 
 

@@ -1,4 +1,4 @@
-"""The PostgreSQL store: `postgresql://HOST/DATABASE`. psycopg (extra `postgres`) is imported when something is opened."""
+"""PostgreSQL as store, bus and queue: `postgresql://HOST/DATABASE`. psycopg (extra `postgres`) is imported when something is opened."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from replay.core.errors import ConfigError
 from replay.ports import Clock
 
 if TYPE_CHECKING:
+    from replay.backends.postgres.bus import PostgresBus
+    from replay.backends.postgres.queue import PostgresQueue
     from replay.backends.postgres.store import PostgresStore
 
-__all__ = ["open_store", "prepare_store"]
+__all__ = ["has_bus", "open_bus", "open_queue", "open_store", "prepare_store"]
 
 
 def open_store(url: str, *, namespace: str = "default", clock: Clock | None = None) -> PostgresStore:
@@ -37,6 +39,39 @@ def _open(url: PostgresUrl, **options: Any) -> PostgresStore:
     from replay.backends.postgres.store import PostgresStore
 
     return PostgresStore(url, **options)
+
+
+def has_bus(url: str) -> bool:
+    """Tell whether the URL of a store also names a bus: behind a pooler nobody can listen."""
+    return read_url(url).pooler is None
+
+
+def open_bus(url: str, *, namespace: str = "default") -> PostgresBus:
+    """Open the bus in a PostgreSQL (URLs as for `open_store`). It connects as soon as the server is reachable.
+
+    Raises:
+        ConfigError: The URL is malformed or that of a pooler, or psycopg is missing.
+    """
+    found = _listenable(url)
+    from replay.backends.postgres.bus import PostgresBus
+
+    return PostgresBus(found, namespace=namespace)
+
+
+def open_queue(url: str, *, namespace: str = "default") -> PostgresQueue:
+    """Open hints in a PostgreSQL. Raises `ConfigError` like `open_bus`."""
+    found = _listenable(url)
+    from replay.backends.postgres.queue import PostgresQueue
+
+    return PostgresQueue(found, namespace=namespace)
+
+
+def _listenable(url: str) -> PostgresUrl:
+    found = read_url(url)
+    if found.pooler is not None:
+        raise ConfigError(f"{found.shown}: nobody can listen behind a pooler. Fix: name the server itself as the bus")
+    _need_driver()
+    return found
 
 
 def _need_driver() -> None:

@@ -70,6 +70,8 @@ class Claimable(Rows):
         )  # fmt: skip
 
     def _was_claimed(self, nonce: str) -> bool:
+        # A repetition waits for the claim that it repeats, which may still run on a connection that we lost.
+        self._db.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"{self._ns}:{nonce}",))
         found = self._db.execute("SELECT 1 FROM @claim WHERE ns=%s AND nonce=%s", (self._ns, nonce))
         return found.fetchone() is not None
 

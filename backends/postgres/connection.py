@@ -22,6 +22,9 @@ T = TypeVar("T")
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
 """Seconds between attempts to connect."""
 
+MOST_CONFLICTS = 50
+"""Deadlocks in a row that one transaction may lose."""
+
 _KEEPALIVE = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 10_000}
 """A silent partition ends a connection within some ten seconds, not after a quarter of an hour."""
 
@@ -176,12 +179,13 @@ class Database:
         self._closed = True
         self.drop()
 
-    def patiently(self, work: Callable[[], T]) -> T:
+    def patiently(self, work: Callable[[], T], conflicts: int = MOST_CONFLICTS) -> T:
         """Perform *work*, again after conflicts and losses: each of our transactions may be repeated as it is.
 
         Raises:
             StoreUnavailable: The server was away for the URL's `deadline`.
             ConfigError: The server refuses us.
+            psycopg.Error, AskAgain: It lost against others more often than *conflicts*, or its statement is refused.
         """
         deadline = time.monotonic() + self.url.deadline
         pause = FIRST_PAUSE
@@ -191,12 +195,11 @@ class Database:
             except (psycopg.Error, AskAgain) as error:
                 if is_conflict(error):
                     log.debug("a transaction lost against another one and is repeated: %s", error)
-                    if time.monotonic() < deadline:
-                        continue
-                    raise StoreUnavailable(
-                        f"{self.url.shown}: transactions conflict again and again: {error}"
-                    ) from error
-                if not isinstance(error, psycopg.Error) or not is_loss(error):
+                    conflicts -= 1
+                    if conflicts < 0:
+                        raise
+                    continue
+                if not is_loss(error) or not isinstance(error, psycopg.Error):
                     raise
                 self.drop()
                 if _is_refusal(error) or time.monotonic() + pause > deadline:

@@ -14,12 +14,15 @@ from typing import Any
 import psycopg
 
 from replay.backends.postgres import schema
-from replay.backends.postgres.connection import Database, refusal
+from replay.backends.postgres.connection import Database, is_conflict, refusal
 from replay.backends.postgres.operations import Operations
 from replay.backends.postgres.url import PostgresUrl
 from replay.core import requests as r
 from replay.core.errors import ReplayError, StoreUnavailable
 from replay.ports import Clock
+
+TOGETHER = 2
+"""Deadlocks that a batch may lose until its requests are performed one by one, each with fewer locks."""
 
 _READS = (r.Load, r.Get, r.Inbox, r.Find, r.Count, r.GetSchedule, r.ListSchedules, r.Workers, r.Ping)
 _TIME = "SELECT extract(epoch FROM clock_timestamp())::float8"
@@ -137,10 +140,10 @@ class PostgresStore(Operations):
 
     def _perform_together(self, requests: Sequence[r.Request[Any]]) -> list[Any]:
         try:
-            return self._db.patiently(lambda: self._transact(requests))
+            return self._db.patiently(lambda: self._transact(requests), conflicts=TOGETHER)
         except ReplayError:
             raise
-        except Exception:  # one request cannot be written: it must not become everybody's trouble
+        except Exception:  # one request cannot be written, or locks too much: it must not become everybody's trouble
             return [self._perform_alone(request) for request in requests]
 
     def _perform_alone(self, request: r.Request[Any]) -> Any:
@@ -149,6 +152,8 @@ class PostgresStore(Operations):
         except ReplayError:
             raise
         except Exception as error:
+            if is_conflict(error):
+                raise StoreUnavailable(f"{self.url.shown}: transactions conflict again and again: {error}") from error
             return self._cannot(request, error)
 
     def _cannot(self, request: r.Request[Any], error: Exception) -> ReplayError:

@@ -25,7 +25,7 @@ _FOLDERS = (
     *sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")), reverse=True),
     "/opt/homebrew/opt/postgresql@16/bin",
 )
-_FAST = ("fsync=off", "full_page_writes=off", "synchronous_commit=off")
+_FAST = ("fsync=off", "full_page_writes=off")
 
 
 class PostgresServer:
