@@ -36,6 +36,7 @@ from replay.core.errors import (
     UnknownExecution,
     UnknownSchedule,
     UnknownWorkflow,
+    WrongExecution,
 )
 from replay.core.retry import Retry
 from replay.definition import Event, Signal, Workflow, workflow
@@ -124,6 +125,7 @@ __all__ = [
     "Winner",
     "Workflow",
     "WorkflowInfo",
+    "WrongExecution",
     "current_step",
     "serializable",
     "workflow",

@@ -33,7 +33,10 @@ class Store(Protocol):
         ...
 
     def close(self) -> None:
-        """Release connections and files. Later requests raise `StoreUnavailable`. Safe to call twice."""
+        """Release connections and files. Later requests raise `StoreUnavailable`. Safe to call twice.
+
+        A store that has nothing to release may go on answering reads.
+        """
         ...
 
 

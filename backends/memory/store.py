@@ -85,8 +85,8 @@ class MemoryStore:
         """See `replay.ports.Store.apply`."""
         replies: list[Any] = []
         with self._lock:
-            if self._closed:
-                raise StoreUnavailable("the store memory:// is closed")
+            if self._closed and not all(type(request) in r.READS for request in requests):
+                raise StoreUnavailable("the store memory:// is closed: it only answers reads")
             for request in requests:
                 self._now = max(self._now, self._clock.now())
                 self._woken = {}
@@ -97,7 +97,7 @@ class MemoryStore:
         return replies
 
     def close(self) -> None:
-        """Answer no more: what is started now would never run."""
+        """Answer reads alone from now on: what is started now would never run. What ran can still be looked at."""
         self._closed = True
 
     # --- changes ------------------------------------------------------------------------------------

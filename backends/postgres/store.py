@@ -24,7 +24,6 @@ from replay.ports import Clock
 TOGETHER = 2
 """Deadlocks that a batch may lose until its requests are performed one by one, each with fewer locks."""
 
-_READS = (r.Load, r.Get, r.Inbox, r.Find, r.Count, r.GetSchedule, r.ListSchedules, r.Workers, r.Ping)
 _TIME = "SELECT extract(epoch FROM clock_timestamp())::float8"
 _LOCK_PARENTS = """SELECT 1 FROM @execution WHERE ns=%s AND id = ANY(ARRAY(
     SELECT unnest(%s::text[]) UNION SELECT parent_id FROM @execution WHERE ns=%s AND id = ANY(%s::text[])
@@ -100,7 +99,7 @@ class PostgresStore(Operations):
     def apply(self, requests: Sequence[r.Request[Any]]) -> list[Any]:
         """See `replay.ports.Store.apply`."""
         self._check_open()
-        if all(isinstance(request, _READS) for request in requests):
+        if all(type(request) in r.READS for request in requests):
             return self._apply_reads(requests)
         job = _Job(requests)
         self._waiting.append(job)
@@ -219,7 +218,7 @@ class PostgresStore(Operations):
     def _perform(self, request: r.Request[Any]) -> Any:
         """Perform *request* in the transaction that has begun; what was woken is the request's own."""
         self._woken = {}
-        if isinstance(request, _READS):
+        if type(request) in r.READS:
             return self._answer(request, self._db)
         try:
             match request:

@@ -34,8 +34,6 @@ CHECKPOINT_EVERY = 200
 Overwriting is twice as fast as growing: a commit that makes a file longer also flushes the file system's own journal.
 """
 
-_READS = frozenset((r.Load, r.Get, r.Inbox, r.Find, r.Count, r.GetSchedule, r.ListSchedules, r.Workers, r.Ping))
-
 
 class _Job:
     """The requests of one caller, and their fate."""
@@ -118,7 +116,7 @@ class SqliteStore(Operations):
     def apply(self, requests: Sequence[r.Request[Any]]) -> list[Any]:
         """See `replay.ports.Store.apply`."""
         self._check_open()
-        if all(type(request) in _READS for request in requests):
+        if all(type(request) in r.READS for request in requests):
             return self._apply_reads(requests)
         job = _Job(requests)
         self._waiting.append(job)
@@ -207,7 +205,7 @@ class SqliteStore(Operations):
         """Perform *request* in the transaction that has begun; time and what was woken are the transaction's own."""
         self._now = max(self._now, self._time())
         self._woken = {}
-        if type(request) in _READS:
+        if type(request) in r.READS:
             return self._answer(request, self._db)
         try:
             match request:

@@ -218,11 +218,15 @@ class Start(Command[T_co]):
 
 @attrs.frozen
 class WaitForExecution(Command[T_co]):
-    """Wait until an execution ends; with `timeout` (seconds) the result is `Completed(value)` or `TimedOut()`."""
+    """Wait until an execution ends; with `timeout` (seconds) the result is `Completed(value)` or `TimedOut()`.
+
+    `workflow`: the key of the workflow that the execution must be of; None: of any.
+    """
 
     id: str
     execution_id: str
     timeout: float | None = None
+    workflow: str | None = None
 
 
 Member: TypeAlias = "Command[T] | Generator[Command[Any], Any, T]"

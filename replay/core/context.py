@@ -267,10 +267,16 @@ class Context:
 
         Raises (at the yield):
             ExecutionFailed, ExecutionCancelled: It ended without a result.
+            WrongExecution: It is this execution itself, or one of another workflow.
+            UnknownExecution: There is no such execution.
         """
         check_id(execution_id, "execution id")
+        if not hasattr(workflow, "key"):
+            raise TypeError(
+                f"ctx.wait_for_execution takes a workflow (decorated with @workflow) and an execution id, not {workflow!r}"
+            )
         limit = None if timeout is None else times.duration(timeout, "ctx.wait_for_execution(timeout=)")
-        return self._built(c.WaitForExecution(_id(id, f"wait:{execution_id}"[:200]), execution_id, limit))
+        return self._built(c.WaitForExecution(_id(id, f"wait:{execution_id}"[:200]), execution_id, limit, workflow.key))
 
     @overload
     def all(self, *, limit: int | None = None, id: str | None = None) -> c.All[tuple[()]]: ...

@@ -16,11 +16,12 @@ from replay.core import entries as e
 from replay.core.contexts import copied
 from replay.core.copies import own
 from replay.core.divergence import shown
-from replay.core.errors import NoBranchMatched, SignalRefused, StepInterrupted
+from replay.core.errors import NoBranchMatched, SignalRefused, StepInterrupted, WrongExecution
 from replay.core.fibers import Fiber
 from replay.core.interpreter import Interpreter
 from replay.core.interrupts import ends_the_process
 from replay.core.requests import Message
+from replay.core.wait_targets import of_another_workflow, waits_for_itself
 from replay.core.waits import (
     AnswerWait,
     AnyWait,
@@ -156,14 +157,29 @@ class Decider:
         if wait.execution_id is None:
             assert isinstance(command, c.Start)
             child = self._child_id(fiber.id, command)
+            if command.wait and child == self.interpreter.context.execution_id:
+                return e.Refused(now, fiber.number, fiber.id, waits_for_itself(child, command.workflow.key))
             return e.ChildStarted(now, fiber.number, fiber.id, child, command.workflow.key, command.on_parent_close)
         if isinstance(command, c.WaitForExecution):
+            refused = self._wrong_target(command)
+            if refused is not None:
+                return e.Refused(now, fiber.number, fiber.id, refused)
             if command.timeout is not None and wait.due is None and wait.execution_id not in self._ended:
                 return e.TimerSet(now, fiber.number, fiber.id, self.interpreter.context.now() + command.timeout)
             if wait.due is not None:
                 self._set_timer(fiber, wait, wait.due)
         self._wait_for_end(fiber, wait, wait.execution_id)
         return None
+
+    def _wrong_target(self, command: c.WaitForExecution[Any]) -> WrongExecution | None:
+        """Return the refusal of a wait for this execution itself, or for a child of another workflow than *command* names."""
+        target, workflow = command.execution_id, command.workflow
+        if target == self.interpreter.context.execution_id:
+            return waits_for_itself(target, workflow)
+        child = self.interpreter.children.get(target)
+        if child is None or workflow is None or child.workflow == workflow:
+            return None
+        return of_another_workflow(target, child.workflow, workflow)
 
     def _take_up_signal(self, fiber: Fiber, wait: SignalWait, now: float) -> e.Fact | None:
         command = wait.command

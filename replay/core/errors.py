@@ -191,6 +191,10 @@ class ForgottenYield(MisuseError):
     """A command was built and never yielded, or `ctx.continue_as_new(...)` not returned."""
 
 
+class WrongExecution(MisuseError, ValueError):
+    """A workflow waits for its own execution, or for one of another workflow than it names."""
+
+
 class NotACommand(MisuseError, TypeError):
     """A workflow yielded something that is not a command."""
 

@@ -11,7 +11,7 @@ Rules that every store keeps (numbered in `docs/invariants.md`, checked by `repl
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -551,3 +551,9 @@ class Workers(Request[tuple[WorkerRow, ...]], frozen=True):
 
 class Ping(Request[float], frozen=True):
     """Return the store's now; proves that it answers."""
+
+
+READS: frozenset[type[Request[Any]]] = frozenset(
+    (Load, Get, Inbox, Find, Count, GetSchedule, ListSchedules, Workers, Ping)
+)
+"""Requests that change nothing."""

@@ -16,6 +16,7 @@ from typing import Any
 from replay.core import commands as c
 from replay.core import entries as e
 from replay.core.children_anew import Anew, children_to_start_anew
+from replay.core.commands import WaitForExecution
 from replay.core.completion import Completion, at_latest
 from replay.core.cursor import LogCursor
 from replay.core.decider import Decider
@@ -30,6 +31,7 @@ from replay.core.errors import (
     describe_error,
     text_of,
 )
+from replay.core.fibers import Fiber
 from replay.core.ids import child_id, keyed_id
 from replay.core.interpreter import Interpreter
 from replay.core.patches import Patches
@@ -40,6 +42,8 @@ from replay.core.requests import (
     Commit,
     Committed,
     End,
+    Get,
+    Header,
     KeepLease,
     Load,
     Message,
@@ -50,6 +54,7 @@ from replay.core.requests import (
 )
 from replay.core.running_steps import RunningSteps, timed_out
 from replay.core.settings import Definition, SessionSettings
+from replay.core.wait_targets import of_another_workflow
 from replay.core.waits import ChildWait, StepWait
 from replay.core.workflow_end import Outcome
 
@@ -257,7 +262,8 @@ class Session:
                     yield from self._commit(KeepLease(self._settings.lease), where=report)
                 ):
                     continue  # a message arrived meanwhile: decide before starting steps
-                yield from self._start_steps()
+                if not (yield from self._start_steps()):
+                    continue
             elif not self._running and self._stop_by is None:
                 if (yield from self._park()):
                     return
@@ -377,7 +383,8 @@ class Session:
 
     # --- steps ----------------------------------------------------------------------------------------------
 
-    def _start_steps(self) -> Steps:
+    def _start_steps(self) -> Generator[Effect, Any, bool]:
+        """Hand steps to the thread pool; return whether there was any."""
         calls = []
         while self._decider.starts:
             fiber, wait = self._decider.starts.popleft()
@@ -388,6 +395,7 @@ class Session:
         if calls:
             self._progress.started(self.now)
             yield StartSteps(tuple(calls))
+        return bool(calls)
 
     def _return(self, returned: Returned) -> None:
         call = returned.call
@@ -495,15 +503,33 @@ class Session:
             yield from self._commit(KeepLease(self._settings.lease))
         while self._decider.watches:
             target = self._decider.watches.pop(0)
+            yield from self._check_workflow(target)
             try:
                 yield Watch(target, self.id)
             except UnknownExecution as unknown:
-                assert self._interpreter is not None
-                for fiber in self._interpreter.waits():
-                    wait = fiber.wait
-                    if isinstance(wait, ChildWait) and not wait.is_start and wait.execution_id == target:
-                        self._recorder.record(e.Refused(self.now, fiber.number, fiber.id, unknown))
+                for fiber, _ in self._waits_for(target):
+                    self._recorder.record(e.Refused(self.now, fiber.number, fiber.id, unknown))
         yield from self._commit(KeepLease(self._settings.lease))
+
+    def _check_workflow(self, target: str) -> Steps:
+        """Refuse waits for an execution of another workflow than they name."""
+        named = [(fiber, key) for fiber, command in self._waits_for(target) if (key := command.workflow) is not None]
+        header: Header | None = (yield Get(target)) if named else None
+        for fiber, workflow in named:
+            if header is not None and header.workflow != workflow:
+                refused = of_another_workflow(target, header.workflow, workflow)
+                self._recorder.record(e.Refused(self.now, fiber.number, fiber.id, refused))
+
+    def _waits_for(self, target: str) -> list[tuple[Fiber, WaitForExecution[Any]]]:
+        """Return the fibers that wait for an execution which they have not started, with their commands."""
+        assert self._interpreter is not None
+        return [
+            (fiber, wait.command)
+            for fiber in self._interpreter.waits()
+            if isinstance(wait := fiber.wait, ChildWait)
+            and isinstance(wait.command, WaitForExecution)
+            and wait.execution_id == target
+        ]
 
     # --- leaving ---------------------------------------------------------------------------------------------------
 
