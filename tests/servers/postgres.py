@@ -154,3 +154,53 @@ class PostgresServer:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.stop()
+
+
+class Pgbouncer:
+    """A pgbouncer before *server* that gives each transaction any of three connections."""
+
+    def __init__(self, server: PostgresServer) -> None:
+        program = find_program("pgbouncer", "pgbouncer")
+        self._server = server
+        self.port = free_port()
+        self.directory = Path(tempfile.mkdtemp(prefix="replay-"))
+        users = self.directory / "users"
+        users.write_text(f'"{USER}" ""\n')
+        (self.directory / "pgbouncer.ini").write_text(
+            f"[databases]\n{USER} = host={server.host} port={server.port}\n[pgbouncer]\nlisten_addr=127.0.0.1\n"
+            f"listen_port={self.port}\nauth_type=trust\nauth_file={users}\npool_mode=transaction\ndefault_pool_size=3\n"
+            f"unix_socket_dir=\nlogfile={self.directory / 'pgbouncer.log'}\n"
+        )
+        prefix: list[str] = []
+        if os.getuid() == 0:
+            owner = pwd.getpwnam("postgres")
+            for path in (self.directory, *self.directory.iterdir()):
+                os.chown(path, owner.pw_uid, owner.pw_gid)
+            switch = find_program("setpriv", "util-linux")
+            prefix = [switch, "--reuid=postgres", "--regid=postgres", "--clear-groups", "--pdeathsig=KILL"]
+        self.process = Process(
+            [*prefix, program, str(self.directory / "pgbouncer.ini")], self.directory / "pgbouncer.out"
+        )
+
+    @property
+    def url(self) -> str:
+        """Return the URL of the database behind it."""
+        return self._server.url_of(port=self.port, pooler="transaction")
+
+    def answers(self) -> bool:
+        """Tell whether it forwards statements."""
+        import psycopg
+
+        try:
+            with psycopg.connect(host="127.0.0.1", port=self.port, user=USER, dbname=USER, connect_timeout=2) as found:
+                return bool(found.execute("SELECT 1").fetchone())
+        except psycopg.OperationalError:
+            return False
+
+    def __enter__(self) -> Self:
+        self.process.start(self.answers)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.process.kill()
+        shutil.rmtree(self.directory, ignore_errors=True)
