@@ -18,6 +18,9 @@ from replay.core import transitions as t
 MOVES = 1000
 """Executions that one claim puts where their priority belongs, so that it never takes long; the next one goes on."""
 
+OUTBOX_LIMIT = 32
+"""Messages of users' transactions that one claim hands out."""
+
 _LANE = "ns=%s AND queue=%s AND workflow=%s AND version=%s"
 _ROW = f"{STATE}, {HEADER}"
 _DUE = (
@@ -43,8 +46,16 @@ _RENEW = """UPDATE @execution AS e SET due_at=%s FROM unnest(%s::text[], %s::tex
 _FORGET = """DELETE FROM @claim AS c WHERE c.ns=%s AND c.until <= %s
     AND NOT EXISTS (SELECT 1 FROM @execution AS e WHERE e.ns = c.ns AND e.token = c.nonce)"""
 
+_OUTBOX = f"SELECT n, id, message_id, kind, name, payload FROM @outbox WHERE ns=%s ORDER BY n LIMIT {OUTBOX_LIMIT}"
+
 Lane = tuple[str, str, str]
 _WIDTH = len(Execution._fields)
+
+
+class OutboxDeliver(r.Deliver, frozen=True, kw_only=True):
+    """A message from the outbox, and its place there."""
+
+    n: int
 
 
 class Claimable(Rows):
@@ -63,10 +74,12 @@ class Claimable(Rows):
             claimed = self._take(request, lanes, damaged)
             if claimed:
                 self._remember_claim(request)
+        outbox = self._db.execute(_OUTBOX, (self._ns,))  # fetched after the next ones, which costs no round trip
         due, later = self._due_schedules({w for w, _ in request.workflows})
         dues = [each for each in (later, self._next_due(lanes)) if each is not None]
         return r.Claims(
-            self._now, tuple(claimed), max(min(dues), self._now) if dues else None, due, (), tuple(damaged)
+            self._now, tuple(claimed), max(min(dues), self._now) if dues else None, due,
+            tuple(OutboxDeliver(*message, n=n) for n, *message in outbox.fetchall()), tuple(damaged),
         )  # fmt: skip
 
     def _was_claimed(self, nonce: str) -> bool:
@@ -183,6 +196,10 @@ class Claimable(Rows):
         lost = [lease.id for lease in request.held if (lease.id, lease.token) not in arrivals]
         news = [lease.id for lease in request.held if arrivals.get((lease.id, lease.token), 0) > lease.seen]
         return r.RenewedLeases(self._now, tuple(lost), tuple(news))
+
+    def _forget(self, request: r.Forget) -> None:
+        if isinstance(request.item, OutboxDeliver):
+            self._db.execute("DELETE FROM @outbox WHERE n=%s", (request.item.n,))
 
     def _forget_claims(self) -> None:
         """Forget the nonces of claims whose leases are over."""

@@ -40,7 +40,12 @@ class AskAgain(Exception):
 
 def is_conflict(error: Exception) -> bool:
     """Tell whether a transaction lost against another one: a deadlock, or a claim that was repeated meanwhile."""
-    return isinstance(error, AskAgain | errors.DeadlockDetected | errors.SerializationFailure | errors.LockNotAvailable)
+    return isinstance(error, AskAgain | errors.DeadlockDetected | errors.SerializationFailure)
+
+
+def is_blocked(error: Exception) -> bool:
+    """Tell whether a transaction gave up waiting for a lock: a user's own transaction may hold one for long."""
+    return isinstance(error, errors.LockNotAvailable)
 
 
 def is_loss(error: Exception) -> bool:
@@ -103,12 +108,17 @@ class Database:
         return text
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Perform the block's statements as one transaction. Statements whose results nobody fetches cost no round trip."""
+    def transaction(self, *beginning: str) -> Iterator[None]:
+        """Perform *beginning* and the block's statements as one transaction.
+
+        Statements whose results nobody fetches cost no round trip.
+        """
         connection = self.connected()
         try:
             with connection.pipeline():
                 self.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
+                for statement in beginning:
+                    self.execute(statement)
                 yield
                 self.execute("COMMIT")
         except BaseException as error:

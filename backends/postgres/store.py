@@ -7,6 +7,7 @@ A transaction that lost against another one, or whose connection was lost, is re
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
@@ -14,8 +15,10 @@ from typing import Any
 import psycopg
 
 from replay.backends.postgres import schema
-from replay.backends.postgres.connection import Database, is_conflict, refusal
+from replay.backends.postgres.connection import LONGEST_PAUSE, Database, is_blocked, is_conflict, refusal
+from replay.backends.postgres.guest import Guests
 from replay.backends.postgres.operations import Operations
+from replay.backends.postgres.rows import one
 from replay.backends.postgres.url import PostgresUrl
 from replay.core import requests as r
 from replay.core.errors import ReplayError, StoreUnavailable
@@ -24,6 +27,11 @@ from replay.ports import Clock
 TOGETHER = 2
 """Deadlocks that a batch may lose until its requests are performed one by one, each with fewer locks."""
 
+BLOCKED_PAUSE = 0.1
+"""Seconds until what a user's open transaction blocks is performed again."""
+
+_PATIENCE = ("SET LOCAL lock_timeout = '100ms'",)
+_BLOCKED = object()
 _TIME = "SELECT extract(epoch FROM clock_timestamp())::float8"
 _LOCK_PARENTS = """SELECT 1 FROM @execution WHERE ns=%s AND id = ANY(ARRAY(
     SELECT unnest(%s::text[]) UNION SELECT parent_id FROM @execution WHERE ns=%s AND id = ANY(%s::text[])
@@ -56,6 +64,8 @@ class PostgresStore(Operations):
         self.url = url
         self._clock = clock
         self._closed = False
+        self._identity: str | None = None
+        self._guests: Guests | None = None
         self._open()
         try:
             self._db.patiently(lambda: schema.prepare(self._db))
@@ -94,6 +104,24 @@ class PostgresStore(Operations):
             _inherited.append((self._db.leave(), self._read.leave()))
             self._open()
 
+    # --- in users' transactions --------------------------------------------------------------------------
+
+    def apply_within(self, connection: Any, requests: Sequence[r.Request[Any]]) -> list[Any]:
+        """Perform `Create`, `Deliver` and `Get` on a user's connection, in the transaction that it is in.
+
+        Raises:
+            ConfigError: *connection* is none of psycopg's, or leads to another database.
+        """
+        self._check_open()
+        if self._identity is None:
+            statement = "SELECT value FROM @meta WHERE key = 'identity'"
+            with self._read.lock:
+                self._identity = one(self._read.patiently(lambda: self._read.execute(statement).fetchone()))[0]
+        if self._guests is None:
+            self._guests = Guests(self._db, self._ns)
+        now = None if self._clock is None else self._clock.now()
+        return self._guests.apply(connection, requests, self._identity or "", now)
+
     # --- batches -----------------------------------------------------------------------------------------
 
     def apply(self, requests: Sequence[r.Request[Any]]) -> list[Any]:
@@ -109,7 +137,30 @@ class PostgresStore(Operations):
                 self._apply_jobs([self._waiting.popleft() for _ in range(len(self._waiting))])
         if job.error is not None:
             raise job.error
+        if any(reply is _BLOCKED for reply in job.replies):
+            self._apply_again(job)
         return job.replies
+
+    def _apply_again(self, job: _Job) -> None:
+        """Perform again what a user's open transaction blocks, without holding others up meanwhile.
+
+        Raises:
+            StoreUnavailable: It is blocked for the URL's `deadline`.
+        """
+        deadline, pause = time.monotonic() + self.url.deadline, BLOCKED_PAUSE
+        blocked = [index for index, reply in enumerate(job.replies) if reply is _BLOCKED]
+        while blocked:
+            if time.monotonic() + pause > deadline:
+                raise StoreUnavailable(
+                    f"{self.url.shown}: an open transaction has started the same execution, and does not end. "
+                    "Fix: ask again; keep transactions with starts in them short"
+                )
+            time.sleep(pause)
+            pause = min(LONGEST_PAUSE, pause * 2)
+            with self._db.lock:
+                for index in blocked:
+                    job.replies[index] = self._perform_alone(job.requests[index])
+            blocked = [index for index in blocked if job.replies[index] is _BLOCKED]
 
     def _apply_reads(self, requests: Sequence[r.Request[Any]]) -> list[Any]:
         with self._read.lock:
@@ -151,6 +202,8 @@ class PostgresStore(Operations):
         except ReplayError:
             raise
         except Exception as error:
+            if is_blocked(error):
+                return _BLOCKED
             if is_conflict(error):
                 raise StoreUnavailable(f"{self.url.shown}: transactions conflict again and again: {error}") from error
             return self._cannot(request, error)
@@ -166,7 +219,7 @@ class PostgresStore(Operations):
     def _transact(self, requests: Sequence[r.Request[Any]]) -> list[Any]:
         """Perform *requests* in one transaction."""
         self._moves = {}
-        with self._db.transaction():
+        with self._db.transaction(*(_PATIENCE if any(map(_creates, requests)) else ())):
             self._lock_named(requests)
             now = self._server_time(self._db)
             self._now = max(self._now, now)
@@ -235,7 +288,7 @@ class PostgresStore(Operations):
                 case r.Watch():
                     return self._watch(request)
                 case r.Forget():
-                    return None
+                    return self._forget(request)
                 case r.Amend():
                     return self._amend(request)
                 case r.Delete():
@@ -278,6 +331,11 @@ class PostgresStore(Operations):
                     return max(self._now, self._server_time(db))
         except ReplayError as refused:
             return refused
+
+
+def _creates(request: r.Request[Any]) -> bool:
+    """Tell whether a user's open transaction, which may have made the same execution, can block *request*."""
+    return isinstance(request, r.Create) or (isinstance(request, r.Commit | r.PutSchedule) and bool(request.creates))
 
 
 _inherited: list[object] = []  # kept from being closed, see `_check_open`

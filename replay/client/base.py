@@ -7,7 +7,8 @@ from contextlib import ExitStack
 from typing import Any, TypeVar, cast
 
 from replay.core import requests as r
-from replay.core.errors import PayloadTooLarge, UnknownExecution, UnknownWorkflow
+from replay.core.errors import ConfigError, PayloadTooLarge, UnknownExecution, UnknownWorkflow
+from replay.deferred import connect
 from replay.definition import Workflow, top_level_packages
 from replay.observability.observers import Observer
 from replay.ports import Bus, Codec, Queue, Store
@@ -78,6 +79,23 @@ class ClientBase:
         if isinstance(reply, Exception):
             raise reply
         self.announce_reply(request, reply)
+        return cast("T", reply)
+
+    def ask_within(self, connection: Any, request: r.Request[T]) -> T:
+        """Send one request on a user's *connection*, in the transaction that it is in; raise its refusal.
+
+        Raises:
+            ConfigError: The store cannot do that, or not with this connection.
+        """
+        apply_within = getattr(connect(self.store), "apply_within", None)
+        if apply_within is None:
+            raise ConfigError(
+                "connection= needs a store in PostgreSQL: only there can an execution commit with rows of yours. "
+                "Fix: Engine('postgresql://...'), or keep an outbox (docs/operations.md, Starts in your own transaction)"
+            )
+        (reply,) = apply_within(connection, [request])
+        if isinstance(reply, Exception):
+            raise reply
         return cast("T", reply)
 
     def announce_reply(self, request: r.Request[Any], reply: Any) -> None:

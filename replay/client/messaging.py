@@ -27,11 +27,14 @@ class Messaging(ClientBase):
         payload: T | None = None,
         *,
         dedupe_id: str | None = None,
+        connection: Any = None,
     ) -> None:
         """Send a signal. It is stored when this returns, and received exactly once, in order.
 
         Args:
             dedupe_id: A second signal with the same id changes nothing (webhook retries).
+            connection: As in `start`. A worker delivers the signal after the commit. If the execution ends before that,
+                `ExecutionEnded` can no longer be raised: the worker logs the signal, and drops it.
 
         Raises:
             ValueError, TypeError: *dedupe_id* is empty, no text, or no valid UTF-8.
@@ -39,6 +42,11 @@ class Messaging(ClientBase):
             UnknownExecution, ExecutionEnded: No execution can receive it.
         """
         request = self.make_signal(id_of(execution), signal, payload, dedupe_id=dedupe_id)
+        if connection is not None:
+            if (header := self.ask_within(connection, r.Get(request.id))) is not None:
+                self.check_signal(header, request.name, payload)
+            self.ask_within(connection, request)
+            return
         if self.lists_signals:
             self.check_signal(self.header(request.id), request.name, payload)
         self.ask(request)

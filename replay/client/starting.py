@@ -40,8 +40,9 @@ class Starting(ClientBase):
         id: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         priority: int | None = None,
+        connection: Any = None,
     ) -> Handle[Out]:
-        """Start an execution. It is durable when this returns.
+        """Start an execution. It is durable when this returns, with *connection* when its transaction commits.
 
         Args:
             workflow: The workflow or its key.
@@ -51,8 +52,12 @@ class Starting(ClientBase):
             id: The execution's id (default: random); a second start with the same id gives the same execution.
             metadata: Searchable JSON values, added to the workflow's own.
             priority: 0 to 9; default: the workflow's.
+            connection: Your own connection to the database of a PostgreSQL store (psycopg 3, SQLAlchemy, Django). The execution
+                begins if and when its transaction commits; `handle.result()` waits for that, too. Without a transaction
+                (autocommit) it is a plain start. A second start with the same key elsewhere waits until yours ends.
 
         Raises:
+            ConfigError: The store or *connection* cannot do that.
             NotSerializable, PayloadTooLarge: The input or the metadata cannot be stored.
             ValueError, TypeError: *idempotency_key* is empty or no text, or another argument is wrong.
             UnknownWorkflow: The key is not registered here.
@@ -67,10 +72,11 @@ class Starting(ClientBase):
             metadata=metadata,
             priority=priority,
         )
-        return self._start(create)
+        return self._start(create, connection)
 
-    def _start(self, create: r.Create) -> Handle[Any]:
-        self.check_created(create, self.ask(create))
+    def _start(self, create: r.Create, connection: Any = None) -> Handle[Any]:
+        created = self.ask(create) if connection is None else self.ask_within(connection, create)
+        self.check_created(create, created)
         return Handle(cast("ClientPort", self), create.id)
 
     def check_created(self, create: r.Create, created: r.Created | Exception) -> None:
@@ -160,16 +166,19 @@ class Starting(ClientBase):
         *,
         at: Any = None,
         delay: Any = None,
+        connection: Any = None,
         **options: Any,
     ) -> Handle[Out]:
         """Start an execution at an instant (*at*) or after a duration (*delay*). The handle's id is the execution's.
+
+        *connection* and *options* are those of `start`.
 
         Raises:
             ValueError: Not exactly one of *at* and *delay* was given.
         """
         wait = begins_after(at, delay)
         when = instant(at, "schedule(at=)") if wait is None else self.ask(r.Ping()) + wait
-        return self._start(self.make_create(workflow, input, at=when, **options))
+        return self._start(self.make_create(workflow, input, at=when, **options), connection)
 
 
 def begins_after(at: Any, delay: Any) -> float | None:

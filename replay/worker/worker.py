@@ -283,6 +283,18 @@ class Worker:
             self._housekeeping.purged(request, reply, self.now())
         elif isinstance(request, r.Deliver | r.Watch | r.Create) and type(reply) is not ReplayError:
             self._batch.add(r.Forget(request))  # type: ignore[arg-type]
+            if isinstance(request, r.Deliver) and request.kind == "signal":
+                self._on_sent(request, reply)
+
+    def _on_sent(self, request: r.Deliver, reply: r.Delivered | ReplayError) -> None:
+        """Wake the holder of a signal's execution, or log that nobody takes the signal: its sender committed and went on."""
+        if isinstance(reply, ReplayError):
+            log.error(
+                "signal %r for execution %r, sent within a transaction, is dropped: %s", request.name, request.id, reply,
+                extra={"execution_id": request.id},
+            )  # fmt: skip
+        elif not reply.woken:
+            self._publish("news", request.id.encode())
 
     def _on_committed(self, header: r.Header, request: r.Commit, reply: r.Committed) -> None:
         notify_committed(self._observers, header, request.entries, self._codec)
