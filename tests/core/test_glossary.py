@@ -23,7 +23,7 @@ fenced fields find for force forgotten get hangs header histories id info interr
 matched misuse no non not notify now of observe observers ok on open out page pause ping poll point random real received record
 recover refused remote remove reply report reserved resume returns runner serializable show shutdown sim simulate skip
 start tagged takes timed to too trigger try unavailable undecodable unknown unreadable until update uuid value virtual
-wait watch wrong yield
+wait watch within wrong yield
 """
 """Words that need no line in the glossary. Add to it a word that any Python programmer reads without asking."""
 
