@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, Never, ParamSpec, Protocol, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, Never, ParamSpec, TypeVar, cast, overload
 
 from replay.core import commands as c
 from replay.core import times
 from replay.core.ids import check_id, check_key, check_step_id, defined_id
 from replay.core.not_yielded import NotYielded
 from replay.core.outcomes import Completed, Received, TimedOut, Winner
+from replay.core.protocols import EventOf, SignalOf, Sources, WorkflowOf
 from replay.core.times import Instant, Seconds
 
 if TYPE_CHECKING:
@@ -36,67 +37,6 @@ K = TypeVar("K")
 In = TypeVar("In")
 
 OnParentClose = Literal["cancel", "abandon", "wait"]
-
-
-class SignalOf(Protocol[T_co]):
-    """A signal's definition, `Signal(id, payload type)`."""
-
-    @property
-    def id(self) -> str:
-        """The signal's id."""
-        ...
-
-    @property
-    def payload_type(self) -> type[T_co] | None:
-        """The payload's type, None: any."""
-        ...
-
-
-class EventOf(Protocol[T]):
-    """An event's definition, `Event(id, payload type)`."""
-
-    @property
-    def id(self) -> str:
-        """The event's id."""
-        ...
-
-    @property
-    def payload_type(self) -> type[T] | None:
-        """The payload's type, None: any."""
-        ...
-
-    def check(self, payload: T) -> None:
-        """Refuse a payload of another type. Its argument ties the types of event and payload for type checkers."""
-        ...
-
-
-class WorkflowOf(Protocol[In, T]):  # type: ignore[misc]  # invariance keeps the protocol simple to implement
-    """A workflow's definition."""
-
-    @property
-    def key(self) -> str:
-        """The workflow's stable key."""
-        ...
-
-    def __call__(self, ctx: Any, input: In, /) -> Generator[c.Command[Any], Any, T]:
-        """Make the workflow's generator."""
-        ...
-
-
-class Sources(Protocol):
-    """Deterministic sources for one execution, made outside the core."""
-
-    def random(self, stream: str) -> random.Random:
-        """Return the generator of *stream*, seeded by the execution and the stream's name."""
-        ...
-
-    def uuid(self) -> uuid.UUID:
-        """Return the execution's next UUID."""
-        ...
-
-    def log(self, quiet: Callable[[], bool]) -> logging.Logger | logging.LoggerAdapter[Any]:
-        """Return the execution's logger, which says nothing while *quiet* is true."""
-        ...
 
 
 _identity = id
