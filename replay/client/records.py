@@ -12,6 +12,7 @@ import attrs
 from replay.codec.log_rows import Unreadable, decoded
 from replay.core import entries as e
 from replay.core.errors import text_of
+from replay.core.progress import INTERNAL
 from replay.core.requests import Header, WorkerRow
 from replay.ports import Codec
 
@@ -185,7 +186,7 @@ def _current(header: Header) -> list[dict[str, Any]]:
         return [{"kind": UNREADABLE, "error": "no list of objects"}]
     if not reported and header.status == Status.RETRYING:
         return [{"kind": "attempt", "attempt": header.attempt, "due": header.due_at}]
-    return reported
+    return [{key: value for key, value in each.items() if key not in INTERNAL} for each in reported]
 
 
 def steps_of(audit: tuple[e.Fact | Unreadable, ...]) -> tuple[StepRecord, ...]:

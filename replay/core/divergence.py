@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from typing import Any
 
 from replay.core import entries as e
@@ -38,6 +38,45 @@ def mismatch(
         location=location,
         index=index,
     )
+
+
+def parked_elsewhere(
+    execution_id: str,
+    length: int,
+    reported: Mapping[str, Any],
+    fiber: Fiber | None,
+    root: Fiber,
+    ended: tuple[str, BaseException | None] | None,
+) -> NonDeterminism:
+    """Return the error for code that does not wait for what the execution was parked at after *length* entries."""
+    parked = _parked(reported)
+    attempted, location = _attempted(fiber, root) if ended is None else _ended(*ended)
+    signal = getattr(None if fiber is None else fiber.command, "signal", None)
+    if isinstance(signal, str):
+        attempted += f" for signal {signal!r}"
+    change = str(reported.get("id") or "change").split("#")[0].split("/")[-1]
+    return NonDeterminism(
+        f"execution {execution_id!r}, after its {length} log entries: the code no longer waits for what the execution waits for\n"
+        f"  it waits at      {parked}\n"
+        f"  the code yields  {attempted}{f'   at {location}' if location else ''}\n"
+        f"The workflow's code changed while this execution waited.\n"
+        f'Fix: guard the new path with `if ctx.patched("{change}-changed"):`, register the new code under another '
+        f"`version=`, or restore the old code until old executions have ended.",
+        execution_id=execution_id,
+        recorded=parked,
+        attempted=attempted,
+        location=location,
+        index=length,
+    )
+
+
+def _parked(reported: Mapping[str, Any]) -> str:
+    """Return a command of a progress report, as messages show commands."""
+    kinds = {"step": "Step", "sleep": "Sleep", "signal": "WaitForSignal", "execution": "the wait for an execution"}
+    kind, id = str(reported.get("kind")), reported.get("id")
+    signal = f" for signal {reported['signal']!r}" if "signal" in reported else ""
+    at = f"   at {reported['at']}" if reported.get("at") else ""
+    return f"{kinds.get(kind, kind)}({id!r}){signal}{at}"
 
 
 def arguments(execution_id: str, index: int, fiber: Fiber) -> NonDeterminism:

@@ -15,12 +15,19 @@ class Patches:
         rows: The log, encoded. Rows that were fed may be empty: a change is recorded after its question, never before.
         decode: Decodes rows of it.
         cursor: The place in the log.
+        all_passed: The execution is known to have run to the end of the log, and to have been parked there.
     """
 
     def __init__(
-        self, rows: Sequence[bytes], decode: Callable[[Sequence[bytes]], list[Any]], cursor: LogCursor
+        self,
+        rows: Sequence[bytes],
+        decode: Callable[[Sequence[bytes]], list[Any]],
+        cursor: LogCursor,
+        *,
+        all_passed: bool = False,
     ) -> None:
         self._cursor = cursor
+        self._all_passed = all_passed
         self.new: list[str] = []
         self._rows = rows
         self._decode = decode
@@ -33,7 +40,7 @@ class Patches:
         self._rows = ()
 
     def answer(self, change: str) -> bool:
-        """Return True if *change* is recorded or the log is at its end, False if the log continues without a record."""
+        """Return True if *change* is recorded, or new code asks; False if older code has passed here without a record."""
         if change not in self._answers:
             self._answers[change] = self._new_answer(change)
         return self._answers[change]
@@ -45,7 +52,7 @@ class Patches:
                 self._recorded = {row[3] for row in self._decode(marks)}
             if change in self._recorded:
                 return True
-            if self._cursor.position < len(self._rows) - 1:
+            if self._all_passed or self._cursor.position < len(self._rows) - 1:
                 return False
         self.new.append(change)
         return True

@@ -16,8 +16,17 @@ from replay.core.waits import AnswerWait, ChildWait, JoinWait, RollbackWait, Sig
 MOST = 20
 """Commands that are reported: a fan-out of thousands must not fill the record."""
 
+AFTER, JOIN, SETTLING, STUCK_AT = "after", "join", "settling", "parked"
+"""Keys for resuming sessions: length of the log, kind of the member's `all` or `race`, a member that lost, the place before `stuck`."""
+
+INTERNAL = frozenset((AFTER, JOIN, SETTLING, STUCK_AT))
+"""Keys that are not shown to users."""
+
 REPORT_AFTER = 1.0
 """Seconds that a step may run before it is reported: an operator's view is not much older."""
+
+
+NO_DETAILS: Mapping[int, Any] = {}
 
 
 class ProgressReporter:
@@ -72,25 +81,32 @@ class ProgressReporter:
             (due is not None and due <= now) or (renewed and running.heartbeats != self._heartbeats)
         )
 
-    def report(self, interpreter: Interpreter, running: RunningSteps, now: float) -> bytes:
-        """Return the report for the store, encoded."""
+    def report(self, interpreter: Interpreter, running: RunningSteps, now: float, length: int) -> bytes:
+        """Return the report for the store, encoded; *length*: number of entries in the log that it is stored with."""
         self._reported_at, self._started_at, self._heartbeats = now, None, running.heartbeats
         if running.heartbeats:
             try:
-                report = self._codec.encode(current(interpreter, running.details()))
+                report = self._codec.encode(current(interpreter, length, running.details()))
                 if len(report) <= self._limit:
                     return report
             except NotSerializable:
                 pass  # the heartbeats stay in this process, for the next attempt
-        return self._codec.encode(current(interpreter))
+        return self._codec.encode(current(interpreter, length))
 
 
-def current(interpreter: Interpreter, details: Mapping[int, Any] | None = None) -> list[dict[str, Any]]:
-    """Return the commands on which the fibers are blocked, as plain data; *details*: last heartbeats by fiber."""
-    return [_describe(fiber, details or {}) for fiber in interpreter.waits()[:MOST]]
+def current(interpreter: Interpreter, length: int, details: Mapping[int, Any] | None = None) -> list[dict[str, Any]]:
+    """Return the commands on which the fibers are blocked, as plain data.
+
+    Args:
+        interpreter: The interpreter, after *length* entries.
+        length: Number of entries in the log.
+        details: Last heartbeats by fiber.
+    """
+    return [{**describe(fiber, details or {}), AFTER: length} for fiber in interpreter.waits()[:MOST]]
 
 
-def _describe(fiber: Fiber, details: Mapping[int, Any]) -> dict[str, Any]:
+def describe(fiber: Fiber, details: Mapping[int, Any] = NO_DETAILS) -> dict[str, Any]:
+    """Return the command on which *fiber* is blocked, as plain data."""
     wait = fiber.wait
     found: dict[str, Any] = {
         "kind": type(fiber.command).__name__,
@@ -98,9 +114,13 @@ def _describe(fiber: Fiber, details: Mapping[int, Any]) -> dict[str, Any]:
         "fiber": fiber.number,
         "at": fiber.where(),
     }
+    if fiber.parent_join is not None:
+        found[JOIN] = type(fiber.parent_join.command).__name__
     match wait:
         case StepWait():
             found |= {"kind": "step", "attempt": wait.failures + 1}
+            if wait.settling:
+                found[SETTLING] = True
             if wait.retry_at is not None:
                 found["due"] = wait.retry_at
             if fiber.number in details:

@@ -34,8 +34,9 @@ from replay.core.errors import (
 from replay.core.fibers import Fiber
 from replay.core.ids import child_id, keyed_id
 from replay.core.interpreter import Interpreter
+from replay.core.parking import Report, check_place, place_of
 from replay.core.patches import Patches
-from replay.core.progress import ProgressReporter
+from replay.core.progress import STUCK_AT, ProgressReporter
 from replay.core.recorder import Recorder
 from replay.core.requests import (
     Claimed,
@@ -89,6 +90,7 @@ class Session:
         self._decider: Decider
         self._recorder: Recorder
         self._patches: Patches
+        self._place: Report | None = None  # the commands at which the execution stood when it was loaded
         self._token = ""
         self._seen = 0
         self._length = claimed.header.length
@@ -148,6 +150,7 @@ class Session:
     def give_up(self, error: BaseException) -> Commit:
         """Return the request that leaves the execution stuck after an error of the engine's own."""
         self._commits += 1
+        about = {} if self._place is None else {STUCK_AT: self._place}  # what it waited for, for the code that fits
         return Commit(
             self.id,
             self._token,
@@ -155,7 +158,9 @@ class Session:
             f"{self._token}:{self._commits}",
             Suspend("stuck", self.now + STUCK_DELAY, self._settings.lease),
             seen=ALL_SEEN,
-            current=self._codec.encode([{"kind": "stuck", "error": type(error).__name__, "message": text_of(error)}]),
+            current=self._codec.encode(
+                [{"kind": "stuck", **about, "error": type(error).__name__, "message": text_of(error)}]
+            ),
         )
 
     def run(self, claimed: Claimed, now: float) -> Steps:
@@ -192,7 +197,8 @@ class Session:
         self._amended = amended
         input = self._codec.decode(header.input)
         cursor = LogCursor()
-        self._patches = Patches(rows, self._codec.decode_rows, cursor)
+        self._place = self._parked_at()
+        self._patches = Patches(rows, self._codec.decode_rows, cursor, all_passed=self._place is not None)
         context = settings.context(header, self._patches.answer)
         policy = settings.argument_policy
         interpreter = Interpreter(
@@ -218,10 +224,21 @@ class Session:
                 raise
             raise Undecodable(f"execution {self.id!r}: {text_of(error)}") from error
         self._length = len(rows)
+        if self._place is not None:
+            check_place(interpreter, self._place, self.id, self._length)
         interpreter.go_live()
         self._patches.go_live()
         for text in dict.fromkeys(interpreter.warnings):
             yield Warn(text)
+
+    def _parked_at(self) -> Report | None:
+        """Return the commands at which the execution stands, if its progress was reported after the log's last entry."""
+        if self.header.current == b"[]":
+            return None
+        try:
+            return place_of(self._codec.decode(self.header.current), self.header.length)
+        except Undecodable:
+            return None  # heartbeats of an unknown class
 
     def _child_id(self, step_id: str, command: c.Start[Any]) -> str:
         if command.key is not None:
@@ -472,7 +489,7 @@ class Session:
             self._seen,
             tuple(recorder.creates),
             (*cancels, *recorder.cancels),
-            self._progress.report(self._interpreter, self._running, self.now) if where else None,
+            self._report() if where else None,
             attempt,
             amendments,
         )
@@ -487,6 +504,11 @@ class Session:
             self._receive(reply.messages)
             return True
         return False
+
+    def _report(self) -> bytes:
+        assert self._interpreter is not None
+        length = self._length + len(self._recorder.entries)
+        return self._progress.report(self._interpreter, self._running, self.now, length)
 
     def _lengthened(self, then: KeepLease | Suspend | ReleaseLease | End | Restart, entries: int) -> Steps:
         """Count committed *entries*; warn once, when the log of a continuing execution comes near its limit."""

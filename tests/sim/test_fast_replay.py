@@ -65,7 +65,7 @@ def replayed(recorded: Recorded, rows: Sequence[bytes], *, fast: bool, definitio
         "position": interpreter.position,
         "now": interpreter.context.now(),
         "fibers": [(n, f.id, type(f.wait).__name__, f.prefix) for n, f in sorted(interpreter.fibers.items())],
-        "current": current(interpreter),
+        "current": current(interpreter, 0),
         "patches asked": patches.new,
         "children": dict(interpreter.children),
         "warnings": interpreter.warnings,

@@ -9,8 +9,9 @@ import msgspec
 from replay.client.histories import Recorded
 from replay.codec import TaggedJson
 from replay.core import entries as e
-from replay.core.errors import NonDeterminism, RemoteError
+from replay.core.errors import NonDeterminism, RemoteError, Undecodable
 from replay.core.interpreter import Interpreter
+from replay.core.parking import check_place, place_of
 from replay.core.requests import Header
 from replay.core.workflow_end import Outcome
 from replay.definition import Workflow, top_level_packages
@@ -46,10 +47,21 @@ def replay(
     )
     try:
         interpreter.feed_rows(decoded)
+        if upto is None or upto >= len(recorded.rows):
+            place = place_of(_progress(codec, header.current), len(recorded.rows))
+            if place is not None:
+                check_place(interpreter, place, header.id, len(recorded.rows))
     except BaseException:
         interpreter.close()
         raise
     return interpreter
+
+
+def _progress(codec: Any, current: bytes) -> Any:
+    try:
+        return codec.decode(current)
+    except Undecodable:
+        return None
 
 
 def check_cold(
