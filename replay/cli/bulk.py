@@ -10,6 +10,7 @@ import click
 
 from replay.cli import exit_codes, output
 from replay.cli.filters import Filters, check_statuses, pages
+from replay.cli.text import safe
 from replay.core.errors import ExecutionEnded, OperatorRefused, ReplayError, UnknownExecution
 from replay.engine import Engine
 
@@ -75,7 +76,7 @@ def _accepted(action: Action, ids: list[str]) -> int:
     """Apply *action* to *ids*, print the refusals, and return the number of the others."""
     refused = _one_by_one(action, ids) if action.act_on_all is None else action.act_on_all(ids)
     for id, refusal in refused.items():
-        click.echo(f"{id}: {refusal}", err=True)
+        click.echo(f"{safe(id)}: {safe(refusal)}", err=True)
     return len(ids) - len(refused)
 
 

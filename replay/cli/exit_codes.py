@@ -7,6 +7,7 @@ from typing import NoReturn
 
 import click
 
+from replay.cli.text import safe_lines
 from replay.core.errors import (
     ConfigError,
     MisuseError,
@@ -40,5 +41,5 @@ def code_of(error: BaseException) -> int | None:
 
 def fail(message: str, code: int) -> NoReturn:
     """Print *message* to the error channel and exit with *code*."""
-    click.echo(f"error: {message}", err=True)
+    click.echo(f"error: {safe_lines(message, '  ')}", err=True)
     sys.exit(code)

@@ -14,6 +14,7 @@ from replay.cli import config_file
 from replay.cli.configuration import configure
 from replay.cli.exit_codes import FAILURE, INTERRUPTED, OK, USAGE, code_of, fail
 from replay.cli.flags import flags_of, variable, variable_set
+from replay.cli.streams import open_streams
 
 
 class ReaderGone(Exception):
@@ -22,7 +23,7 @@ class ReaderGone(Exception):
 
 def run(command: click.Command, name: str) -> NoReturn:
     """Run *command* and exit with the documented code; `--traceback` shows the traceback behind an error."""
-    sys.path.insert(0, os.getcwd())
+    open_streams()
     tracebacks: list[bool] = []
     try:
         if not isinstance(command, click.Group):

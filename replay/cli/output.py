@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import json
 import math
 import os
-import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from replay.cli.text import safe, safe_json
 from replay.codec.exceptions import traceback_of
 from replay.core.errors import RemoteError, cause_of, text_of
 
@@ -76,11 +75,6 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
-def safe(value: Any) -> str:
-    """Return the value's text with control characters escaped: it cannot steer a terminal."""
-    return "".join(c if c.isprintable() or c == " " else repr(c)[1:-1] for c in str(value))
-
-
 def console(*, stderr: bool = False) -> Console:
     """Return a console, without colours and weights if `NO_COLOR` is set (no-color.org)."""
     from rich.console import Console
@@ -110,9 +104,7 @@ def bar(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
 
 def emit_json(value: Any) -> None:
     """Print one JSON object on a line."""
-    text = json.dumps(plain(value), ensure_ascii=False)
-    # A lone surrogate cannot be written as UTF-8. It stands in a string, so it can be escaped.
-    click.echo(re.sub("[\ud800-\udfff]", lambda half: f"\\u{ord(half[0]):04x}", text))
+    click.echo(safe_json(plain(value)))
 
 
 def emit_done(id: str, what: str, *, as_json: bool) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import click
 
 from replay.cli import exit_codes
-from replay.cli.output import emit_json, safe
+from replay.cli.output import emit_json
+from replay.cli.text import safe
 from replay.core.errors import ExecutionCancelled, ExecutionFailed, Undecodable
 from replay.engine import Engine
 
@@ -25,7 +26,7 @@ def print_result(engine: Engine, id: str, timeout: float | None, *, as_json: boo
     except (ExecutionFailed, ExecutionCancelled) as error:
         if as_json:
             emit_json({"id": id, "error": error})
-        exit_codes.fail(str(error), exit_codes.FAILURE)
+        exit_codes.fail(safe(error), exit_codes.FAILURE)
     if as_json:
         emit_json({"id": id, "result": result})
     else:

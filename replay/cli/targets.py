@@ -6,6 +6,7 @@ import importlib
 import inspect
 import os
 import sys
+import sysconfig
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -94,6 +95,7 @@ def _suggestion(name: str, path: str) -> str:
 
 
 def _imported(name: str) -> Any:
+    _search_current_folder()
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -102,6 +104,18 @@ def _imported(name: str) -> Any:
         raise click.UsageError(
             f"no module {error.name!r} (looked in {os.getcwd()} and the installed packages). Fix: run from the project's folder"
         ) from error
+
+
+def _search_current_folder() -> None:
+    """Let modules of the current folder be found, after those of the standard library: a `secrets.py` there replaces none."""
+    folder = os.getcwd()
+    if folder not in sys.path:
+        standard = {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")}
+        last = max(
+            (at for at, path in enumerate(sys.path, 1) if path in standard or Path(path).name == "lib-dynload"),
+            default=0,
+        )
+        sys.path.insert(last, folder)
 
 
 def _made(target: str, factory: Callable[..., Any]) -> Any:

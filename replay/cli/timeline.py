@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from replay.cli.output import chain_of, message_of, name_of, plain, safe, when
+from replay.cli.output import chain_of, message_of, name_of, plain, when
+from replay.cli.text import safe
 from replay.client.records import Detail
 from replay.codec.exceptions import safe_repr, safe_text, traceback_of
 from replay.codec.log_rows import Unreadable

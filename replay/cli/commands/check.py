@@ -14,6 +14,7 @@ from replay.cli import exit_codes, output
 from replay.cli.filters import pages
 from replay.cli.store import open_engine
 from replay.cli.targets import load_workflows
+from replay.cli.text import safe_lines
 from replay.client.histories import History, Recorded
 from replay.core.errors import NonDeterminism, Undecodable
 from replay.definition import Workflow
@@ -94,9 +95,9 @@ def _print_misfit(recorded: Recorded, error: NonDeterminism | Undecodable, *, as
     if as_json:
         output.emit_json({"id": recorded.header.id, "workflow": recorded.header.workflow, "error": error})
         return
-    click.echo(f"{error}\n")
+    click.echo(f"{safe_lines(str(error), '  ')}\n")
     if isinstance(error, NonDeterminism):
-        click.echo(f"{side_by_side(recorded, error)}\n")
+        click.echo(f"{safe_lines(side_by_side(recorded, error), '')}\n")
 
 
 def _from_store(store: str, namespace: str, sample: int | None) -> Iterator[History]:

@@ -17,7 +17,8 @@ from urllib.parse import quote
 import click
 
 from replay.cli import timeline
-from replay.cli.output import emit_json, safe
+from replay.cli.output import emit_json
+from replay.cli.text import safe
 from replay.client.handles import Handle
 from replay.client.records import Detail, Status
 from replay.demo import orders as shop

@@ -7,8 +7,9 @@ from pathlib import Path
 import click
 
 from replay.cli.options import store_options
-from replay.cli.output import emit_json, safe
+from replay.cli.output import emit_json
 from replay.cli.store import open_engine
+from replay.cli.text import safe, safe_json_text
 from replay.client.histories import History
 
 OWN_FILE = Path("<EXECUTION.json>")
@@ -37,7 +38,7 @@ def history_command(store: str, namespace: str, as_json: bool, execution: str, t
         return
     for index, row in enumerate(history.recorded.rows):
         text = row.decode(errors="backslashreplace")
-        click.echo(text if as_json else f"{index:>6}  {safe(text)}")
+        click.echo(safe_json_text(text) if as_json else f"{index:>6}  {safe(text)}")
 
 
 def _export(history: History, execution: str, target: Path, *, as_json: bool) -> None:

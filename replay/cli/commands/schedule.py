@@ -9,9 +9,10 @@ from typing import Any
 import click
 
 from replay.cli.options import app_option, raw_option, store_options
-from replay.cli.output import emit_done, emit_json, emit_table, safe, when
+from replay.cli.output import emit_done, emit_json, emit_table, when
 from replay.cli.store import decoded, open_engine
 from replay.cli.targets import load_one
+from replay.cli.text import safe
 from replay.cli.values import DURATION, INSTANT
 from replay.engine import Engine
 from replay.scheduling.schedules import ScheduleRecord

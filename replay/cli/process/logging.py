@@ -8,6 +8,7 @@ import logging
 import os
 from typing import Any
 
+from replay.cli.text import safe_lines
 from replay.worker.log_fields import StepFields
 
 _FIELDS = ("execution_id", "schedule_id", "workflow", "step", "attempt", "action", "by", "why")
@@ -34,10 +35,18 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(found, default=str)
 
 
+class TextFormatter(logging.Formatter):
+    """Lines for people. Text of users and of steps neither steers a terminal nor looks like a line of its own."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return *record* as text; the lines of a message and of a traceback are indented."""
+        return safe_lines(super().format(record))
+
+
 def set_up_logging(level: str, format: str) -> None:
     """Log to the error channel."""
     handler = logging.StreamHandler()
     handler.addFilter(StepFields())
-    text = logging.Formatter(f"[%(asctime)s] [{os.getpid()}] [%(levelname)s] %(message)s")
+    text = TextFormatter(f"[%(asctime)s] [{os.getpid()}] [%(levelname)s] %(message)s")
     handler.setFormatter(JsonFormatter() if format == "json" else text)
     logging.basicConfig(level=level.upper(), handlers=[handler])
