@@ -14,6 +14,8 @@ from replay.cli.catalogue import CommandPath, all_commands
 from replay.cli.config_file import ConfigFile
 from replay.cli.flags import flags_of, options_of, variable
 
+TRACEBACK_HELP = "Show the traceback behind an error."
+
 
 def configure(command: click.Command, path: CommandPath, file: ConfigFile) -> None:
     """Connect the options of *command* with their variables and with *file*.
@@ -28,8 +30,8 @@ def configure(command: click.Command, path: CommandPath, file: ConfigFile) -> No
     if not any(option.name == "traceback" for option in options_of(command)):
         command.params.append(
             click.Option(
-                ["--traceback"], is_flag=True, is_eager=True, expose_value=False, callback=_note_traceback,
-                help="Show the traceback behind an error.",
+                ["--traceback"], is_flag=True, is_eager=True, expose_value=False, callback=note_traceback,
+                help=TRACEBACK_HELP,
             )
         )  # fmt: skip
     for option in options_of(command):
@@ -40,7 +42,7 @@ def configure(command: click.Command, path: CommandPath, file: ConfigFile) -> No
     command.context_settings = {**command.context_settings, "default_map": file.defaults(command, path)}
 
 
-def _note_traceback(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+def note_traceback(context: click.Context, parameter: click.Parameter, value: Any) -> None:
     """Note `--traceback` for `replay.cli.invocation.run`."""
     noted = context.find_root().obj
     if value and isinstance(noted, list):

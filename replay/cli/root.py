@@ -8,7 +8,7 @@ import click
 
 from replay.cli import config_file
 from replay.cli.catalogue import command_names, load_command, summary_of
-from replay.cli.configuration import configure
+from replay.cli.configuration import TRACEBACK_HELP, configure, note_traceback
 from replay.cli.invocation import ReaderGone
 from replay.version import installed_version
 
@@ -52,6 +52,9 @@ def _print_version(context: click.Context, parameter: click.Parameter, value: An
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--version", is_flag=True, expose_value=False, is_eager=True, callback=_print_version, help="Show the version."
+)
+@click.option(
+    "--traceback", is_flag=True, is_eager=True, expose_value=False, callback=note_traceback, help=TRACEBACK_HELP
 )
 def cli() -> None:
     """Durable workflows as plain Python generators.

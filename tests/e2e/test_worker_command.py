@@ -7,6 +7,8 @@ import json
 import re
 import signal
 import socket
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -17,8 +19,10 @@ import pytest
 from replay import Engine
 from replay.observability.metrics import Gauges, Metrics, Surroundings, exposition
 from tests.e2e import app
-from tests.e2e.processes import Worker, pids, worker
+from tests.e2e.processes import ROOT, Worker, pids, worker
 from tests.servers.process import PATIENCE, until
+
+TARGET = "tests.e2e.app:five_steps"
 
 
 def port_of(running: Worker) -> int:
@@ -191,3 +195,29 @@ def test_the_log_may_be_json(store: str, engine: Engine, tmp_path: Path) -> None
             assert {"time", "level", "logger", "message"} <= said.keys()
             assert said["time"].endswith("Z")
             assert abs(time.time() - dt.datetime.fromisoformat(said["time"]).timestamp()) < 3600
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("-p", "2", "--", TARGET),
+        ("--", TARGET),
+        (TARGET, "-p2", "-c4"),
+        (TARGET, "--processes=2", "-n", "-x"),
+        (TARGET, "-p", "2", "--name", "--name"),
+        ("-p", "2", "--name=-p", "--log-level", "debug", TARGET),
+    ],
+    ids=" ".join,
+)
+def test_the_command_line_reaches_each_process_whole(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "replay.cli.worker",
+        "--store",
+        f"sqlite:///{tmp_path}/x.db",
+        "--burst",
+        *arguments,
+    ]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False, cwd=ROOT)
+    assert found.returncode == 0, found.stderr

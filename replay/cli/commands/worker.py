@@ -5,7 +5,6 @@ from __future__ import annotations
 import faulthandler
 import logging
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -168,31 +167,31 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
 def supervise(processes: int, *, reload: bool, burst: bool, name: str | None, health_port: int | None) -> int:
     """Run this command in *processes* processes, each with a name and a health port of its own."""
     # Only the command line: each process reads variables and files by itself.
-    given = _without(sys.argv[1:] if "worker" not in sys.argv[1:2] else sys.argv[2:])
+    target, given = _given_again(click.get_current_context())
     commands = []
     for number in range(processes):
-        own = ["--name", f"{name or default_name()}-{number + 1}"]
+        own = ["--processes=1", f"--name={name or default_name()}-{number + 1}"]
         if health_port is not None:
-            own += ["--health-port", str(health_port + number if health_port else 0)]
-        commands.append(command_line([*given, "--processes", "1", *own]))
+            own.append(f"--health-port={health_port + number if health_port else 0}")
+        commands.append(command_line([*given, *own, "--", target]))
     log.info("%d processes%s", processes, ", started again when code changes" if reload else "")
     return Supervisor(commands, replace=not burst, watch=Path.cwd() if reload else None).run()
 
 
-def _without(arguments: list[str]) -> list[str]:
-    """Return *arguments* without the options of the supervisor."""
-    kept: list[str] = []
-    skip = False
-    for argument in arguments:
-        if skip:
-            skip = False
-        elif argument in ("-p", "--processes", "-n", "--name", "--health-port"):
-            skip = True
-        elif argument != "--reload" and not argument.startswith(
-            ("--processes=", "--name=", "--health-port=", "-p", "-n")
-        ):
-            kept.append(argument)
-    return kept
+_SUPERVISORS_OWN = ("processes", "name", "health_port", "reload", "traceback")
+
+
+def _given_again(context: click.Context) -> tuple[str, list[str]]:
+    """Return the target and the options of the command line, in their long forms, but those that are each process's own."""
+    again: list[str] = []
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        if not isinstance(parameter, click.Option) or name in _SUPERVISORS_OWN:
+            continue
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            flag = next(flag for flag in parameter.opts if flag.startswith("--"))
+            again.append(flag if parameter.is_flag else f"{flag}={context.params[name]}")
+    return context.params["target"], again
 
 
 def _queues(text: str) -> dict[str, int | None]:
