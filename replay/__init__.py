@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from replay.async_engine import AsyncEngine, AsyncHandle
     from replay.client.handles import Handle, StartResult, WorkflowInfo
     from replay.client.operator import Operator, Stuck
-    from replay.client.records import Detail, Execution, Page, Status, StepRecord, Tree
+    from replay.client.records import Detail, Execution, Page, Status, StepRecord, Tree, WaitingMessage
     from replay.codec import TaggedJson, UnknownValue, serializable
     from replay.codec.log_rows import Unreadable
     from replay.core.commands import Branch, Command, ContinueAsNew, Flow, RollbackReport
@@ -122,6 +122,7 @@ __all__ = [
     "UnknownValue",
     "UnknownWorkflow",
     "Unreadable",
+    "WaitingMessage",
     "Winner",
     "Workflow",
     "WorkflowInfo",
@@ -163,6 +164,7 @@ _LAZY = {
     "Unreadable": "codec.log_rows",
     "StartResult": "client.handles",
     "Winner": "core.outcomes",
+    "WaitingMessage": "client.records",
     "WorkflowInfo": "client.handles",
     "current_step": "worker.steps",
     "serializable": "codec",

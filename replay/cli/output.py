@@ -115,8 +115,12 @@ def emit_done(id: str, what: str, *, as_json: bool) -> None:
         click.echo(f"{safe(id)}: {what}")
 
 
-def emit_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Print a table: drawn on a terminal, tab-separated (with a header) when piped."""
+def emit_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, one_line: bool = False) -> None:
+    """Print a table: drawn on a terminal, tab-separated (with a header) when piped.
+
+    With *one_line* a row is one line of the terminal: the first cell is shown whole, and what has no room is cut, in the last
+    column first.
+    """
     shown = [[safe(cell) if cell is not None else "" for cell in row] for row in rows]
     if not sys.stdout.isatty():
         for row in [list(columns), *shown]:
@@ -125,7 +129,11 @@ def emit_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*columns, header_style="bold")
+    table = Table(header_style="bold")
+    for number, column in enumerate(columns):
+        longest = max(map(len, (column, *(row[number] for row in shown))))
+        width = (longest if number == 0 else min(longest, 19)) if one_line and number < len(columns) - 1 else None
+        table.add_column(column, no_wrap=one_line, overflow="ellipsis" if one_line else "fold", min_width=width)
     for row in shown:
         table.add_row(*(Text(cell) for cell in row))
     console().print(table)

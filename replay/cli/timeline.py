@@ -8,7 +8,7 @@ from typing import Any
 
 from replay.cli.output import chain_of, message_of, name_of, plain, when
 from replay.cli.text import safe
-from replay.client.records import Detail
+from replay.client.records import Detail, WaitingMessage
 from replay.codec.exceptions import safe_repr, safe_text, traceback_of
 from replay.codec.log_rows import Unreadable
 from replay.core import entries as e
@@ -23,7 +23,19 @@ def lines(detail: Detail) -> list[str]:
         found.append(f"{entry.at - start:>9.3f}s  {_indent(entry)}{safe(describe(entry))}")
     for wait in detail.execution.current:
         found.append(f"{'now':>10}  {safe(describe_wait(wait))}")
+    for message in detail.inbox:
+        found.append(f"{'inbox':>10}  {safe(_message(message))}, since {message.at - start:.3f}s")
     return found
+
+
+def _message(message: WaitingMessage) -> str:
+    match message.kind:
+        case "signal":
+            return f"signal {message.name} <- {_short(message.payload)}, kept until the workflow waits for it"
+        case "cancel":
+            return f"cancel: {_short(message.payload)}"
+        case _:
+            return f"{message.kind}: {message.name}"
 
 
 def _indent(entry: e.Entry) -> str:

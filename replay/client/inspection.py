@@ -8,8 +8,8 @@ from typing import Any
 
 from replay.client.base import ClientBase
 from replay.client.handles import Handle, id_of
-from replay.client.records import Detail, Execution, Page, Status, Tree, execution_of, steps_of
-from replay.codec.log_rows import inspected
+from replay.client.records import Detail, Execution, Page, Status, Tree, WaitingMessage, execution_of, steps_of
+from replay.codec.log_rows import decoded, inspected
 from replay.core import requests as r
 from replay.core.times import instant
 from replay.definition import Workflow, check_metadata
@@ -82,10 +82,14 @@ class Inspection(ClientBase):
         return {Status(status): count for status, count in sorted(self.ask(r.Count(_key_of(workflow))).items())}
 
     def detail(self, execution: str | Handle[Any]) -> Detail:
-        """Return an execution with its steps and its audit trail. See `Detail` for values that cannot be read here."""
+        """Return an execution with its steps, audit trail and inbox. See `Detail` for values that cannot be read here."""
         header = self.header(id_of(execution))
         audit = inspected(self.ask(r.Load(header.id, inspect=True)), self.codec)
-        return Detail(execution_of(header, self.codec), steps_of(audit), audit)
+        inbox = tuple(
+            WaitingMessage(message.kind, message.name, decoded(self.codec, message.payload), message.at)
+            for message in self.ask(r.Inbox(header.id))
+        )
+        return Detail(execution_of(header, self.codec), steps_of(audit), audit, inbox)
 
     def execution_tree(self, execution: str | Handle[Any]) -> Tree:
         """Return an execution with all its descendants."""

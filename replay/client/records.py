@@ -102,8 +102,25 @@ class StepRecord:
 
 
 @attrs.frozen
+class WaitingMessage:
+    """A message in an execution's inbox: a signal that nobody has waited for yet, a cancel, or the end of another execution.
+
+    Attributes:
+        kind: `signal`, `cancel` or `ended`.
+        name: The signal's id; the execution that ended, or that cancels (empty: nobody's).
+        payload: The signal's payload, the cancel's reason, or how the execution ended.
+        at: Instant of its arrival, seconds since the epoch.
+    """
+
+    kind: str
+    name: str
+    payload: Any
+    at: float
+
+
+@attrs.frozen
 class Detail:
-    """An execution with its steps and its audit trail (all entries, oldest first).
+    """An execution with its steps, its audit trail (all entries, oldest first) and its inbox (waiting messages, oldest first).
 
     Values of classes that this process does not know are `UnknownValue`s, damaged entries `Unreadable`.
     """
@@ -111,6 +128,7 @@ class Detail:
     execution: Execution
     steps: tuple[StepRecord, ...]
     audit: tuple[e.Fact | Unreadable, ...]
+    inbox: tuple[WaitingMessage, ...] = ()
 
 
 @attrs.frozen

@@ -21,7 +21,7 @@ from replay.codec import TaggedJson
 from replay.core import requests as r
 from replay.core.errors import StepFailed
 from tests.e2e.app import GO, fails_at, waits
-from tests.e2e.commands import replay
+from tests.e2e.commands import on_a_terminal, replay
 from tests.e2e.processes import ROOT
 from tests.servers.process import PATIENCE, until
 
@@ -346,3 +346,22 @@ def test_json_is_json_whatever_an_input_holds(store: str) -> None:
     lines = replay("list", "--json", "--id-prefix", "odd", "--store", store).splitlines()
     found = [json.loads(line, parse_constant=refuse)["input"] for line in lines]
     assert found == [["nan", "-inf", 1.5], "half a pair: \ud800, é"]
+
+
+def test_what_waits_in_the_inbox_is_shown(store: str) -> None:
+    replay("signal", "w-0", "early", '"bird"', "--store", store)
+    assert "signal early <- 'bird', kept until the workflow waits for it" in replay("show", "w-0", "--store", store)
+    (message,) = json.loads(replay("show", "w-0", "--json", "--store", store))["inbox"]
+    assert (message["kind"], message["name"], message["payload"]) == ("signal", "early", "bird")
+    with Engine(store) as engine:
+        (kept,) = engine.detail("w-0").inbox
+        assert (kept.name, kept.payload) == ("early", "bird")
+
+
+def test_a_list_has_one_line_for_each_execution_on_a_narrow_terminal(store: str) -> None:
+    with Engine(store, workflows=[waits]) as engine:
+        engine.start(waits, id="0123456789abcdef01234567", metadata={"text": "x" * 200})
+    lines = on_a_terminal("list", "--store", store, COLUMNS="80").splitlines()
+    assert len(lines) == 3 + 6 + 1
+    assert sum("0123456789abcdef01234567" in line for line in lines) == 1
+    assert all("waits" in line or "fails_at" in line for line in lines[3:-1])

@@ -36,7 +36,7 @@ def list_command(
             emit_json(execution)
     else:
         rows = [(x.id, x.workflow, x.status, when(x.created_at), _now(x.current)) for x in page]
-        emit_table(("id", "workflow", "status", "created (UTC)", "now"), rows)
+        emit_table(("id", "workflow", "status", "created (UTC)", "now"), rows, one_line=True)
     if page.cursor:
         click.echo(f"more: --cursor {page.cursor}", err=True)
 

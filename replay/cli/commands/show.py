@@ -23,7 +23,7 @@ def show_command(store: str, namespace: str, as_json: bool, execution: str, app:
         detail = engine.detail(execution)
     if as_json:
         audit = [timeline.entry_json(entry) for entry in detail.audit]
-        emit_json({"execution": detail.execution, "steps": detail.steps, "audit": audit})
+        emit_json({"execution": detail.execution, "steps": detail.steps, "audit": audit, "inbox": detail.inbox})
         return
     for name, value in _facts(detail.execution):
         if value not in (None, ""):
