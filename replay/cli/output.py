@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+INSTANT = 19
+"""Characters of an instant, and the most of a cell in the middle of a table whose rows are lines."""
+
+
 def when(instant: float | None) -> str:
     """Return an instant for people, in UTC."""
     if instant is None:
@@ -130,10 +134,17 @@ def emit_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, one_lin
     from rich.text import Text
 
     table = Table(header_style="bold")
-    for number, column in enumerate(columns):
-        longest = max(map(len, (column, *(row[number] for row in shown))))
-        width = (longest if number == 0 else min(longest, 19)) if one_line and number < len(columns) - 1 else None
-        table.add_column(column, no_wrap=one_line, overflow="ellipsis" if one_line else "fold", min_width=width)
+    widths = _widths(columns, shown) if one_line else [None] * len(columns)
+    for column, width in zip(columns, widths, strict=True):
+        table.add_column(column, no_wrap=one_line, overflow="ellipsis" if one_line else "fold", width=width)
     for row in shown:
         table.add_row(*(Text(cell) for cell in row))
     console().print(table)
+
+
+def _widths(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int | None]:
+    """Return widths with which a row is one line: the first column's whole, the last one's the rest of the terminal."""
+    longest = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
+    widths = [longest[0], *(min(length, INSTANT) for length in longest[1:-1])]
+    borders = 3 * len(columns) + 1
+    return [*widths, max(len(columns[-1]), min(longest[-1], console().width - sum(widths) - borders))]

@@ -364,4 +364,4 @@ def test_a_list_has_one_line_for_each_execution_on_a_narrow_terminal(store: str)
     lines = on_a_terminal("list", "--store", store, COLUMNS="80").splitlines()
     assert len(lines) == 3 + 6 + 1
     assert sum("0123456789abcdef01234567" in line for line in lines) == 1
-    assert all("waits" in line or "fails_at" in line for line in lines[3:-1])
+    assert all("waits" in line or "fails_at" in line for line in lines[3:-1]), lines
