@@ -9,20 +9,29 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from replay.core import entries as e
 from replay.core.errors import describe_error, text_of
+from replay.logs import get_logger
 from replay.observability.observers import Observable
+from replay.observability.step_context import prepare_steps
 
 if TYPE_CHECKING:
+    from replay.core.effects import Call
     from replay.core.requests import Header
+
+log = get_logger("replay.engine")
 
 
 def instrument(engine: Observable, *, tracer_provider: Any = None, meter_provider: Any = None) -> None:
     """Report spans and metrics of *engine*'s worker. An engine with a global provider does this by itself.
+
+    Each engine is reported once: a call takes the place of that automatism, and a second call is ignored, with a warning.
+    A step's span is current in its body.
 
     Spans: `step ID` for each attempt of a step (attempt, outcome), below `execution` for each that ended here (by an
     operator, too). Metrics: `replay.steps` and `replay.executions` (counters by outcome and workflow),
@@ -31,7 +40,7 @@ def instrument(engine: Observable, *, tracer_provider: Any = None, meter_provide
     Raises:
         ImportError: The OpenTelemetry API is not installed.
     """
-    engine.observe(_Reporter(tracer_provider, meter_provider))
+    _instrument(engine, _Reporter(tracer_provider, meter_provider), automatic=False)
 
 
 def instrument_if_configured(engine: Observable) -> None:
@@ -42,7 +51,32 @@ def instrument_if_configured(engine: Observable) -> None:
 
     providers = (trace.get_tracer_provider(), metrics.get_meter_provider())
     if any(not type(provider).__name__.startswith(("Proxy", "_Proxy", "NoOp", "Default")) for provider in providers):
-        instrument(engine)
+        _instrument(engine, _Reporter(None, None), automatic=True)
+
+
+_instrumented: WeakKeyDictionary[Observable, tuple[Callable[[], None], bool]] = WeakKeyDictionary()
+"""What removes each engine's reporter, and whether the engine made it by itself."""
+
+
+def _instrument(engine: Observable, reporter: _Reporter, *, automatic: bool) -> None:
+    remove, by_itself = _instrumented.get(engine, (None, True))
+    if remove is not None and (automatic or not by_itself):
+        if not automatic:
+            log.warning("instrument: this engine is instrumented already. Fix: call it once for each engine")
+        return
+    if remove is not None:
+        remove()
+    _instrumented[engine] = (engine.observe(reporter), automatic)
+    prepare_steps(_make_span_current)
+
+
+def _make_span_current(call: Call) -> None:
+    """Make the span that the reporter will write for this attempt the current one of its body."""
+    from opentelemetry import context, trace
+
+    trace_id, _ = _derived(call.execution_id)
+    span = trace.SpanContext(trace_id, _span_of(call.execution_id, call.id, call.attempt), False, trace.TraceFlags(1))
+    context.attach(trace.set_span_in_context(trace.NonRecordingSpan(span)))
 
 
 class _Reporter:
@@ -78,11 +112,18 @@ class _Reporter:
         self._steps.add(1, labels)
         self._seconds.record(seconds, labels)
         facts = {"replay.step_id": entry.id, "replay.attempt": attempt, "replay.outcome": outcome}
-        span = self._start(header, f"step {entry.id}", entry.at - seconds, facts, self._parent(header))
+        with self._ids_of(header.id, entry.id, attempt):
+            span = self._start(header, f"step {entry.id}", entry.at - seconds, facts, self._parent(header))
         if error is not None:
             span.set_status(self._trace.Status(self._trace.StatusCode.ERROR, describe_error(error)))
             span.add_event("exception", _exception_fields(error))
         span.end(end_time=int(entry.at * 1e9))
+
+    def _ids_of(self, execution_id: str, step_id: str, attempt: int) -> contextlib.AbstractContextManager[None]:
+        """Give the step's span the id that was current in its body."""
+        if self._ids is None:
+            return contextlib.nullcontext()
+        return self._ids.next(_derived(execution_id)[0], _span_of(execution_id, step_id, attempt))
 
     def _execution(self, header: Header, entry: e.ExecutionClosed) -> None:
         facts = {"replay.status": entry.status}
@@ -115,6 +156,12 @@ def _derived(execution_id: str) -> tuple[int, int]:
     """Return the ids of an execution's trace and of its own span. Steps refer to that span before it exists, in any process."""
     digest = hashlib.blake2b(execution_id.encode(), digest_size=24).digest()
     return int.from_bytes(digest[:16]), int.from_bytes(digest[16:])
+
+
+def _span_of(execution_id: str, step_id: str, attempt: int) -> int:
+    """Return the id of the span of one attempt of a step."""
+    digest = hashlib.blake2b(f"{execution_id}\0{step_id}\0{attempt}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest) or 1
 
 
 class _Ids:

@@ -15,6 +15,7 @@ import attrs
 from replay.core.contexts import copied
 from replay.core.effects import Call, Returned
 from replay.core.errors import Cancelled, NotSerializable, PayloadTooLarge, describe_error
+from replay.observability.step_context import prepare
 from replay.ports import Codec
 from replay.worker.async_steps import SHARED, StepLoop
 
@@ -183,6 +184,7 @@ def run_call(
         call.cancelled = CancelFlag()
     context = copied(call.context)
     context.run(_current.set, _Body(CurrentStep(call), call, loop, waiting))
+    context.run(prepare, call)
     try:
         value = context.run(call.fn, *call.args, **call.kwargs)
         if inspect.iscoroutine(value):

@@ -14,12 +14,12 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from replay import Context, Retry, StepFields, workflow
+from replay import Context, Flow, Retry, StepFields, workflow
 from replay.cli.process.logging import JsonFormatter
 from replay.core import entries as e
 from replay.observability.audit import audit
 from replay.observability.telemetry import instrument
-from replay.testing import CrashPoint, Simulation, fails
+from replay.testing import REAL, CrashPoint, Simulation, fails
 
 
 def body() -> str:
@@ -103,6 +103,44 @@ def test_spans_and_metrics_are_made_once_and_not_by_replay() -> None:
     assert whole.parent is None
     assert {span.parent.span_id for span in steps} == {whole.context.span_id}, "steps are below their execution"
     assert {span.attributes["replay.workflow"] for span in found} == {"two_steps"}
+
+
+def test_the_span_of_a_step_is_current_in_its_body() -> None:
+    spans, tracers = InMemorySpanExporter(), TracerProvider()
+    tracers.add_span_processor(SimpleSpanProcessor(spans))
+    attempts: list[int] = []
+
+    def body() -> None:
+        with tracers.get_tracer("user").start_as_current_span("query"):
+            attempts.append(1)
+            if len(attempts) == 1:
+                raise ValueError("once")
+
+    @workflow
+    def queries(ctx: Context) -> Flow[None]:
+        yield ctx.step("load", body).retry(2)
+
+    with Simulation([queries], steps={"load": REAL}) as sim:
+        instrument(sim.engine, tracer_provider=tracers)
+        handle = sim.start(queries)
+        assert sim.settle(handle)
+    found = spans.get_finished_spans()
+    steps = [span for span in found if span.name == "step load"]
+    queried = [span for span in found if span.name == "query"]
+    assert [span.parent.span_id for span in queried] == [span.context.span_id for span in steps]
+    assert len({span.context.trace_id for span in found}) == 1
+
+
+def test_an_engine_is_instrumented_once(caplog: pytest.LogCaptureFixture) -> None:
+    spans, tracers = InMemorySpanExporter(), TracerProvider()
+    tracers.add_span_processor(SimpleSpanProcessor(spans))
+    with Simulation([two_steps]) as sim:
+        for _ in range(2):
+            instrument(sim.engine, tracer_provider=tracers)
+        assert "instrumented already" in caplog.text
+        handle = sim.start(two_steps)
+        assert sim.settle(handle)
+    assert [span.name for span in spans.get_finished_spans()].count("execution") == 1
 
 
 def test_what_an_operator_ends_is_told_too() -> None:
