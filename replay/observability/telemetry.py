@@ -55,7 +55,7 @@ def instrument_if_configured(engine: Observable) -> None:
 
 
 _instrumented: WeakKeyDictionary[Observable, tuple[Callable[[], None], bool]] = WeakKeyDictionary()
-"""What removes each engine's reporter, and whether the engine made it by itself."""
+"""The reporter of each engine: the function that removes it, and whether the engine made it by itself."""
 
 
 def _instrument(engine: Observable, reporter: _Reporter, *, automatic: bool) -> None:
