@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -89,6 +90,13 @@ def _bus_url(url: RedisUrl) -> RedisUrl:
     return attrs.evolve(url, socket_timeout=PATIENCE)
 
 
+def _is_readable(sock: socket.socket) -> bool:
+    """Tell whether *sock* has something to read. By `poll`, as `select` fails beyond 1,024 descriptors."""
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(0))
+
+
 class _Outage:
     """Logs the beginning and the end of an outage once for both connections."""
 
@@ -143,7 +151,7 @@ class _Publisher:
     def _connected(self) -> Any:
         if self._connection is not None:
             sock: Any = self._connection._sock
-            if sock is not None and not select.select([sock], [], [], 0)[0]:
+            if sock is not None and not _is_readable(sock):
                 return sock
             raise ConnectionError("the server closed the connection")
         if time.monotonic() < self._not_before:

@@ -10,11 +10,14 @@ from replay.client.base import ClientBase
 from replay.client.handles import Handle, id_of
 from replay.core import requests as r
 from replay.core.entries import Fact
-from replay.core.ids import check_id, check_key, defined_id
+from replay.core.ids import check_id, check_key, defined_id, shortened
 from replay.definition import Event, Signal, signal_id
 from replay.observability.observers import Observer, notify
 
 T = TypeVar("T")
+
+DEDUPE_ID_LIMIT = 200
+"""Characters of a `dedupe_id`, as of other ids."""
 
 
 class Messaging(ClientBase):
@@ -37,7 +40,7 @@ class Messaging(ClientBase):
                 `ExecutionEnded` can no longer be raised: the worker logs the signal, and drops it.
 
         Raises:
-            ValueError, TypeError: *dedupe_id* is empty, no text, or no valid UTF-8.
+            ValueError, TypeError: *dedupe_id* is empty, longer than 200 characters, no text, or no valid UTF-8.
             SignalRefused: The workflow does not take the signal, or the payload is of another type.
             UnknownExecution, ExecutionEnded: No execution can receive it.
         """
@@ -135,9 +138,14 @@ class Messaging(ClientBase):
 
 
 def _check_dedupe_id(id: str) -> None:
+    if len(check_key(id, "dedupe_id")) > DEDUPE_ID_LIMIT:
+        raise ValueError(
+            f"dedupe_id {shortened(id)} is too long: {DEDUPE_ID_LIMIT} characters at most, for it is kept with the execution. "
+            f"Fix: pass a digest of it"
+        )
     try:
-        check_key(id, "dedupe_id").encode()
+        id.encode()
     except UnicodeEncodeError as error:
         raise ValueError(
-            f"dedupe_id {id!r} cannot be written as UTF-8 ({error.reason}). Fix: pass proper text"
+            f"dedupe_id {shortened(id)} cannot be written as UTF-8 ({error.reason}). Fix: pass proper text"
         ) from None

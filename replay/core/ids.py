@@ -10,6 +10,13 @@ _ID = re.compile(r"[A-Za-z0-9._:@/+=#~-]{1,200}", re.ASCII)
 _RESERVED = ("__", "rollback:")
 
 
+def shortened(value: object) -> str:
+    """Return a wrong value for a message: a megabyte of text must not fill the log that tells of it."""
+    text = repr(value if not isinstance(value, str) else value[:201])
+    length = f"... ({len(value):,} characters)" if isinstance(value, str) and len(value) > 200 else ""
+    return f"{text[:240]}{length}"
+
+
 def check_id(value: str, what: str) -> str:
     """Return *value* if it can be an execution's, schedule's, signal's or workflow's id.
 
@@ -18,7 +25,7 @@ def check_id(value: str, what: str) -> str:
     """
     if not isinstance(value, str) or not _ID.fullmatch(value):
         raise ReservedId(
-            f"{what} {value!r} is not allowed: use 1 to 200 ASCII letters, digits or any of . _ : @ / + = # ~ -"
+            f"{what} {shortened(value)} is not allowed: use 1 to 200 ASCII letters, digits or any of . _ : @ / + = # ~ -"
         )
     return value
 
@@ -30,7 +37,7 @@ def check_text(value: object, what: str) -> str:
         ReservedId: It is something else.
     """
     if not isinstance(value, str):
-        raise ReservedId(f"{what} id {value!r} is not allowed: use a text of 1 to 200 characters")
+        raise ReservedId(f"{what} id {shortened(value)} is not allowed: use a text of 1 to 200 characters")
     return value
 
 
@@ -41,7 +48,7 @@ def check_step_id(value: str, what: str) -> str:
         ReservedId: It is empty, too long, or starts with a prefix that the engine uses (`__`, `rollback:`).
     """
     if not check_text(value, what) or len(value) > 200:
-        raise ReservedId(f"{what} id {value[:210]!r} is not allowed: use a text of 1 to 200 characters")
+        raise ReservedId(f"{what} id {shortened(value)} is not allowed: use a text of 1 to 200 characters")
     if value.startswith(_RESERVED):
         raise ReservedId(
             f"{what} id {value!r} starts with a reserved prefix ({', '.join(_RESERVED)}). Fix: choose another id"
@@ -62,7 +69,7 @@ def check_key(value: object, what: str) -> str:
         ValueError: It is empty: all that have no key would be taken for the same.
     """
     if not isinstance(value, str):
-        raise TypeError(f"{what} takes a text, not {value!r}. Fix: {what}=str(...)")
+        raise TypeError(f"{what} takes a text, not {shortened(value)}. Fix: {what}=str(...)")
     if not value:
         raise ValueError(f"{what} is empty. Fix: pass what tells one from another, or None if nothing does")
     return value
@@ -76,7 +83,7 @@ def defined_id(definition: object, kind: str, where: str) -> str:
     """
     id = definition if isinstance(definition, str) else getattr(definition, "id", None)
     if not isinstance(id, str):
-        raise TypeError(f"{where} takes a {kind} (or its id), not {definition!r}")
+        raise TypeError(f"{where} takes a {kind} (or its id), not {shortened(definition)}")
     return id
 
 

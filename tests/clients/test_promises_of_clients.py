@@ -170,3 +170,17 @@ def test_a_delayed_start_begins_later(client: Any, engine: Engine) -> None:
     found = engine.get_execution(handle.id)
     assert found.ended_at is not None
     assert found.ended_at - found.created_at >= 0.05
+
+
+def test_a_wrong_id_is_refused_in_a_short_message(client: Any) -> None:
+    handle = client.start(waits)
+    with pytest.raises(ValueError, match="200 characters at most") as caught:
+        client.signal(handle, Go, 1, dedupe_id="x" * 1_000_000)
+    assert "(1,000,000 characters)" in str(caught.value)
+    assert len(str(caught.value)) < 600
+    for refused in (lambda: client.start(doubles, 1, id="x" * 1_000_000), lambda: client.cancel("x" * 1_000_000)):
+        with pytest.raises(ValueError, match="not allowed") as caught:
+            refused()
+        assert len(str(caught.value)) < 600
+    handle.signal(Go, 1, dedupe_id="é" * 200)
+    assert handle.result(PATIENCE) == 1

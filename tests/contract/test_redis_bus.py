@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import resource
+import socket
 import time
 from collections.abc import Callable
 
@@ -132,3 +134,21 @@ def test_a_malformed_url_is_refused_without_its_password() -> None:
     with pytest.raises(ConfigError, match="Fix:") as caught:
         open_bus("redis://user:secret@host:port/x")
     assert "secret" not in str(caught.value)
+
+
+def test_a_process_with_more_than_1024_files_publishes_over_one_connection() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096) if hard > 0 else 4096, hard))
+    with contextlib.ExitStack() as files, RedisServer() as server:
+        files.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        for _ in range(1100):
+            files.enter_context(socket.socket())
+        bus = files.enter_context(contextlib.closing(open_bus(server.url)))
+        inbox = Inbox()
+        bus.subscribe("c", inbox)
+        before = int(server.info("stats")["total_connections_received"])
+        for _ in range(50):
+            bus.publish("c", b"x")
+        assert [inbox.next() for _ in range(50)] == [b"x"] * 50
+        after = int(server.info("stats")["total_connections_received"])
+    assert after - before < 10
