@@ -174,7 +174,8 @@ class Connection:
         if connection is not None and not (connection.is_closed or connection.is_closing):
             self._why = why
             self._silent = not outage
-            connection.close()
+            if connection.is_open:  # during the handshake pika cannot close without an error of its own
+                connection.close()
             self.loop.call_later(FAREWELL, lambda: self._hang_up(connection))
 
     def close(self, on_closed: Callable[[], None]) -> None:
@@ -188,12 +189,20 @@ class Connection:
         self.reopen("closed")
 
     def _hang_up(self, connection: Any) -> None:
-        if connection is self.connection and not connection.is_closed:
+        if connection is not self.connection or connection.is_closed:
+            return
+        if not (connection.is_open or connection.is_closing):  # still shaking hands: the socket goes with the loop
+            if self._on_closed is not None:
+                self.connection = None
+                self._on_closed()
+        else:
             # pika offers no public way to drop a connection whose peer has stopped answering.
             connection._terminate_stream(ConnectionError("no answer to our goodbye"))
 
     def _on_connected(self, connection: Any) -> None:
-        if not connection.is_closing:
+        if self._why is not None:  # it was to be closed meanwhile
+            connection.close()
+        elif not connection.is_closing:
             connection.channel(on_open_callback=self._on_channel)
 
     def _on_channel(self, channel: Any) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -332,3 +333,15 @@ def _no_noise_from_pika(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     caplog.set_level(logging.INFO, logger="replay")
     yield
     assert not [record for record in caplog.records if record.name.startswith("pika")]
+
+
+def test_closing_during_the_handshake_is_silent_and_quick(
+    rabbitmq_server: RabbitServer, namespace: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(40):
+        queue = open_queue(rabbitmq_server.url, namespace=namespace)
+        queue.consume(["default"], lambda name: None)
+        pause = threading.Event()
+        pause.wait(number * 0.002)  # so that some are met at each stage of the handshake
+        queue.close()
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
