@@ -57,6 +57,11 @@ class FileLock:
             )
         self._waiter = None
 
+    @property
+    def descriptor(self) -> int:
+        """The descriptor of the lock file, whose content is the holder's to write."""
+        return self._file
+
     def close(self) -> None:
         """Close the file. Safe to call twice."""
         if self._file >= 0:

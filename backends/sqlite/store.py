@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from replay.backends.sqlite import schema
+from replay.backends.sqlite import identity, schema
 from replay.backends.sqlite.file_lock import FileLock
 from replay.backends.sqlite.operations import Operations
 from replay.core import requests as r
@@ -85,9 +85,11 @@ class SqliteStore(Operations):
         self._pid = os.getpid()
         self._lock = FileLock(f"{self.path}-lock")
         with self._lock.held():
+            identity.set_stale_wal_aside(self.path, self._lock.descriptor)
             self._db = schema.connect(self.path, self._synchronous)
             schema.prepare(self._db, self.path)
             self._read = schema.connect(self.path, self._synchronous)
+        self._identity = identity.identity_of(self.path)
 
     def close(self) -> None:
         """See `replay.ports.Store.close`."""
@@ -183,6 +185,7 @@ class SqliteStore(Operations):
     def _transaction(self) -> Iterator[None]:
         db = self._db
         with self._lock.held():
+            identity.check(self.path, self._identity)
             db.execute("BEGIN IMMEDIATE")
             try:
                 yield

@@ -17,8 +17,8 @@ from replay.cli.root import cli
 GLOSSARY = (Path(__file__).parents[2] / "docs" / "glossary.md").read_text(encoding="utf-8")
 
 PLAIN_TEXT = """
-a add adjust advance aim alive and announce ask assert async bench bulk check clock close completed completion config connected count create
-current definition delete demo describe detail determinism doctor edit encode end ensure equivalent err export fail
+a add adjust advance aim alive and announce ask assert async backup bench bulk check clock close completed completion config connected count
+create current definition delete demo describe detail determinism doctor edit encode end ensure equivalent err export fail
 fenced fields find for force forgotten get hangs header histories id info interrupted json large lint list load long longest make many
 matched message misuse no non not notify now of observe observers ok on open out page pause ping poll point random real received record
 recover refused remote remove reply report reserved resume returns runner serializable show shutdown sim simulate skip
