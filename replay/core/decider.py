@@ -95,8 +95,10 @@ class Decider:
     def next_entry(self, now: float) -> tuple[e.Fact, tuple[int, ...]] | None:
         """Return the next entry to record and the inbox messages that it consumes, None if nothing can be decided.
 
-        The workflow's code has not ended. A cancel is decided by the session, which gives running steps a moment first.
+        A cancel is decided by the session, which gives running steps a moment first.
         """
+        if self.interpreter.outcome is not None:
+            return None  # it has ended, perhaps by its log's limit, in the middle of what its code wanted
         fresh = self.interpreter.fresh
         while fresh:
             fiber, wait = fresh.popleft()

@@ -49,6 +49,20 @@ def test_a_log_over_its_limit_fails_and_warns_once_when_it_comes_near(caplog: An
 
 
 @workflow
+def noting(ctx: Context) -> Flow[None]:
+    while True:
+        yield from ctx.note("on and on")
+
+
+def test_nothing_is_decided_any_more_once_the_log_is_over_its_limit() -> None:
+    world = OneWorker(noting, log_limit=20)
+    world.create("x", "noting")
+    world.settle()
+    assert isinstance(world.error("x"), LogTooLong)
+    assert len(world.log("x")) == 22, "one over the limit, and the end"
+
+
+@workflow
 def refused(ctx: Context, what: str) -> Flow[str]:
     try:
         match what:
