@@ -11,9 +11,9 @@ local function damage_of(id, q, wf, v)
     local found = call('TYPE', T .. kind .. ':' .. id).ok
     if found ~= expected and (found ~= 'none' or kind == 'e') then return 'key ' .. kind .. ' is of type ' .. found end
   end
-  local own = few(id, 'q', 'wf', 'v', 'st')
+  local own = hmget(id, 'q', 'wf', 'v', 'st')
   if own[1] ~= q or own[2] ~= wf or own[3] ~= v or not own[4] then return 'queue, workflow, version or status' end
-  for i, value in ipairs(few(id, unpack(NUMBERS))) do
+  for i, value in ipairs(hmget(id, unpack(NUMBERS))) do
     if (value or i < 4) and not is_number(value) then return 'field ' .. NUMBERS[i] end
   end
 end
@@ -22,7 +22,7 @@ local function set_aside(id, lane, wf, q, v, why)
   for kind, expected in pairs(TYPES) do
     if call('TYPE', T .. kind .. ':' .. id).ok ~= expected then call('UNLINK', T .. kind .. ':' .. id) end
   end
-  for i, value in ipairs(few(id, unpack(NUMBERS))) do
+  for i, value in ipairs(hmget(id, unpack(NUMBERS))) do
     if value and not is_number(value) then call('HDEL', e, NUMBERS[i]) end
   end
   call('HSETNX', e, 'ca', NOW)
@@ -32,7 +32,7 @@ local function set_aside(id, lane, wf, q, v, why)
   call('ZREM', T .. 'd:' .. lane, id)
   call('ZREM', T .. 't', id)
   for _, name in ipairs(call('SMEMBERS', T .. 'x')) do call('ZREM', T .. 'x:' .. name, id) end
-  index(id, wf, few(id, 'ca')[1], false, 'stuck')
+  index(id, wf, hmget(id, 'ca')[1], false, 'stuck')
   call('ZADD', T .. 'i', 0, id)
   touch(id)
 end

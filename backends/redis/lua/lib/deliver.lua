@@ -9,7 +9,7 @@ local function remember(id, message_id)
 end
 local function deliver(id, message_id, kind, name, payload)
   local e = T .. 'e:' .. id
-  local h = few(id, 'st', 'ea', 'tok', 'len', 'wf', 'ca', 'cn', 'par')
+  local h = hmget(id, 'st', 'ea', 'tok', 'len', 'wf', 'ca', 'cn', 'par')
   local st = h[1]
   if not st then return 'unknown', '' end
   if message_id ~= '' and call('ZSCORE', T .. 'a:' .. id, message_id) then return 'duplicate', '' end

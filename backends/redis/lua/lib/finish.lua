@@ -2,7 +2,7 @@
 -- server without memory refuses before anything changes. Ids of accepted messages stay for ACCEPTED_FOR seconds.
 -- constants: ACCEPTED_FOR
 local function notify(watcher, id, payload)
-  local w = few(watcher, 'st', 'ea', 'arr') -- a damaged watcher must not undo this end
+  local w = hmget(watcher, 'st', 'ea', 'arr') -- a damaged watcher must not undo this end
   if w[1] and not w[2] and tonumber(w[3] or 0) then inbox_add(watcher, 'ended', id, payload) end
 end
 local function finish(id, status, result, err)

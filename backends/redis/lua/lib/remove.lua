@@ -1,6 +1,6 @@
 -- Removes an ended or damaged execution from all keys and indexes.
 local function remove(id)
-  local h = few(id, 'st', 'wf', 'par', 'ea')
+  local h = hmget(id, 'st', 'wf', 'par', 'ea')
   if h[1] and h[2] then call('ZREM', T .. 'x:' .. h[1] .. SEP .. h[2], id) end
   if not h[4] then -- it is damaged, so its fields lead nowhere
     for _, name in ipairs(call('SMEMBERS', T .. 'x')) do call('ZREM', T .. 'x:' .. name, id) end

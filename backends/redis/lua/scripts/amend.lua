@@ -1,4 +1,4 @@
--- needs: base few lanes log inbox_add outbox finish read
+-- needs: base hmget lanes log inbox_add outbox finish read
 -- args: id nonce expected action status result err attempt amendments n_statuses n_entries values...
 -- `action` is 'E' (end) or '' (make due). `values` are the accepted statuses, then the entries.
 local e = T .. 'e:' .. id

@@ -1,4 +1,4 @@
--- needs: base few lanes read schedules damage
+-- needs: base hmget lanes read schedules damage
 -- args: nonce worker limit lease revive round n_lanes n_workflows values...
 -- `values` are the lanes and the workflows. A claim from several shards has a second round for shards that have more.
 -- The record of a nonce holds the rounds that took something, and the ids taken. A repeated round takes nothing more.
@@ -17,7 +17,7 @@ local function later(at) if not next_due or at < next_due then next_due = at end
 for _, item in ipairs(call('LRANGE', record, 0, -1)) do
   if string.sub(item, -1) == SEP then
     if round == '1' or item == round .. SEP then repeated = true end
-  elseif few(item, 'tok')[1] == nonce then
+  elseif hmget(item, 'tok')[1] == nonce then
     taken[#taken + 1] = item
   end
 end
@@ -28,7 +28,7 @@ if not repeated and revive == '1' then
   for _, name in ipairs(lanes) do mine[name] = true end
   for workflow in pairs(knows) do
     for _, id in ipairs(call('ZRANGE', T .. 'x:stuck' .. SEP .. workflow, 0, REVIVE_LIMIT - 1)) do
-      local h = few(id, 'q', 'v', 'lost', 'pri')
+      local h = hmget(id, 'q', 'v', 'lost', 'pri')
       if h[1] and h[2] and mine[h[1] .. SEP .. workflow .. SEP .. h[2]] and (tonumber(h[3] or 0) or MAX_LOST) < MAX_LOST - 1 then
         set_due(id, h[1], workflow, h[2], h[4], now)
       end
@@ -37,7 +37,7 @@ if not repeated and revive == '1' then
 end
 if not repeated then -- Move due timers ahead according to their priority.
   for _, id in ipairs(call('ZRANGEBYSCORE', T .. 't', '-inf', NOW, 'LIMIT', 0, MOVE_LIMIT)) do
-    local h = few(id, 'q', 'wf', 'v', 'pri', 'due')
+    local h = hmget(id, 'q', 'wf', 'v', 'pri', 'due')
     if h[1] and h[2] and h[3] and is_number(h[4]) and is_number(h[5]) then
       set_due(id, h[1], h[2], h[3], h[4], tonumber(h[5]) - tonumber(h[4]) * PRIORITY_STEP)
     else

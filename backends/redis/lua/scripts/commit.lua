@@ -1,4 +1,4 @@
--- needs: base few lanes log create inbox_add inbox_remove outbox finish deliver read
+-- needs: base hmget lanes log create inbox_add inbox_remove outbox finish deliver read
 -- args: id token expected commit_id seen action lease status value err progress attempt amendments
 -- args: n_entries n_consumed n_creates n_cancels n_outbox n_restart values...
 -- `action` is K (keep the lease), P (suspend), Y (release), E (end) or R (restart). `value` is the wake-up time of P, the

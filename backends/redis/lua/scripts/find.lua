@@ -1,4 +1,4 @@
--- needs: base few read candidates
+-- needs: base hmget read candidates
 -- args: workflow parent prefix updated_after updated_before due_before created_after created_before
 -- args: position position_id wanted terms statuses...
 -- Checks some hundred executions after the position, newest first. Returns those that match, and the new position.
@@ -52,7 +52,7 @@ local function fits(id)
     if not call('ZSCORE', key, id) then return false end
   end
   if not checked then return true end
-  local h = few(id, 'st', 'wf', 'par', 'ua', 'due', 'ea')
+  local h = hmget(id, 'st', 'wf', 'par', 'ua', 'due', 'ea')
   local ua, due = tonumber(h[4] or 0) or 0, tonumber(h[5])
   return (any or accepted[h[1]]) and (workflow == '' or h[2] == workflow) and (parent == '' or h[3] == parent)
     and (not updated_after or ua > updated_after) and (not updated_before or ua < updated_before)
@@ -62,7 +62,7 @@ end
 local merged, fence = {}, nil
 for _, id in ipairs(ids or {}) do
   if fits(id) then
-    local score = tonumber(few(id, 'ca')[1] or 0) or 0
+    local score = tonumber(hmget(id, 'ca')[1] or 0) or 0
     if after(score, id) and (not created_after or score > created_after)
       and (not created_before or score < created_before) then
       merged[#merged + 1] = { score, id }

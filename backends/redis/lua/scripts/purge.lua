@@ -1,4 +1,4 @@
--- needs: base few remove
+-- needs: base hmget remove
 -- args: limit
 -- Removes ended executions beyond their retention. Returns how many, and 1 if more are left.
 limit = tonumber(limit)

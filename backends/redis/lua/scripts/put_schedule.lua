@@ -1,4 +1,4 @@
--- needs: base few lanes log create inbox_add outbox finish deliver schedules
+-- needs: base hmget lanes log create inbox_add outbox finish deliver schedules
 -- args: id expected workflow spec state next_at paused n_creates n_cancels n_outbox values...
 -- `values` are the creates, the cancels and the outbox values. The cancels happen first: a tick may replace its predecessor.
 -- constants: CREATE_SIZE

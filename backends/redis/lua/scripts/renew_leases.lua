@@ -1,10 +1,10 @@
--- needs: base few lanes
+-- needs: base hmget lanes
 -- args: lease values...
 -- `values` are id, token and seen of each lease. Returns the lost leases and those with messages beyond `seen`.
 local lost, fresh = {}, {}
 for i = values, #ARGV, 3 do
   local id = ARGV[i]
-  local h = few(id, 'tok', 'q', 'wf', 'v', 'arr', 'pri')
+  local h = hmget(id, 'tok', 'q', 'wf', 'v', 'arr', 'pri')
   if h[1] ~= ARGV[i + 1] or not (h[2] and h[3] and h[4] and tonumber(h[5] or 0)) then
     lost[#lost + 1] = id
   else

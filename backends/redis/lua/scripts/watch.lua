@@ -1,7 +1,7 @@
--- needs: base few lanes inbox_add
+-- needs: base hmget lanes inbox_add
 -- args: id watcher foreign
 -- `foreign` is '1' if the watcher lives on another shard.
-local h = few(id, 'st', 'ea')
+local h = hmget(id, 'st', 'ea')
 if not h[1] then return { NOW, 'unknown' } end
 local payload
 if h[2] then
@@ -13,7 +13,7 @@ if foreign == '1' then
   call('SADD', T .. 'w:' .. id, 'f' .. watcher)
   return { NOW, 'ok', woken }
 end
-local w = few(watcher, 'st', 'ea')
+local w = hmget(watcher, 'st', 'ea')
 if not w[1] or w[2] then return { NOW, 'ok', woken } end
 if not h[2] then
   call('SADD', T .. 'w:' .. id, 'l' .. watcher)
