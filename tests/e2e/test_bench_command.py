@@ -10,6 +10,8 @@ import pytest
 from replay.bench.harness import Figure, curves
 from replay.cli.commands.bench import NAMES
 from tests.e2e.test_cli import replay
+from tests.servers.rabbitmq import RabbitServer
+from tests.servers.redis import RedisServer
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -63,3 +65,11 @@ def test_a_plot_has_a_curve_of_cost_for_each_case_that_was_measured_at_several_s
         "replay, replay: replay [us each]": [(10, 2.0), (100, 1.0)],
         "fanout, memory: members [us each]": [(100, 50.0), (1000, 100.0)],
     }
+
+
+def test_servers_have_baselines_of_their_own(redis_server: RedisServer, rabbitmq_server: RabbitServer) -> None:
+    where = ("--store", redis_server.url, "--queue", rabbitmq_server.url)
+    lines = [
+        json.loads(line) for line in replay("bench", "steps", "-n", "50", "--runs", "1", "--json", *where).splitlines()
+    ]
+    assert {"raw EVALSHA", "raw EVALSHA, 50 piped", "raw AMQP publish"} <= {line["case"] for line in lines}
