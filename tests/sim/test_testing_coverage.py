@@ -17,6 +17,8 @@ from replay.testing.coverage.arms import sites_of
 from replay.testing.coverage.observed import Observed
 from replay.testing.coverage.report import Coverage
 
+pytestmark = pytest.mark.slow
+
 SHOP = """
 from replay import Branch, Received, Signal, StepFailed, TimedOut, workflow
 from helpers import lookup

@@ -12,6 +12,8 @@ from hypothesis import given, settings
 from replay import Context, Retry, StepFailed, current_step, workflow
 from replay.testing import REAL, Ledger, assert_recovers, assert_replay_equivalent, fails, scenarios, try_seeds
 
+pytestmark = pytest.mark.slow
+
 CHARGES: list[Any] = []
 BY_TOKEN: dict[str, Any] = {}
 NUMBER = itertools.count()

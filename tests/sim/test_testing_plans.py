@@ -124,6 +124,7 @@ def trip(ctx: Context) -> Iterator[Any]:
         yield ctx.rollback()
 
 
+@pytest.mark.slow
 def test_compensations_fail_hang_and_are_retried() -> None:
     statuses: list[str] = []
     kinds: set[str] = set()

@@ -12,6 +12,8 @@ from hypothesis import given, settings
 from replay import Context, Signal, StepFailed, current_step, workflow
 from replay.testing import aim_for, load_profile, scenarios, step_environment
 
+pytestmark = pytest.mark.slow
+
 STATISTICS = """
 from hypothesis import given, settings
 from tests.sim.test_testing_statistics import trip
